@@ -1,0 +1,153 @@
+"""From explanations to the columns of a result file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+from torch import Tensor
+
+from .engines.base import Explanation, LocalEngine
+from .errors import RunError
+from .numerics.integrate import Status
+from .samples import InputSpec, Layout
+from .session import RowTable
+from .store import Column
+
+__all__ = ["engine_attributes", "engine_columns", "input_columns", "row_columns"]
+
+
+def row_columns(table: RowTable) -> dict[str, Column]:
+    """What the rows of a part are."""
+    return {
+        f"rows/{name}": Column(getattr(table, name), axes=("row",))
+        for name in ("id", "sample", "label", "target", "prediction")
+    }
+
+
+def input_columns(
+    specs: Sequence[InputSpec], classes: Sequence[str], table: RowTable, stored: np.ndarray
+) -> dict[str, Column]:
+    """Inputs kept for plots, and the names that go with them.
+
+    Arguments:
+        specs: the explained inputs.
+        classes: names of the outputs.
+        table: rows of the part.
+        stored: positions in the table's batch of the samples to keep.
+    """
+    batch = table.batch
+    columns = {"samples/index": Column(batch.index[stored], axis="samples", axes=("sample",))}
+    if batch.keys:
+        keys = np.array([batch.keys[i] for i in stored], dtype=object)
+        columns["samples/key"] = Column(keys, axis="samples", axes=("sample",))
+    if classes:
+        columns["classes"] = Column(np.array(classes, dtype=object), axis="constant")
+    for spec in specs:
+        at = f"inputs/{spec.name}"
+        values = batch.inputs[spec.name][stored]
+        columns[f"{at}/values"] = Column(values, axis="samples", axes=("sample", *_axes(spec)))
+        if spec.features:
+            columns[f"{at}/features"] = Column(np.array(spec.features, dtype=object), axis="constant")
+        for name, numbers in (("offset", spec.offset), ("scale", spec.scale)):
+            if numbers is not None:
+                columns[f"{at}/{name}"] = Column(np.asarray(numbers), axis="constant")
+    return columns
+
+
+def engine_attributes(engine: LocalEngine) -> dict[str, str]:
+    """Attributes of an engine's group: its name and its options."""
+    options = engine.model_dump(mode="json")
+    options.pop(engine.tag)
+    return {"engine": engine.name, "options": yaml.safe_dump(options, sort_keys=False)}
+
+
+def engine_columns(
+    label: str, explanation: Explanation, layout: Layout, rows: int
+) -> dict[str, Column]:
+    """What an engine says about the rows of a part, with what every engine's rows have in common.
+
+    Raises:
+        RunError: the engine returned something of the wrong shape; names what and both shapes.
+    """
+    _check_shapes(label, explanation, layout, rows)
+    at = f"engines/{label}"
+    status = _status(explanation)
+    bad = status == Status.QUARANTINED
+    columns = dict(_map_columns(f"{at}/attribution", explanation.attribution, (), layout, bad))
+    for name, values in explanation.maps.items():
+        columns |= dict(_map_columns(f"{at}/{name}", values, explanation.axes.get(name, ()), layout, bad))
+    for name, values in explanation.curves.items():
+        columns[f"{at}/{name}"] = Column(_numpy(values), axes=("row", *explanation.axes.get(name, ())))
+    for name, values in _common(explanation, status).items():
+        columns[f"{at}/{name}"] = Column(_numpy(values), axes=("row",))
+    for name, constant in explanation.constants.items():
+        values = np.array(constant, dtype=object) if isinstance(constant, tuple) else constant
+        columns[f"{at}/{name}"] = Column(values, axis="constant")
+    return columns
+
+
+def _common(explanation: Explanation, status: Tensor) -> dict[str, Tensor]:
+    score = explanation.score_input.double()
+    unknown = torch.full_like(score, torch.nan)
+    baseline = unknown if explanation.score_baseline is None else explanation.score_baseline.double()
+    total = explanation.attribution.double().sum(dim=1)
+    error = explanation.relative_error.double()
+    return {
+        "score_input": score,
+        "score_baseline": baseline,
+        "completeness_gap": total - (score - baseline),
+        "relative_error": torch.where(status == Status.QUARANTINED, unknown, error),
+        "evaluations": explanation.evaluations.long(),
+        "status": status,
+    }
+
+
+def _status(explanation: Explanation) -> Tensor:
+    finite = torch.isfinite(explanation.attribution).all(dim=1)
+    finite &= torch.isfinite(explanation.score_input)
+    given = explanation.status
+    status = torch.zeros(len(finite), dtype=torch.int8, device=finite.device) if given is None else given
+    return torch.where(finite, status, Status.QUARANTINED).to(torch.int8)
+
+
+def _map_columns(
+    at: str, values: Tensor, axes: tuple[str, ...], layout: Layout, bad: Tensor
+) -> Iterator[tuple[str, Column]]:
+    """Flat maps in the shape of the inputs: one dataset, or one per tensor if several are explained."""
+    clean = values.masked_fill(bad.view(-1, *[1] * (values.ndim - 1)), torch.nan)
+    for spec in layout.specs:
+        name = at if len(layout.specs) == 1 else f"{at}/{spec.name}"
+        yield name, Column(_numpy(layout.split(clean)[spec.name]), axes=("row", *axes, *_axes(spec)))
+
+
+def _axes(spec: InputSpec) -> tuple[str, ...]:
+    if len(spec.axes) == len(spec.shape):
+        return spec.axes
+    return ("feature",) if len(spec.shape) == 1 else tuple(f"axis{i}" for i in range(len(spec.shape)))
+
+
+def _check_shapes(label: str, explanation: Explanation, layout: Layout, rows: int) -> None:
+    wanted: dict[str, tuple[Any, tuple[int, ...]]] = {
+        "attribution": (explanation.attribution, (rows, layout.size)),
+        "relative_error": (explanation.relative_error, (rows,)),
+        "evaluations": (explanation.evaluations, (rows,)),
+        "score_input": (explanation.score_input, (rows,)),
+    }
+    for name, (tensor, shape) in wanted.items():
+        if tuple(tensor.shape) != shape:
+            raise RunError(f"engine {label!r} returned {name} of shape {tuple(tensor.shape)}, not {shape}.")
+    extras: Mapping[str, Tensor] = {**explanation.maps, **explanation.curves}
+    for name, tensor in extras.items():
+        mapped = name in explanation.maps
+        if len(tensor) != rows or (mapped and tensor.shape[-1] != layout.size):
+            expected = f"({rows}, ..., {layout.size})" if mapped else f"({rows}, ...)"
+            raise RunError(f"engine {label!r} returned {name} of shape {tuple(tensor.shape)}, not {expected}.")
+
+
+def _numpy(tensor: Tensor) -> np.ndarray:
+    array: np.ndarray = tensor.detach().cpu().numpy()
+    return array

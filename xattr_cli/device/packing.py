@@ -1,0 +1,107 @@
+"""How many points one device call takes: found from the network's activations, halved when memory runs out."""
+
+from __future__ import annotations
+
+import gc
+import logging
+from collections.abc import Callable
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from ..errors import RunError
+
+__all__ = ["Packing", "activation_bytes", "automatic_rows"]
+
+log = logging.getLogger(__name__)
+
+# What one call may hold for its backward pass. On a CPU, activations much beyond the last-level cache
+# slow it down, but the weights must be read once per call and want to be shared by many rows: measured
+# best on two cores were 512 rows (14 MiB) for a digits CNN, 512 (9 MiB) for a BiLSTM, 64-128 (110-220 MiB,
+# weights 45 MiB) for ResNet-18 at 64², 8 (170 MiB) at 224². On a GPU a call must be large enough to fill it.
+CPU_BYTES = 16 * 2**20
+CPU_BYTES_PER_WEIGHT_BYTE = 4
+GPU_MEMORY_SHARE = 1 / 8
+MOST_ROWS = 4096
+
+Result = TypeVar("Result")
+
+
+def activation_bytes(forward: Callable[[], Tensor], rows: int) -> int:
+    """Bytes per row that `forward`, run with gradients on `rows` rows, keeps for its backward pass."""
+    seen: dict[int, int] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if tensor.requires_grad or tensor.grad_fn is not None or tensor.shape[:1] == (rows,):
+            seen[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        output = forward()
+    total = sum(seen.values()) + output.numel() * output.element_size()
+    return max(1, total // rows)
+
+
+def automatic_rows(bytes_per_row: int, weight_bytes: int, device: torch.device) -> int:
+    """Rows per device call: a power of two that depends on the network and the kind of device alone.
+
+    The same for every run of a job, so that two runs, or a killed and a resumed one, evaluate rows in
+    calls of the same shape and get the same bits.
+
+    Arguments:
+        bytes_per_row: that a call holds for each row.
+        weight_bytes: of all parameters together.
+        device: of the computation.
+    """
+    budget = float(max(CPU_BYTES, CPU_BYTES_PER_WEIGHT_BYTE * weight_bytes))
+    if device.type == "cuda":
+        budget = torch.cuda.get_device_properties(device).total_memory * GPU_MEMORY_SHARE
+    rows = int(max(1.0, min(budget / bytes_per_row, MOST_ROWS)))
+    return 1 << (rows.bit_length() - 1)
+
+
+class Packing:
+    """The number of rows per device call, and what to do when the device runs out of memory.
+
+    Attributes:
+        rows: of every call; calls are padded to it, so that a row's result never depends on how many
+            other rows happened to be waiting.
+        fixed: the network takes no other number of rows; running out of memory is then fatal.
+    """
+
+    def __init__(self, rows: int, *, fixed: bool = False) -> None:
+        self.rows = rows
+        self.fixed = fixed
+
+    def attempt(self, call: Callable[[], Result]) -> Result | None:
+        """`call()`, or None after the number of rows has been halved because memory ran out.
+
+        Raises:
+            RunError: memory ran out with a single row, or with a network of fixed batch size.
+        """
+        try:
+            return call()
+        except (RuntimeError, MemoryError) as error:
+            if not _is_out_of_memory(error):
+                raise
+            reason = str(error).splitlines()[0]
+        # outside the except block: the traceback would keep the tensors of the failed call alive
+        if self.rows == 1 or self.fixed:
+            raise RunError(
+                f"out of memory with {self.rows} rows per device call, the fewest possible: {reason}"
+            )
+        self.rows //= 2
+        log.warning("out of memory; going on with %d rows per device call (%s)", self.rows, reason)
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        return None
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    text = str(error).lower()
+    return any(sign in text for sign in ("out of memory", "can't allocate memory", "not enough memory"))

@@ -1,0 +1,220 @@
+"""Scores and gradients of any number of rows, of any mix of samples and targets, packed into device calls."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import ModelError
+from ..numerics.field import Evaluation, Points
+from ..samples import InputSpec, Layout
+from .packing import Packing
+from .scores import Score, scores_of
+
+__all__ = ["BlockField", "Rows", "Scorer"]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """A block of rows to explain: each a sample and a target.
+
+    Attributes:
+        inputs: (rows, D), the explained inputs laid out flat.
+        context: name -> (rows, *shape), the inputs that are not explained.
+        target: (rows,) int64.
+        sample: (rows,) int64, on the CPU: index of the sample in the dataset, the identity for seeds.
+    """
+
+    inputs: Tensor
+    context: Mapping[str, Tensor]
+    target: Tensor
+    sample: Tensor
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+
+class Scorer:
+    """A frozen network on its device, seen as a function of flat rows.
+
+    Arguments:
+        module: in eval mode, parameters frozen, on `device` in `dtype`.
+        inputs: of the dataset, in the order in which the module takes them.
+        layout: which of them are explained, and how they lie in a row.
+        score: what is explained of the outputs.
+        device, dtype: of the computation.
+        packing: rows per call.
+        interrupt: called before every device call; may raise to stop the computation there.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        inputs: tuple[InputSpec, ...],
+        layout: Layout,
+        *,
+        score: Score,
+        device: torch.device,
+        dtype: torch.dtype,
+        packing: Packing,
+        interrupt: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.module = module
+        self.inputs = inputs
+        self.layout = layout
+        self.score = score
+        self.device = device
+        self.dtype = dtype
+        self.packing = packing
+        self.interrupt = interrupt
+
+    def tensor(self, array: Any) -> Tensor:
+        """A numpy array on the device; floating-point values in the precision of the computation."""
+        tensor = torch.as_tensor(array)
+        dtype = self.dtype if tensor.is_floating_point() else tensor.dtype
+        return tensor.to(device=self.device, dtype=dtype)
+
+    def outputs(self, points: Tensor, context: Mapping[str, Tensor]) -> Tensor:
+        """(k, outputs) of (k, D) points: one call of the module, as it stands in the graph.
+
+        Raises:
+            ModelError: the outputs are not one tensor of shape (k,) or (k, outputs).
+        """
+        explained = self.layout.split(points)
+        arguments = [explained.get(spec.name, context.get(spec.name)) for spec in self.inputs]
+        return _as_matrix(self.module(*arguments), len(points))
+
+    def scores(self, points: Tensor, context: Mapping[str, Tensor]) -> Tensor:
+        """(n, targets) of any number of points (n, D), without gradients."""
+        found: list[Tensor] = []
+        start = 0
+        with torch.no_grad(), self.exact_arithmetic():
+            while start < len(points):
+                self.interrupt()
+                part = slice(start, min(start + self.packing.rows, len(points)))
+                here = points[part]
+                there = {name: tensor[part] for name, tensor in context.items()}
+                scores = self.packing.attempt(lambda a=here, b=there: self._scores_of_call(a, b))
+                if scores is not None:
+                    found.append(scores)
+                    start = part.stop
+        return torch.cat(found)
+
+    def _scores_of_call(self, points: Tensor, context: Mapping[str, Tensor]) -> Tensor:
+        filled, filling = self.fill(points, context)
+        return scores_of(self.outputs(filled, filling), self.score)[: len(points)]
+
+    def fill(self, points: Tensor, context: Mapping[str, Tensor]) -> tuple[Tensor, Mapping[str, Tensor]]:
+        """Repeat the last row until the call has the shape that every call has."""
+        missing = self.packing.rows - len(points)
+        if missing <= 0:
+            return points, context
+        repeated = {name: _repeat_last(tensor, missing) for name, tensor in context.items()}
+        return _repeat_last(points, missing), repeated
+
+    def gradient_of_call(
+        self, points: Tensor, context: Mapping[str, Tensor], target: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Values (k,) and gradients (k, D) of at most one call's points."""
+        count = len(points)
+        filled, filling = self.fill(points, context)
+        leaf = filled.detach().requires_grad_()
+        with torch.enable_grad():
+            # a copy: a network that starts with an in-place operation may not write into a leaf
+            scores = scores_of(self.outputs(leaf.clone(), filling), self.score)[:count]
+            values = scores.gather(1, target[:, None])[:, 0]
+            (gradients,) = torch.autograd.grad(values.sum(), leaf)
+        return values.detach(), gradients[:count]
+
+    def exact_arithmetic(self) -> AbstractContextManager[None]:
+        """float32 means float32: TF32 off; and the RNN kernels that have a backward pass in eval mode."""
+        return _exact_arithmetic(self.module)
+
+    def field(self, rows: Rows) -> BlockField:
+        """The gradient field of a block of rows."""
+        return BlockField(self, rows)
+
+
+@dataclass(frozen=True)
+class BlockField:
+    """Scores and gradients at points that belong to rows of one block; see `numerics.field.Field`."""
+
+    scorer: Scorer
+    rows: Rows
+
+    def gradients(self, points: Points) -> Iterator[Evaluation]:
+        """Evaluate all points, in order, one device call at a time; out of memory repeats a call in halves."""
+        packing = self.scorer.packing
+        start, count = 0, len(points.row)
+        with self.scorer.exact_arithmetic():
+            while start < count:
+                self.scorer.interrupt()
+                part = slice(start, min(start + packing.rows, count))
+                found = packing.attempt(lambda p=part: self._evaluate(points, p))
+                if found is not None:
+                    yield found
+                    start = part.stop
+
+    def _evaluate(self, points: Points, part: slice) -> Evaluation:
+        row = points.row[part]
+        values, gradients = self.scorer.gradient_of_call(
+            points.take(part), self._context(row), self.rows.target[row]
+        )
+        return Evaluation(part, values, gradients)
+
+    def values(self, points: Points) -> Tensor:
+        """(points,) scores of each point's own target."""
+        everything = slice(0, len(points.row))
+        row = points.row
+        scores = self.scorer.scores(points.take(everything), self._context(row))
+        return scores.gather(1, self.rows.target[row][:, None])[:, 0]
+
+    def _context(self, row: Tensor) -> dict[str, Tensor]:
+        return {name: tensor[row] for name, tensor in self.rows.context.items()}
+
+
+def _repeat_last(tensor: Tensor, times: int) -> Tensor:
+    return torch.cat([tensor, tensor[-1:].expand(times, *tensor.shape[1:])])
+
+
+def _as_matrix(outputs: Any, rows: int) -> Tensor:
+    wanted = f"({rows},) or ({rows}, outputs)"
+    if not isinstance(outputs, Tensor):
+        raise ModelError(
+            f"the model returns {_describe(outputs)}, but one tensor of shape {wanted} can be explained. "
+            "Use kind python with a factory whose module picks the part you mean."
+        )
+    if outputs.ndim == 1 and len(outputs) == rows:
+        return outputs[:, None]
+    if outputs.ndim == 2 and len(outputs) == rows:
+        return outputs
+    raise ModelError(
+        f"the model returns a tensor of shape {tuple(outputs.shape)} for {rows} rows, but {wanted} can be "
+        "explained. Use kind python with a factory whose module reduces it to one number per output."
+    )
+
+
+def _describe(outputs: Any) -> str:
+    if isinstance(outputs, Mapping):
+        return f"a mapping with the keys {', '.join(map(str, outputs))}"
+    if isinstance(outputs, tuple | list):
+        return f"a {type(outputs).__name__} of {len(outputs)}"
+    return f"a {type(outputs).__name__}"
+
+
+def _exact_arithmetic(module: nn.Module) -> AbstractContextManager[None]:
+    stack = ExitStack()
+    recurrent = any(isinstance(part, nn.RNNBase) for part in module.modules())
+    flags = torch.backends.cudnn.flags(
+        enabled=torch.backends.cudnn.enabled and not recurrent, allow_tf32=False
+    )
+    stack.enter_context(flags)
+    allowed = torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = False
+    stack.callback(setattr, torch.backends.cuda.matmul, "allow_tf32", allowed)
+    return stack

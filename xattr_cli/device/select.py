@@ -1,0 +1,52 @@
+"""Which device and which precision a job runs in."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from ..errors import JobError
+
+__all__ = ["device_name", "select_device", "select_dtype"]
+
+
+def select_device(name: str) -> torch.device:
+    """The device of `compute.device`; `auto` takes the first CUDA device, else Apple's, else the CPU.
+
+    Raises:
+        JobError: the device does not exist on this machine.
+    """
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda", 0)
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    device = torch.device(name)
+    if device.type == "cuda":
+        count = torch.cuda.device_count()
+        if (device.index or 0) >= count:
+            raise JobError(
+                f"compute.device: {name!r}: this machine has {count} CUDA devices. Use auto or cpu."
+            )
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise JobError(f"compute.device: {name!r}: not available on this machine. Use auto or cpu.")
+    return device
+
+
+def select_dtype(precision: str, module: nn.Module) -> torch.dtype:
+    """The floating-point type of the computation; `auto` keeps that of the first parameter.
+
+    Half-precision checkpoints are computed in float32: interior gradients of networks with kinks do
+    not survive 8 or 11 bits.
+    """
+    if precision != "auto":
+        return torch.float64 if precision == "float64" else torch.float32
+    tensors = [*module.parameters(), *module.buffers()]
+    found = next((t.dtype for t in tensors if t.is_floating_point()), torch.float32)
+    return torch.float64 if found == torch.float64 else torch.float32
+
+
+def device_name(device: torch.device) -> str:
+    """What the device calls itself, for the record."""
+    if device.type == "cuda":
+        return f"{device} ({torch.cuda.get_device_name(device)})"
+    return f"{device} ({torch.get_num_threads()} threads)" if device.type == "cpu" else str(device)

@@ -1,0 +1,107 @@
+"""What an attribution method is: options, the points it wants evaluated, and what it makes of them.
+
+Nothing here or in the engines' files imports torch at run time, so that listing and documenting the
+engines takes a fraction of a second; the tensors that a block hands over bring their own methods.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from ..registry import Plugin
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor
+
+    from .block import Block
+
+__all__ = ["Demands", "Explanation", "LocalEngine", "PathDemand"]
+
+
+@dataclass(frozen=True)
+class PathDemand:
+    """A sweep over the straight paths from a baseline to each input.
+
+    Engines of one job whose demands agree in baseline and rule share one sweep, made to serve the most
+    exacting of them.
+
+    Attributes:
+        baseline: a `Baseline` plugin.
+        rule: name of a fixed rule, or "nested" for the adaptive one.
+        warp: power p of t = u^p for the nested rule.
+        rtol: relative error at which a row stops (nested rule).
+        max_nodes: most gradients per row (nested rule).
+        intervals: of the first trapezoid (nested rule).
+        nodes: of a fixed rule.
+        curves: the values at the nodes of the first trapezoid are wanted.
+        marks: path positions α up to which the running integral is wanted.
+    """
+
+    baseline: Any
+    rule: str = "nested"
+    warp: float = 2.0
+    rtol: float = 0.05
+    max_nodes: int = 512
+    intervals: int = 4
+    nodes: int = 0
+    curves: bool = False
+    marks: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class Demands:
+    """What an engine wants evaluated before `explain` is called, so that engines can share it.
+
+    Attributes:
+        path: a sweep over paths, if it needs one.
+        input_gradient: the gradient at the input itself.
+    """
+
+    path: PathDemand | None = None
+    input_gradient: bool = False
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """What an engine says about a block of rows.
+
+    Attributes:
+        attribution: (rows, D), the map.
+        relative_error: (rows,), reported bound on ‖map − truth‖ / ‖map‖; 0 for a closed form.
+        evaluations: (rows,) gradients (and scores) that each row took.
+        score_input: (rows,) f(x).
+        score_baseline: (rows,) f(x'), for methods whose map sums to f(x) − f(x'); else None.
+        status: (rows,) int8 of `numerics.integrate.Status`; None derives it: rows whose map is not
+            finite are quarantined, all others have converged.
+        maps: more values of the input's shape: name -> (rows, D) or (rows, k, D).
+        curves: other values per row: name -> (rows, ...).
+        axes: labels for the axes of `maps` and `curves` between the row and the input's own.
+        constants: name -> array or texts that are the same for all rows, such as a grid of α.
+    """
+
+    attribution: Tensor
+    relative_error: Tensor
+    evaluations: Tensor
+    score_input: Tensor
+    score_baseline: Tensor | None = None
+    status: Tensor | None = None
+    maps: Mapping[str, Tensor] = field(default_factory=dict)
+    curves: Mapping[str, Tensor] = field(default_factory=dict)
+    axes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    constants: Mapping[str, np.ndarray | tuple[str, ...]] = field(default_factory=dict)
+
+
+class LocalEngine(Plugin, ABC):
+    """An attribution method that gives every row its own map; its fields are its YAML options."""
+
+    def demands(self) -> Demands:
+        """What should be evaluated before `explain`; nothing by default."""
+        return Demands()
+
+    @abstractmethod
+    def explain(self, block: Block) -> Explanation:
+        """The maps of a block of rows. A row's map must not depend on the other rows of its block."""

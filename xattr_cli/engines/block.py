@@ -1,0 +1,227 @@
+"""The workbench of an engine: a block of rows, and everything that can be evaluated about them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..device import BlockField, Rows, Scorer
+from ..numerics.expectation import PathExpectation, SamplingRule, expected_path_gradient
+from ..numerics.integrate import NestedRule, PathIntegral, integrate, integrate_fixed
+from ..numerics.paths import PowerWarp, StraightPath
+from ..numerics.quadrature import fixed_rule
+from ..numerics.sampling import row_generator
+from .base import PathDemand
+from .curves import CurveRecorder, Curves, InputGradientRecorder
+from .saturation import saturation
+from .sweeps import SweepKey, sweep_key
+
+__all__ = ["Baselines", "Block", "SamplingOptions", "Sweep"]
+
+
+class Baselines(Protocol):
+    """Where a block gets the baselines of its rows from."""
+
+    def reference(self, baseline: object, sample: Tensor) -> Tensor:
+        """(rows, D): the baseline of each row's sample."""
+
+    def background(self, baseline: object) -> Tensor:
+        """(m, D): the set of baselines that a kind stands for."""
+
+    def background_scores(self, baseline: object) -> Tensor:
+        """(targets,): mean score of the background set, for every target."""
+
+
+class SamplingOptions(Protocol):
+    """Options of an engine that samples baselines."""
+
+    rtol: float
+    max_draws: int
+    replicate_size: int
+    replicates: int
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A finished sweep, as one of the engines that asked for it sees it.
+
+    Attributes:
+        path: baselines and inputs.
+        integral: running integrals, errors, scores and costs.
+        marks: α of each running integral of `integral`, ending in 1.
+        recorded: what was seen at the first nodes, if curves were asked for.
+        stride: of the recorded nodes, how many lie between two that this engine asked for.
+    """
+
+    path: StraightPath
+    integral: PathIntegral
+    marks: tuple[float, ...]
+    recorded: Curves | None
+    stride: int = 1
+
+    @property
+    def curves(self) -> Curves:
+        """Scores and gradients along the path, at the nodes that the demand named."""
+        if self.recorded is None:
+            raise ValueError("this sweep was demanded without curves")
+        return self.recorded.every(self.stride)
+
+    def running(self, alphas: Sequence[float]) -> Tensor:
+        """(rows, alphas, D): ∫₀^α ∇f(γ(t)) dt at some of the marks."""
+        return self.integral.running[:, [self.marks.index(alpha) for alpha in alphas]]
+
+    def column(self, values: Sequence[float]) -> Tensor:
+        """Numbers as a (len, 1) tensor like the path, to be broadcast over its features."""
+        return self.path.input.new_tensor(values)[:, None]
+
+
+class Block:
+    """A block of rows, and everything that can be evaluated about them; sweeps are made once and shared.
+
+    Attributes:
+        rows: inputs, context, targets and sample indices.
+        scorer: the network on its device.
+        seed: of the job.
+        smooth: the network is known to have no kinks.
+    """
+
+    def __init__(
+        self,
+        rows: Rows,
+        scorer: Scorer,
+        baselines: Baselines,
+        *,
+        planned: Mapping[SweepKey, PathDemand],
+        seed: int,
+        smooth: bool,
+    ) -> None:
+        self.rows = rows
+        self.scorer = scorer
+        self.seed = seed
+        self.smooth = smooth
+        self._baselines = baselines
+        self._planned = planned
+        self._sweeps: dict[SweepKey, Sweep] = {}
+        self._input_gradient: tuple[Tensor, Tensor] | None = None
+
+    @property
+    def inputs(self) -> Tensor:
+        """x, (rows, D)."""
+        return self.rows.inputs
+
+    @cached_property
+    def field(self) -> BlockField:
+        """Scores and gradients at any points."""
+        return self.scorer.field(self.rows)
+
+    def reference(self, baseline: object) -> Tensor:
+        """x', (rows, D), of a baseline plugin."""
+        return self._baselines.reference(baseline, self.rows.sample)
+
+    def generator(self, row: int, stream: int = 0) -> np.random.Generator:
+        """Random numbers that belong to a row's sample, whatever block the row is in."""
+        return row_generator(self.seed, int(self.rows.sample[row]), stream)
+
+    def gradients(self, points: Tensor) -> tuple[Tensor, Tensor]:
+        """Scores (rows, k) and gradients (rows, k, D) at k points (rows, k, D) for every row."""
+        rows, count, dim = points.shape
+        flat = _GivenPoints(points.reshape(rows * count, dim), _each(rows, count, points.device))
+        values, gradients = points.new_empty(rows * count), points.new_empty(rows * count, dim)
+        for found in self.field.gradients(flat):
+            values[found.part], gradients[found.part] = found.values, found.gradients
+        return values.view(rows, count), gradients.view(rows, count, dim)
+
+    def input_gradient(self) -> tuple[Tensor, Tensor]:
+        """Scores (rows,) and gradients (rows, D) at the inputs; from a sweep if the job has one."""
+        if self._input_gradient is None:
+            nested = [demand for demand in self._planned.values() if demand.rule == "nested"]
+            if nested:
+                self.path(nested[0])
+        if self._input_gradient is None:
+            values, gradients = self.gradients(self.inputs[:, None])
+            self._input_gradient = values[:, 0], gradients[:, 0]
+        return self._input_gradient
+
+    def input_scores(self) -> Tensor:
+        """f(x), (rows,)."""
+        if self._input_gradient is not None:
+            return self._input_gradient[0]
+        return self.field.values(_GivenPoints(self.inputs, _each(len(self.rows), 1, self.inputs.device)))
+
+    def path(self, demand: PathDemand) -> Sweep:
+        """The sweep that serves `demand`, made now if no other engine has asked for it before."""
+        key = sweep_key(demand)
+        planned = self._planned.get(key, demand)
+        if key not in self._sweeps:
+            self._sweeps[key] = self._sweep(planned)
+        made = self._sweeps[key]
+        stride = planned.intervals // demand.intervals if demand.curves else 1
+        return Sweep(made.path, made.integral, made.marks, made.recorded, stride)
+
+    def _sweep(self, demand: PathDemand) -> Sweep:
+        path = StraightPath(self.reference(demand.baseline), self.inputs)
+        if demand.rule != "nested":
+            rule = fixed_rule(demand.rule, demand.nodes)
+            return Sweep(path, integrate_fixed(self.field, path, rule), (1.0,), None)
+        warp = PowerWarp(demand.warp)
+        gradient = InputGradientRecorder(path.input, last_node=demand.intervals)
+        curves = CurveRecorder(path, warp, demand.intervals) if demand.curves else None
+        integral = integrate(
+            self.field,
+            path,
+            NestedRule(demand.rtol, demand.max_nodes, demand.intervals, warp, self.smooth),
+            marks=demand.marks,
+            observers=[gradient] if curves is None else [gradient, curves],
+        )
+        self._input_gradient = gradient.values, gradient.gradients
+        return Sweep(path, integral, (*demand.marks, 1.0), None if curves is None else curves.curves)
+
+    def expectation(self, baseline: object, options: SamplingOptions) -> PathExpectation:
+        """Expected path gradient over the background set of a baseline plugin."""
+        rule = SamplingRule(
+            rtol=options.rtol,
+            max_draws=options.max_draws,
+            replicate_size=options.replicate_size,
+            replicates=options.replicates,
+            seed=self.seed,
+        )
+        background = self._baselines.background(baseline)
+        return expected_path_gradient(self.field, self.inputs, background, self.rows.sample, rule)
+
+    def background_scores(self, baseline: object) -> Tensor:
+        """(rows,) mean of f over the background set, for each row's own target."""
+        if self.rows.context:
+            return self._background_scores_in_context(baseline)
+        return self._baselines.background_scores(baseline)[self.rows.target]
+
+    def _background_scores_in_context(self, baseline: object) -> Tensor:
+        background = self._baselines.background(baseline)
+        everywhere = torch.arange(len(background), device=background.device).repeat(len(self.rows))
+        row = _each(len(self.rows), len(background), background.device)
+        scores = self.field.values(_GivenPoints(background[everywhere], row))
+        return scores.view(len(self.rows), -1).mean(dim=1)
+
+    def saturation(self, sweep: Sweep, layers: Sequence[str]) -> Tensor:
+        """(rows, layers, alphas) cosine between a layer's activation at γ(α) and at the input."""
+        return saturation(self.scorer, self.rows, sweep.path, sweep.curves.alpha, layers)
+
+
+@dataclass(frozen=True)
+class _GivenPoints:
+    points: Tensor
+    row: Tensor
+
+    def take(self, part: slice) -> Tensor:
+        return self.points[part]
+
+
+def _each(rows: int, times: int, device: torch.device) -> Tensor:
+    return torch.arange(rows, device=device).repeat_interleave(times)
+
+

@@ -1,0 +1,61 @@
+"""Saliency and input × gradient: the two cheap references, the t = 1 end of every sweep."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..registry import ENGINES
+from .base import Demands, Explanation, LocalEngine
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from .block import Block
+
+__all__ = ["InputXGradient", "Saliency"]
+
+
+@ENGINES.register("saliency")
+class Saliency(LocalEngine):
+    """Absolute gradient of the score at the input, |∇f(x)|.
+
+    Says what the score is sensitive to at x itself; it is blind where the network saturates, and it does
+    not sum to anything. Exact, so its error bar is 0.
+
+    Reference: Simonyan, Vedaldi, Zisserman 2013, arXiv 1312.6034, section 3.
+    """
+
+    def demands(self) -> Demands:
+        return Demands(input_gradient=True)
+
+    def explain(self, block: Block) -> Explanation:
+        values, gradients = block.input_gradient()
+        return _exact(gradients.abs(), values)
+
+
+@ENGINES.register("input_x_gradient")
+class InputXGradient(LocalEngine):
+    """Input times gradient, x ⊙ ∇f(x): the first-order guess at what each feature contributes.
+
+    Equals integrated gradients from a zero baseline for networks that are linear along the path, and is
+    misleading where they saturate. Exact, so its error bar is 0.
+
+    Reference: Shrikumar et al. 2016, arXiv 1605.01713.
+    """
+
+    def demands(self) -> Demands:
+        return Demands(input_gradient=True)
+
+    def explain(self, block: Block) -> Explanation:
+        values, gradients = block.input_gradient()
+        return _exact(block.inputs * gradients, values)
+
+
+def _exact(attribution: Tensor, values: Tensor) -> Explanation:
+    nothing = values.double() * 0
+    return Explanation(
+        attribution=attribution,
+        relative_error=nothing,
+        evaluations=nothing.nan_to_num().long() + 1,
+        score_input=values,
+    )

@@ -1,0 +1,33 @@
+"""Options that the path methods share: where the path starts, and how accurately it is integrated."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import Field
+
+from ..config import BaselineField
+from .base import LocalEngine, PathDemand
+
+__all__ = ["PathEngine"]
+
+
+class PathEngine(LocalEngine):
+    """A method that integrates the gradient from a baseline x' to the input x."""
+
+    baseline: BaselineField = Field(
+        default={"kind": "zero"}, validate_default=True, description="where every path starts, x'"
+    )
+    rtol: float = Field(
+        default=0.05, gt=0, lt=1, description="relative L2 error of the map at which a row stops"
+    )
+    max_nodes: int = Field(default=1024, ge=9, description="most gradients per row; then it is not converged")
+    warp: float = Field(
+        default=2.0, ge=1, le=8, description="p of t = u^p; nodes are equidistant in u, dense near x'"
+    )
+
+    def nested_demand(self, **wishes: Any) -> PathDemand:
+        """The adaptive sweep that these options describe, with further `wishes` of a `PathDemand`."""
+        return PathDemand(
+            baseline=self.baseline, warp=self.warp, rtol=self.rtol, max_nodes=self.max_nodes, **wishes
+        )

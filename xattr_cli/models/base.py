@@ -1,0 +1,42 @@
+"""What a model source is: options that load a checkpoint into a module, and a note of how."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+from torch import nn
+
+from ..registry import Plugin
+
+__all__ = ["LoadedModel", "ModelSource"]
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A network as its source delivers it, before it is frozen and moved to a device.
+
+    Attributes:
+        module: takes the dataset's inputs in order, each (n, *shape), and returns (n, outputs) or (n,).
+        fingerprint: hash of the weights' file, or of the weights where there is no file.
+        notes: what was done on the way, such as a stripped `module.` prefix; shown and stored.
+        fixed_batch: the batch size the module must be given (a program exported without a dynamic
+            batch axis, or with a bounded one); None if it takes any.
+    """
+
+    module: nn.Module
+    fingerprint: str
+    notes: tuple[str, ...] = ()
+    fixed_batch: int | None = None
+
+
+class ModelSource(Plugin, ABC):
+    """A kind of model in the job file; its fields are the options under `model:`."""
+
+    @abstractmethod
+    def load(self) -> LoadedModel:
+        """Read the checkpoint; on the CPU, without side effects on the process.
+
+        Raises:
+            ModelError: the file is missing, damaged, untrusted, or does not fit the network.
+        """

@@ -1,0 +1,102 @@
+"""Networks of torchvision, by name, with weights from a file."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import replace
+from typing import Any
+
+from pydantic import ConfigDict, Field, field_validator
+from torch import nn
+
+from ..errors import ModelError, nearest
+from ..registry import MODELS
+from .base import LoadedModel
+from .built import BuiltModel
+
+__all__ = ["TorchvisionModel"]
+
+_DOWNLOADS = ("weights", "weights_backbone", "pretrained", "pretrained_backbone")
+_OWN_NORMALISATION = ("googlenet", "inception_v3")
+
+
+@MODELS.register("torchvision")
+class TorchvisionModel(BuiltModel):
+    """A classifier of torchvision (images or videos), filled from a checkpoint.
+
+    Nothing is ever downloaded. To explain torchvision's own weights, save them once, on a machine with
+    internet access, with `network = torchvision.models.get_model("resnet18", weights="DEFAULT")` and
+    `torch.save(network.state_dict(), "resnet18.pt")`. Those of googlenet and inception_v3 also want
+    `kwargs: {transform_input: true}`, and those of googlenet `aux_logits: false` in it.
+    """
+
+    # the option is called `name` in YAML, but a plugin's `name` is its kind
+    model_config = ConfigDict(serialize_by_alias=True)
+
+    architecture: str = Field(
+        alias="name", description="as in torchvision.models.list_models()", examples=["resnet18"]
+    )
+    kwargs: dict[str, Any] = Field(
+        default={}, description="keyword arguments of its builder, such as num_classes"
+    )
+
+    @field_validator("kwargs")
+    @classmethod
+    def _no_downloads(cls, value: dict[str, Any]) -> dict[str, Any]:
+        asked = [key for key in _DOWNLOADS if key in value]
+        if asked:
+            raise ValueError(
+                f"{asked[0]!r} would download, which a job never does. Save the weights once with "
+                "torch.save(torchvision.models.get_model(NAME, weights='DEFAULT').state_dict(), "
+                "'weights.pt'), and set model.checkpoint: weights.pt"
+            )
+        return value
+
+    def load(self) -> LoadedModel:
+        """Build the network and copy the checkpoint into it."""
+        loaded = super().load()
+        if self.architecture not in _OWN_NORMALISATION or "transform_input" in self.kwargs:
+            return loaded
+        note = (
+            "built with transform_input=False; torchvision's own weights for this network were trained "
+            "with kwargs: {transform_input: true}"
+        )
+        return replace(loaded, notes=(*loaded.notes, note))
+
+    def build(self) -> nn.Module:
+        """The architecture with random weights."""
+        zoo = _zoo()
+        self._check_name(zoo)
+        kwargs = dict(self.kwargs)
+        if self.architecture in _OWN_NORMALISATION:
+            # their initialisation warns, takes half a minute, and is overwritten
+            kwargs.setdefault("init_weights", False)
+        try:
+            return zoo.get_model(self.architecture, weights=None, **kwargs)  # type: ignore[no-any-return]
+        except Exception as error:
+            raise ModelError(
+                f"model.kwargs: torchvision's {self.architecture} cannot be built with {self.kwargs}: {error}"
+            ) from error
+
+    def _check_name(self, zoo: Any) -> None:
+        classifiers = [*zoo.list_models(module=zoo), *zoo.list_models(module=zoo.video)]
+        if self.architecture in classifiers:
+            return
+        if self.architecture in zoo.list_models():
+            raise ModelError(
+                f"model.name: {self.architecture!r} does not return one score per class; wrap it in a "
+                "function that returns a tensor (n, outputs), and load that with kind: python."
+            )
+        match = nearest(self.architecture, classifiers)
+        raise ModelError(
+            f"model.name: torchvision has no classifier {self.architecture!r}."
+            + (f" Did you mean {match!r}?" if match else " See torchvision.models.list_models().")
+        )
+
+
+def _zoo() -> Any:
+    """`torchvision.models`; its import takes a second, which only the jobs that use it should pay."""
+    try:
+        return importlib.import_module("torchvision.models")
+    except (ImportError, RuntimeError) as error:  # RuntimeError: built for another torch
+        raise ModelError(f"model kind 'torchvision': torchvision cannot be imported: {error}") from error

@@ -1,0 +1,1 @@
+"""The mathematics: quadrature, path integrals, expectations, and the error of each; no files, no models."""

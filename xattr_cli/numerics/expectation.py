@@ -1,0 +1,198 @@
+"""Expectations of a path gradient over random baselines, sampled until each row is as accurate as asked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .error_bar import ratio, replicate_error
+from .field import Field
+from .integrate import Status
+from .sampling import Replicates, draw_replicates
+from .sketch import CountSketch
+
+__all__ = ["PathExpectation", "SamplingRule", "expected_path_gradient"]
+
+
+SKETCH_SIZE = 32
+
+
+@dataclass(frozen=True)
+class SamplingRule:
+    """Independent replicates of stratified draws, doubled until a row's reported error is at most `rtol`.
+
+    Attributes:
+        rtol: relative error at which a row stops.
+        max_draws: no row evaluates more gradients than this.
+        replicate_size: draws per replicate, one per stratum of the path.
+        replicates: of the first round; later rounds double the total.
+        seed: of the job.
+    """
+
+    rtol: float
+    max_draws: int
+    replicate_size: int
+    replicates: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class PathExpectation:
+    """What sampling found about the rows of a block.
+
+    Attributes:
+        attribution: (rows, D), E[(x − x') ⊙ ∇f(x' + α(x − x'))].
+        standard_error: (rows, D), of `attribution`, from the spread of the replicates.
+        relative_error: (rows,) float64, reported bound on ‖result − truth‖ / ‖result‖.
+        evaluations: (rows,) int64 gradients.
+        status: (rows,) int8, of `Status`.
+    """
+
+    attribution: Tensor
+    standard_error: Tensor
+    relative_error: Tensor
+    evaluations: Tensor
+    status: Tensor
+
+
+@dataclass(frozen=True)
+class _BackgroundPoints:
+    """Points between a row's input and a background draw, interpolated only when they are taken."""
+
+    input: Tensor
+    background: Tensor
+    row: Tensor
+    draw: Tensor
+    t: Tensor
+
+    def take(self, part: slice) -> Tensor:
+        start, stop = self.background[self.draw[part]], self.input[self.row[part]]
+        return start.lerp(stop, self.t[part, None])
+
+    def delta(self, part: slice) -> Tensor:
+        return self.input[self.row[part]] - self.background[self.draw[part]]
+
+
+class _Tally:
+    """Mean, spread and sketches of the replicates of each open row, updated as they come (Chan's method)."""
+
+    def __init__(self, rows: int, dim: int, like: Tensor) -> None:
+        self.count = 0
+        self.mean = like.new_zeros(rows, dim)
+        self.squares = like.new_zeros(rows, dim)
+        self.sketches = like.new_zeros(rows, 0, min(SKETCH_SIZE, dim))
+
+    def add(self, estimates: Tensor, sketches: Tensor) -> None:
+        """One replicate: estimates (rows, D), their sketches (rows, size)."""
+        self.count += 1
+        step = estimates - self.mean
+        self.mean += step / self.count
+        self.squares += step * (estimates - self.mean)
+        self.sketches = torch.cat([self.sketches, sketches[:, None]], dim=1)
+
+    def standard_error(self) -> Tensor:
+        return (self.squares / (self.count * (self.count - 1))).clamp(min=0).sqrt()
+
+    def keep(self, rows: Tensor) -> None:
+        self.mean, self.squares = self.mean[rows], self.squares[rows]
+        self.sketches = self.sketches[rows]
+
+
+def expected_path_gradient(
+    field: Field, input: Tensor, background: Tensor, sample: Tensor, rule: SamplingRule
+) -> PathExpectation:
+    """E over baselines x' and α of (x − x') ⊙ ∇f(x' + α(x − x')) for every row of a block.
+
+    Reference: Erion et al. 2021, "Improving performance of deep learning models with axiomatic
+    attribution priors and expected gradients", equation 3.
+
+    Arguments:
+        field: evaluates f and ∇f.
+        input: (rows, D).
+        background: (m, D), baselines of equal weight.
+        sample: (rows,) identity of each row's sample: the key of its draws.
+        rule: how many draws, and when to stop.
+    """
+    rows, dim = input.shape
+    sketch = CountSketch(dim, SKETCH_SIZE, device=input.device, dtype=input.dtype)
+    result = _nothing_yet(input)
+    open_rows = torch.arange(rows, device=input.device)
+    tally = _Tally(rows, dim, input)
+    count = rule.replicates
+    while open_rows.numel():
+        draws = draw_replicates(
+            rule.seed,
+            sample[open_rows.cpu()].tolist(),
+            first=tally.count,
+            count=count,
+            size=rule.replicate_size,
+            background=len(background),
+        )
+        _evaluate(field, input, background, open_rows, draws, tally, sketch)
+        remaining = _close(result, open_rows, tally, rule)
+        open_rows = open_rows[remaining]
+        tally.keep(remaining)
+        count = tally.count
+    return result
+
+
+def _evaluate(
+    field: Field,
+    input: Tensor,
+    background: Tensor,
+    open_rows: Tensor,
+    draws: Replicates,
+    tally: _Tally,
+    sketch: CountSketch,
+) -> None:
+    """Add every replicate of `draws` to the tally, one at a time so that memory does not grow with them."""
+    rows, count, size = draws.t.shape
+    for j in range(count):
+        slot = torch.arange(rows, device=input.device).repeat_interleave(size)
+        points = _BackgroundPoints(
+            input,
+            background,
+            row=open_rows[slot],
+            draw=torch.from_numpy(draws.draw[:, j].reshape(-1)).to(input.device),
+            t=torch.from_numpy(draws.t[:, j].reshape(-1)).to(input),
+        )
+        total = input.new_zeros(rows, input.shape[1])
+        for evaluation in field.gradients(points):
+            part = evaluation.part
+            total.index_add_(0, slot[part], points.delta(part) * evaluation.gradients)
+        estimates = total / size
+        tally.add(estimates, sketch(estimates))
+
+
+def _nothing_yet(input: Tensor) -> PathExpectation:
+    rows = input.new_full((len(input),), torch.nan, dtype=torch.float64)
+    return PathExpectation(
+        attribution=torch.full_like(input, torch.nan),
+        standard_error=torch.full_like(input, torch.nan),
+        relative_error=rows,
+        evaluations=torch.zeros_like(rows, dtype=torch.int64),
+        status=torch.full_like(rows, Status.QUARANTINED, dtype=torch.int8),
+    )
+
+
+def _close(result: PathExpectation, rows: Tensor, tally: _Tally, rule: SamplingRule) -> Tensor:
+    """Write down the rows that are done; True for those that stay open."""
+    standard_error = tally.standard_error()
+    size = torch.linalg.vector_norm(tally.mean.double(), dim=1)
+    spread = torch.linalg.vector_norm(standard_error.double(), dim=1)
+    error = ratio(spread * replicate_error(tally.sketches), size)
+    draws = tally.count * rule.replicate_size
+    finite = torch.isfinite(tally.mean).all(dim=1)
+    converged = finite & (error <= rule.rtol)
+    exhausted = 2 * draws > rule.max_draws
+    done = finite if exhausted else converged
+    closing = rows[done]
+    result.attribution[closing] = tally.mean[done]
+    result.standard_error[closing] = standard_error[done]
+    result.relative_error[closing] = error[done]
+    result.status[closing] = torch.where(converged, Status.CONVERGED, Status.NOT_CONVERGED)[done].to(torch.int8)
+    result.evaluations[rows] = draws
+    return finite & ~done
+

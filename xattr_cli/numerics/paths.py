@@ -1,0 +1,70 @@
+"""Straight paths from baseline to input, and the warped coordinate in which nodes are placed on them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+__all__ = ["PathPoints", "PowerWarp", "StraightPath"]
+
+
+@dataclass(frozen=True)
+class PowerWarp:
+    """t = u^p: equidistant nodes in u crowd near the baseline, where saturating networks do their work.
+
+    With p > 1 the node at the baseline has weight zero, so a gradient that is infinite there is harmless.
+    """
+
+    power: float
+
+    def t(self, u: Tensor) -> Tensor:
+        """Path coordinate t in [0, 1] at warped coordinate u."""
+        return u**self.power
+
+    def density(self, u: Tensor) -> Tensor:
+        """dt/du, the weight that a gradient at u carries in an integral over u."""
+        return self.power * u ** (self.power - 1)
+
+    def inverse(self, t: Tensor) -> Tensor:
+        """Warped coordinate u of a path coordinate t."""
+        return t ** (1 / self.power)
+
+
+@dataclass(frozen=True)
+class StraightPath:
+    """γ(t) = x' + t (x − x') for a block of rows.
+
+    Attributes:
+        baseline: x', (rows, D).
+        input: x, (rows, D).
+    """
+
+    baseline: Tensor
+    input: Tensor
+
+    @property
+    def delta(self) -> Tensor:
+        """Δ = x − x', (rows, D)."""
+        return self.input - self.baseline
+
+    def at(self, row: Tensor, t: Tensor) -> PathPoints:
+        """Points γ_row(t) for `row` (k,) and `t` (k,)."""
+        return PathPoints(self, row, t)
+
+
+@dataclass(frozen=True)
+class PathPoints:
+    """Points on the paths of several rows, interpolated only when they are taken."""
+
+    path: StraightPath
+    row: Tensor
+    t: Tensor
+
+    def take(self, part: slice) -> Tensor:
+        """(k, D) points; exactly x at t = 1 and exactly x' at t = 0."""
+        row, t = self.row[part], self.t[part, None]
+        start, stop = self.path.baseline[row], self.path.input[row]
+        # lerp rounds to the end points themselves, x' + t (x - x') does not: a network with a kink
+        # at x would otherwise be differentiated on the wrong side of it
+        return start.lerp(stop, t.to(start.dtype))

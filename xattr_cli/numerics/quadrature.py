@@ -1,0 +1,51 @@
+"""Fixed quadrature rules on [0, 1], for comparison with papers and other libraries."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+__all__ = ["RULES", "FixedRule", "fixed_rule"]
+
+RULES = ("midpoint", "trapezoid", "gauss_legendre", "riemann_right")
+
+
+@dataclass(frozen=True)
+class FixedRule:
+    """∫₀¹ h(t) dt ≈ Σ_k weights[k] h(nodes[k]).
+
+    Attributes:
+        nodes: (n,) float64, increasing.
+        weights: (n,) float64, positive, summing to 1.
+        error_share: of the distance between the rule's even and odd nodes, each taken as a rule, that a
+            jump of the integrand can cost: half for rules symmetric in their cells, all for one-sided ones.
+    """
+
+    nodes: np.ndarray
+    weights: np.ndarray
+    error_share: float = 0.5
+
+
+def fixed_rule(name: str, nodes: int) -> FixedRule:
+    """The rule `name` with `nodes` gradient evaluations.
+
+    The trapezoid carries both end points and true weights: they sum to 1 (captum's sum to (n−1)/n).
+
+    Arguments:
+        name: one of `RULES`.
+        nodes: number of nodes, at least 1 (2 for the trapezoid).
+    """
+    k = np.arange(nodes, dtype=np.float64)
+    if name == "midpoint":
+        return FixedRule((k + 0.5) / nodes, np.full(nodes, 1 / nodes))
+    if name == "riemann_right":
+        return FixedRule((k + 1) / nodes, np.full(nodes, 1 / nodes), error_share=1.0)
+    if name == "trapezoid":
+        weights = np.full(nodes, 1 / (nodes - 1))
+        weights[[0, -1]] /= 2
+        return FixedRule(k / (nodes - 1), weights)
+    if name == "gauss_legendre":
+        x, w = np.polynomial.legendre.leggauss(nodes)
+        return FixedRule((x + 1) / 2, w / 2)
+    raise ValueError(f"unknown rule {name!r}; known: {', '.join(RULES)}")

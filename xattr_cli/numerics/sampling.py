@@ -1,0 +1,64 @@
+"""Random draws that belong to a row: keyed by the seed and the sample, never by what else is computed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+__all__ = ["Replicates", "draw_replicates", "row_generator"]
+
+
+def row_generator(seed: int, sample: int, stream: int = 0) -> np.random.Generator:
+    """The generator of one sample; counter-based (Philox), so that making one costs microseconds.
+
+    Arguments:
+        seed: of the job.
+        sample: index of the sample in its dataset.
+        stream: which of several independent streams of that sample.
+    """
+    key = np.array([np.uint64(seed), np.uint64(sample)], dtype=np.uint64)
+    counter = np.array([0, 0, 0, stream], dtype=np.uint64)
+    return np.random.Generator(np.random.Philox(key=key, counter=counter))
+
+
+@dataclass(frozen=True)
+class Replicates:
+    """Draws of path positions and backgrounds, in independent groups of `size` stratified draws.
+
+    Attributes:
+        t: (rows, replicates, size) float64 path positions in (0, 1), one in each of `size` strata.
+        draw: (rows, replicates, size) int64 indices into the background, no index twice in a replicate
+            (as long as the background is not smaller than a replicate).
+    """
+
+    t: np.ndarray
+    draw: np.ndarray
+
+
+def draw_replicates(
+    seed: int, samples: Sequence[int], *, first: int, count: int, size: int, background: int
+) -> Replicates:
+    """Replicates number `first` to `first + count − 1` of each sample.
+
+    A replicate is a Latin square of two: α from every stratum ((k, k+1)/size) once, and a random subset of
+    the background, matched at random. Each replicate alone is an unbiased estimate, and replicates are
+    independent, so their spread gives the standard error.
+    """
+    shape = (len(samples), count, size)
+    t, draw = np.empty(shape), np.empty(shape, dtype=np.int64)
+    strata = np.arange(size)
+    for i, sample in enumerate(samples):
+        for j in range(count):
+            random = row_generator(seed, int(sample), stream=first + j)
+            t[i, j] = (strata + random.random(size)) / size
+            draw[i, j] = _without_repetition(random, background, size)
+    return Replicates(t, draw)
+
+
+def _without_repetition(random: np.random.Generator, population: int, size: int) -> np.ndarray:
+    rounds = -(-size // population)
+    if rounds == 1:
+        return random.choice(population, size, replace=False)
+    return np.concatenate([random.permutation(population) for _ in range(rounds)])[:size]

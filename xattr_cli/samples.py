@@ -1,0 +1,102 @@
+"""The words that models, datasets and engines share: what one input is, and how rows are laid out flat."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from math import prod
+from typing import Any, TypeVar
+
+import numpy as np
+
+__all__ = ["Batch", "InputSpec", "Layout"]
+
+Array = TypeVar("Array", bound=Any)  # numpy.ndarray or torch.Tensor: only slicing and reshape are used
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """One input tensor of the model, as the dataset delivers it.
+
+    Attributes:
+        name: the dataset's name for it, such as "X".
+        shape: of one sample, without the batch axis.
+        dtype: numpy dtype of the stored values.
+        axes: a label per axis of `shape`, such as ("channel", "height", "width").
+        features: names along the last axis of a vector input, if it has any.
+        offset, scale: model input = (original - offset) / scale, per feature or channel; None if
+            the dataset hands over the original values. Plots use them to show original units.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    axes: tuple[str, ...] = ()
+    features: tuple[str, ...] = ()
+    offset: np.ndarray | None = None
+    scale: np.ndarray | None = None
+
+    @property
+    def size(self) -> int:
+        """Number of scalars in one sample."""
+        return prod(self.shape)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Some samples of a dataset.
+
+    Attributes:
+        index: (n,) int64, position of each sample in its dataset; its identity for seeds and files.
+        inputs: name -> (n, *shape), in the order in which the model takes them.
+        labels: (n,) class index (int64) or regression value (float64); None if the dataset has none.
+        keys: a printable name per sample, such as a file name; empty if there are none.
+    """
+
+    index: np.ndarray
+    inputs: Mapping[str, np.ndarray]
+    labels: np.ndarray | None = None
+    keys: tuple[str, ...] = field(default=())
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How the explained tensors of a sample lie in one flat row of D numbers.
+
+    Attributes:
+        specs: the explained inputs, in order.
+    """
+
+    specs: tuple[InputSpec, ...]
+
+    @property
+    def size(self) -> int:
+        """D, the length of a row."""
+        return sum(spec.size for spec in self.specs)
+
+    def flatten(self, tensors: Mapping[str, Any]) -> list[Any]:
+        """The explained tensors, each as (n, size of its spec); concatenate them to get rows.
+
+        Works on numpy arrays and torch tensors alike, and copies nothing where it need not.
+        """
+        return [tensors[spec.name].reshape(len(tensors[spec.name]), -1) for spec in self.specs]
+
+    def split(self, rows: Array) -> dict[str, Array]:
+        """Rows (..., D) back to tensors: name -> (..., *shape)."""
+        lead = tuple(rows.shape[:-1])
+        tensors: dict[str, Array] = {}
+        start = 0
+        for spec in self.specs:
+            stop = start + spec.size
+            tensors[spec.name] = rows[..., start:stop].reshape((*lead, *spec.shape))
+            start = stop
+        return tensors
+
+    @classmethod
+    def of(cls, specs: Sequence[InputSpec], names: Sequence[str] | None = None) -> Layout:
+        """Layout of the named inputs (all of them if `names` is None)."""
+        chosen = [spec for spec in specs if names is None or spec.name in names]
+        return cls(tuple(chosen))
