@@ -54,7 +54,17 @@ def scorer_of(module, inputs, *, score="auto", rows=64):
 
 
 def block_of(
-    module, inputs, *, baseline=None, background=None, target=0, engines=(), score="auto", rows=64, sample=None, seed=0
+    module,
+    inputs,
+    *,
+    baseline=None,
+    background=None,
+    target=0,
+    engines=(),
+    score="auto",
+    rows=64,
+    sample=None,
+    seed=0,
 ):
     """A block for `module` on `inputs` (n, *shape); `target` is one output or (n,) outputs."""
     for parameter in module.parameters():
@@ -136,4 +146,14 @@ def trained(name, epochs=12, seed=0):
     return network
 
 
-__all__ = ["KINKED", "NETWORKS", "block_of", "digits", "explain", "frozen", "layout_of", "scorer_of", "trained"]
+__all__ = [
+    "KINKED",
+    "NETWORKS",
+    "block_of",
+    "digits",
+    "explain",
+    "frozen",
+    "layout_of",
+    "scorer_of",
+    "trained",
+]

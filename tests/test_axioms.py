@@ -66,7 +66,9 @@ def test_sensitivity_a_where_the_gradient_at_the_input_is_zero():
     x = torch.full((1, 1), 2.0, dtype=torch.float64)
     saturated = lambda x: 1 - torch.relu(1 - x[:, 0])  # noqa: E731
     # an even midpoint rule has no node on the kink at t = 1/2 and is exact here
-    assert ig(saturated, x, engine=IntegratedGradients(rule="midpoint", nodes=100)).item() == pytest.approx(1, abs=1e-12)
+    assert ig(saturated, x, engine=IntegratedGradients(rule="midpoint", nodes=100)).item() == pytest.approx(
+        1, abs=1e-12
+    )
     found = explain(IntegratedGradients(rtol=1e-3, max_nodes=2**14), Function(saturated), x)
     assert found.attribution.item() == pytest.approx(1, rel=1e-3)
 

@@ -62,12 +62,10 @@ def engine_attributes(engine: LocalEngine) -> dict[str, str]:
     """Attributes of an engine's group: its name and its options."""
     options = engine.model_dump(mode="json")
     options.pop(engine.tag)
-    return {"engine": engine.name, "options": yaml.safe_dump(options, sort_keys=False)}
+    return {"engine": engine.registered_name, "options": yaml.safe_dump(options, sort_keys=False)}
 
 
-def engine_columns(
-    label: str, explanation: Explanation, layout: Layout, rows: int
-) -> dict[str, Column]:
+def engine_columns(label: str, explanation: Explanation, layout: Layout, rows: int) -> dict[str, Column]:
     """What an engine says about the rows of a part, with what every engine's rows have in common.
 
     Raises:
@@ -85,8 +83,8 @@ def engine_columns(
     for name, values in _common(explanation, status).items():
         columns[f"{at}/{name}"] = Column(_numpy(values), axes=("row",))
     for name, constant in explanation.constants.items():
-        values = np.array(constant, dtype=object) if isinstance(constant, tuple) else constant
-        columns[f"{at}/{name}"] = Column(values, axis="constant")
+        array = np.array(constant, dtype=object) if isinstance(constant, tuple) else constant
+        columns[f"{at}/{name}"] = Column(array, axis="constant")
     return columns
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -30,6 +28,7 @@ from .errors import JobError, nearest, suggestion
 from .registry import BASELINES, DATASETS, ENGINES, MODELS, Options, Plugin, Registry
 
 __all__ = [
+    "PLUGIN_PLACEHOLDER",
     "BaselineField",
     "Compute",
     "Explain",
@@ -39,7 +38,6 @@ __all__ = [
     "Score",
     "Target",
     "identity",
-    "job_hash",
     "load_job",
     "parse_job",
     "read_job_text",
@@ -60,6 +58,9 @@ JobPath = Annotated[Path, AfterValidator(_from_job_folder)]
 # --- plugins inside the job ---------------------------------------------------------------------
 
 
+PLUGIN_PLACEHOLDER = "x-plugin"
+
+
 class _Resolve:
     """Turns `{kind: name, **options}` or a bare `name` into the plugin of that name."""
 
@@ -70,12 +71,11 @@ class _Resolve:
         return resolve_plugin(self.registry, value, info.context)
 
     def __get_pydantic_json_schema__(self, _core: Any, _handler: GetJsonSchemaHandler) -> Any:
-        return {"$ref": f"#/$defs/{self.registry.noun}"}
+        # stands for a choice among plugins, which only `xattr_cli.schema` knows how to spell out
+        return {PLUGIN_PLACEHOLDER: self.registry.noun}
 
 
-def resolve_plugin(
-    registry: Registry[Any], value: Any, context: dict[str, Any] | None = None
-) -> Plugin:
+def resolve_plugin(registry: Registry[Any], value: Any, context: dict[str, Any] | None = None) -> Plugin:
     """The plugin that a piece of the job file describes.
 
     Arguments:
@@ -95,21 +95,18 @@ def resolve_plugin(
         raise ValueError(f"must be a {registry.noun} or a mapping with the key {registry.tag!r}")
     options = dict(value)
     if registry.tag not in options:
-        raise ValueError(
-            f"the key {registry.tag!r} is missing.{suggestion('', registry.names())}"
-        )
+        raise ValueError(f"the key {registry.tag!r} is missing.{suggestion('', registry.names())}")
     name = options.pop(registry.tag)
     try:
         cls = registry.get(str(name))
     except JobError as error:
         raise ValueError(str(error)) from error
-    return cls.model_validate(options, context=context)
+    plugin: Plugin = cls.model_validate(options, context=context)
+    return plugin
 
 
 def _plugin_field(registry: Registry[Any]) -> Any:
-    return Annotated[
-        SerializeAsAny[InstanceOf[Plugin]], BeforeValidator(_Resolve(registry)), _Resolve(registry)
-    ]
+    return Annotated[SerializeAsAny[InstanceOf[Plugin]], BeforeValidator(_Resolve(registry)), _Resolve(registry)]
 
 
 BaselineField = _plugin_field(BASELINES)
@@ -434,8 +431,3 @@ def identity(job: Job) -> dict[str, Any]:
     content["compute"] = {k: content["compute"][k] for k in ("precision", "seed")}
     content["output"] = {k: content["output"][k] for k in ("part_rows", "store_inputs", "compression")}
     return content
-
-
-def job_hash(job: Job) -> str:
-    """SHA-256 of `identity(job)`."""
-    return hashlib.sha256(json.dumps(identity(job), sort_keys=True).encode()).hexdigest()

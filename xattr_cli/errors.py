@@ -57,7 +57,7 @@ class StoreError(XattrError):
     """A result file or a part of one cannot be written, read or merged."""
 
 
-class Interrupted(XattrError):
+class Interrupted(XattrError):  # noqa: N818 - not a fault
     """A signal asked the run to stop; the finished parts are kept."""
 
     exit_code = ExitCode.RESUMABLE

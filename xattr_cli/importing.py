@@ -82,9 +82,7 @@ def _import_module(name: str, folder: Path | None, key: str) -> ModuleType:
         except ModuleNotFoundError as error:
             if error.name is not None and f"{name}.".startswith(f"{error.name}."):
                 raise JobError(f"{key}: {_not_found(error.name, folder)}") from error
-            raise JobError(
-                f"{key}: importing {name!r} needs a module that is not installed: {error}"
-            ) from error
+            raise JobError(f"{key}: importing {name!r} needs a module that is not installed: {error}") from error
         except Exception as error:
             raise JobError(f"{key}: importing {name!r} failed: {type(error).__name__}: {error}") from error
 
@@ -129,9 +127,7 @@ def _is_on_path(module: ModuleType) -> bool:
 
 def _not_found(name: str, folder: Path | None) -> str:
     parent, _, last = name.rpartition(".")
-    where = (
-        "among the installed packages" if folder is None else f"in {folder} or among the installed packages"
-    )
+    where = "among the installed packages" if folder is None else f"in {folder} or among the installed packages"
     own = [] if folder is None else [str(folder)]
     places = getattr(sys.modules.get(parent), "__path__", None) if parent else [*own, *sys.path]
     match = nearest(last, {module.name for module in pkgutil.iter_modules(places)})

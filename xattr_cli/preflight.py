@@ -14,7 +14,6 @@ from .errors import DataError, JobError, ModelError
 from .samples import Batch, InputSpec, Layout
 
 __all__ = [
-    "check_baseline_differs",
     "check_explained_inputs",
     "check_labels",
     "check_model",
@@ -183,19 +182,6 @@ def check_values_finite(batch: Batch) -> None:
         raise DataError(
             f"dataset: {bad.sum()} of {len(batch)} samples looked at contain NaN or infinity (samples {listed}). "
             "Clean the data, or set dataset.nonfinite: quarantine to explain the others."
-        )
-
-
-def check_baseline_differs(label: str, inputs: Tensor, baseline: Tensor) -> None:
-    """Refuse a baseline that equals every input: the map would be zero everywhere.
-
-    Raises:
-        DataError: names the engine.
-    """
-    if torch.equal(inputs, baseline):
-        raise DataError(
-            f"engines.{label}.baseline: equals the input in all of the first {len(inputs)} samples, so every "
-            "map would be zero. Choose another baseline, such as {kind: zero} or {kind: mean}."
         )
 
 

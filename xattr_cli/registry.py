@@ -18,15 +18,14 @@ __all__ = ["BASELINES", "DATASETS", "ENGINES", "MODELS", "Options", "Plugin", "R
 class Options(BaseModel):
     """A frozen group of options of the job file; an unknown key is an error that names its like."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     @model_validator(mode="before")
     @classmethod
     def _refuse_unknown_keys(cls, data: Any) -> Any:
         if not isinstance(data, dict):
             return data
-        known = {field.alias or name for name, field in cls.model_fields.items()}
-        known |= set(cls.model_fields)
+        known = set(cls.model_fields)
         unknown = [key for key in data if key not in known]
         if unknown:
             raise ValidationError.from_exception_data(
@@ -37,9 +36,7 @@ class Options(BaseModel):
 
 def _unknown_key(key: object, value: object, allowed: list[str]) -> InitErrorDetails:
     message = "unknown key." + suggestion(key, allowed).replace("{", "{{").replace("}", "}}")
-    return InitErrorDetails(
-        type=PydanticCustomError("unknown_key", message), loc=(str(key),), input=value
-    )
+    return InitErrorDetails(type=PydanticCustomError("unknown_key", message), loc=(str(key),), input=value)
 
 
 class Plugin(Options):
@@ -49,12 +46,12 @@ class Plugin(Options):
     distribution. Its fields are its YAML options, its docstring is what `xattr-cli engines NAME` shows.
     """
 
-    name: ClassVar[str]
+    registered_name: ClassVar[str]
     tag: ClassVar[str]
 
     @model_serializer(mode="wrap")
     def _tagged(self, handler: Any) -> dict[str, Any]:
-        return {self.tag: self.name, **handler(self)}
+        return {self.tag: self.registered_name, **handler(self)}
 
 
 PluginType = TypeVar("PluginType", bound=type[Plugin])
@@ -118,18 +115,14 @@ class Registry(Generic[PluginType]):
         return {offer.name: offer for offer in entry_points(group=self.group)}
 
     def _remember(self, name: str, cls: PluginType) -> PluginType:
-        cls.name = name
+        cls.registered_name = name
         cls.tag = self.tag
         self._members[name] = cls
         return cls
 
 
-ENGINES: Registry[Any] = Registry(
-    "engine", tag="engine", home="xattr_cli.engines", group="xattr_cli.engines"
-)
-MODELS: Registry[Any] = Registry(
-    "model kind", tag="kind", home="xattr_cli.models", group="xattr_cli.models"
-)
+ENGINES: Registry[Any] = Registry("engine", tag="engine", home="xattr_cli.engines", group="xattr_cli.engines")
+MODELS: Registry[Any] = Registry("model kind", tag="kind", home="xattr_cli.models", group="xattr_cli.models")
 DATASETS: Registry[Any] = Registry(
     "dataset kind", tag="kind", home="xattr_cli.datasets", group="xattr_cli.datasets"
 )

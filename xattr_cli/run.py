@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+import torch
 
+from . import __version__
 from .columns import engine_attributes, engine_columns, input_columns, row_columns
-from .config import Job, identity, job_hash, to_yaml
+from .config import Job, identity, to_yaml
+from .device import device_name
+from .errors import StoreError
 from .session import RowTable, Session, open_session
-from .store import Column, Manifest, PartSet, Shard, check_writable, finished_output, provenance
+from .store import (
+    Column,
+    Manifest,
+    PartSet,
+    Shard,
+    changes,
+    check_writable,
+    finished_output,
+    provenance,
+)
 
-__all__ = ["RunReport", "Progress", "run_job"]
-
-log = logging.getLogger(__name__)
+__all__ = ["Progress", "RunReport", "explain_rows", "merge_job", "run_job"]
 
 STORED_INPUT_BYTES = 64 * 2**20
 STORED_SAMPLES = 64
@@ -35,7 +47,7 @@ class RunReport:
         computed: rows computed by this very run; the others had been computed before.
         parts_missing: parts that other shards still owe.
         merged: whether the result file is complete.
-        seconds: wall time from the first to the last gradient.
+        seconds: wall time of the computation, without start-up and merge.
     """
 
     output: str
@@ -71,24 +83,35 @@ def run_job(
     check_writable(job.output.path)
     started = time.time()
     with open_session(job, interrupt=interrupt) as session:
-        manifest = _manifest(session)
-        if not overwrite and finished_output(
-            job.output.path, manifest.identity, manifest.checkpoint_hash, manifest.dataset_hash
-        ):
+        manifest = _manifest(session, started, command_line)
+        if finished_output(job.output.path, *_decisive(manifest), overwrite=overwrite):
             return RunReport(str(job.output.path), session.rows, 0, 0, True, 0.0)
         with PartSet.open(
-            job.output.path, manifest, compression=job.output.compression, shard=shard, overwrite=overwrite
+            job.output.path, manifest, compression=job.output.compression, overwrite=overwrite, shard=shard
         ) as parts:
-            session.scorer.packing.rows = parts.manifest.plan["batch_rows"]
+            _follow_plan(session, parts.manifest.plan)
+            began = time.time()
             computed = _compute(session, parts, shard, progress)
-            seconds = time.time() - started
+            seconds = time.time() - began
             missing = len(parts.missing())
-            if not missing and shard is None:
-                parts.merge(_attributes(session, started, command_line))
-                if not job.output.keep_parts:
-                    parts.discard()
-            merged = not missing and shard is None
-            return RunReport(str(job.output.path), session.rows, computed, missing, merged, seconds)
+            if shard is None:
+                _merge(parts, keep_parts=job.output.keep_parts)
+            return RunReport(str(job.output.path), session.rows, computed, missing, shard is None, seconds)
+
+
+def merge_job(job: Job) -> Path:
+    """Merge the parts that shards have computed; the path of the result.
+
+    Raises:
+        StoreError: parts are missing or of another job, or the result cannot be written.
+    """
+    parts = PartSet.existing(job.output.path)
+    changed = changes(parts.manifest.identity, {**parts.manifest.identity, **identity(job)})
+    if changed:
+        lines = "".join(f"\n  {line}" for line in changed)
+        raise StoreError(f"{parts.folder}: holds parts of another job:{lines}")
+    _merge(parts, keep_parts=job.output.keep_parts)
+    return job.output.path
 
 
 def _compute(session: Session, parts: PartSet, shard: Shard | None, progress: Progress) -> int:
@@ -104,9 +127,7 @@ def _compute(session: Session, parts: PartSet, shard: Shard | None, progress: Pr
     return done
 
 
-def explain_rows(
-    session: Session, rows: slice
-) -> tuple[dict[str, Column], Mapping[str, Mapping[str, str]]]:
+def explain_rows(session: Session, rows: slice) -> tuple[dict[str, Column], Mapping[str, Mapping[str, str]]]:
     """The columns and group attributes of some rows: every engine on the same block."""
     table = session.read_rows(rows)
     block = session.block(table)
@@ -140,32 +161,50 @@ def stored_samples(session: Session) -> int:
     return asked
 
 
-def _manifest(session: Session) -> Manifest:
+def _manifest(session: Session, started: float, command_line: str) -> Manifest:
+    """What the numbers depend on, and beside it the plan: settled once, followed by resumes and shards."""
     return Manifest(
         job_yaml=to_yaml(session.job),
-        identity=identity(session.job),
+        identity={**identity(session.job), "baseline_files": session.baseline_fingerprints()},
         checkpoint_hash=session.model.fingerprint,
         dataset_hash=session.samples.fingerprint,
         parts=session.parts,
         rows=session.rows,
-        plan={"batch_rows": session.scorer.packing.rows},
+        plan={
+            "batch_rows": session.scorer.packing.rows,
+            "kinks": list(session.kinks),
+            "device": device_name(session.scorer.device),
+            "model_notes": list(session.model.notes),
+            "started": started,
+            "command_line": command_line,
+        },
     )
 
 
-def _attributes(session: Session, started: float, command_line: str) -> Mapping[str, object]:
-    manifest = _manifest(session)
-    return provenance(
-        job_yaml=manifest.job_yaml,
-        job_hash=job_hash(session.job),
-        checkpoint_hash=manifest.checkpoint_hash,
-        dataset_hash=manifest.dataset_hash,
-        seed=session.job.compute.seed,
-        device=device_name(session.scorer.device),
-        model_notes=session.model.notes,
-        started=started,
-        command_line=command_line,
-        batch_rows=session.scorer.packing.rows,
+def _decisive(manifest: Manifest) -> tuple[dict[str, Any], str, str]:
+    return manifest.identity, manifest.checkpoint_hash, manifest.dataset_hash
+
+
+def _follow_plan(session: Session, plan: Mapping[str, Any]) -> None:
+    if not session.scorer.packing.fixed and session.job.compute.batch_rows == "auto":
+        session.scorer.packing.rows = plan["batch_rows"]
+    session.kinks = tuple(plan["kinks"])
+
+
+def _merge(parts: PartSet, *, keep_parts: bool) -> None:
+    plan = parts.manifest.plan
+    attributes = provenance(
+        package_version=__version__,
+        torch_version=torch.__version__,
+        device=plan["device"],
+        seed=parts.manifest.identity["compute"]["seed"],
+        model_notes=plan["model_notes"],
+        started=plan["started"],
+        command_line=plan["command_line"],
     )
+    parts.merge({**attributes, "batch_rows": plan["batch_rows"], "kinks": ", ".join(plan["kinks"])})
+    if not keep_parts:
+        parts.discard()
 
 
 def _length(rows: slice) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .config import Job
+from .config import PLUGIN_PLACEHOLDER, Job
 from .registry import BASELINES, DATASETS, ENGINES, MODELS, Registry
 
 __all__ = ["job_schema"]
@@ -17,7 +17,20 @@ def job_schema() -> dict[str, Any]:
     for registry in (MODELS, DATASETS, BASELINES, ENGINES):
         definitions[registry.noun] = _any_of(registry, definitions)
     _let_engines_be_brief(schema, definitions)
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+    resolved = _resolve(schema)
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **resolved}
+
+
+def _resolve(node: Any) -> Any:
+    """Every placeholder of a plugin becomes a reference to the choice among all plugins of its sort."""
+    if isinstance(node, list):
+        return [_resolve(each) for each in node]
+    if not isinstance(node, dict):
+        return node
+    if PLUGIN_PLACEHOLDER in node:
+        rest = {key: value for key, value in node.items() if key != PLUGIN_PLACEHOLDER}
+        return {**rest, "$ref": f"#/$defs/{node[PLUGIN_PLACEHOLDER]}"}
+    return {key: _resolve(value) for key, value in node.items()}
 
 
 def _any_of(registry: Registry[Any], definitions: dict[str, Any]) -> dict[str, Any]:
@@ -31,7 +44,8 @@ def _any_of(registry: Registry[Any], definitions: dict[str, Any]) -> dict[str, A
         options["required"] = [registry.tag, *options.get("required", [])]
         definitions[key] = options
         choices.append({"$ref": f"#/$defs/{key}"})
-    return {"anyOf": choices}
+    # a bare name stands for a plugin without options
+    return {"anyOf": [*choices, {"enum": registry.names()}]}
 
 
 def _let_engines_be_brief(schema: dict[str, Any], definitions: dict[str, Any]) -> None:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from . import preflight
-from .datasets.baselines import Baseline, BoundBaseline
+from .baselines import Baseline, BoundBaseline
 from .config import Job
 from .datasets import Samples, open_dataset
 from .device import (
@@ -28,9 +28,9 @@ from .device import (
     select_device,
     select_dtype,
 )
+from .engines.base import LocalEngine, PathDemand
 from .engines.block import Block
 from .engines.sweeps import SweepKey, merge_demands
-from .engines.base import PathDemand
 from .errors import JobError
 from .models import LoadedModel, frozen
 from .samples import Batch, Layout
@@ -172,9 +172,7 @@ class Session:
         """Explained inputs (n, D) and context of a batch, on the device."""
         explained = {spec.name for spec in self.layout.specs}
         context = {
-            name: self.scorer.tensor(values)
-            for name, values in batch.inputs.items()
-            if name not in explained
+            name: self.scorer.tensor(values) for name, values in batch.inputs.items() if name not in explained
         }
         return self.flat(batch.inputs), context
 
@@ -187,8 +185,18 @@ class Session:
         """A baseline bound to these data, once per job."""
         key = _key(baseline)
         if key not in self._bound:
-            self._bound[key] = baseline.bind(self.samples, self.job.compute.seed)
+            names = [spec.name for spec in self.layout.specs]
+            self._bound[key] = baseline.bind(self.samples, self.job.compute.seed, names)
         return self._bound[key]
+
+    def baseline_fingerprints(self) -> dict[str, str]:
+        """Hashes of the files that baselines were read from, by engine label."""
+        found: dict[str, str] = {}
+        for label, engine in self.job.engines.items():
+            baseline = getattr(engine, "baseline", None)
+            if isinstance(baseline, Baseline):
+                found[label] = self.bound(baseline).fingerprint
+        return {label: fingerprint for label, fingerprint in found.items() if fingerprint}
 
     def background(self, baseline: Baseline) -> tuple[Tensor, Tensor]:
         """The background set (m, D) of a baseline, and the mean score (targets,) over it.
@@ -209,10 +217,10 @@ class Session:
         arrays = self.bound(baseline).background()
         if arrays is None:
             raise JobError(
-                f"baseline kind {baseline.name!r} is a single baseline, but expected gradients need a set of "
-                "them. Use {kind: samples, count: 64}."
+                f"baseline kind {baseline.registered_name!r} is a single baseline, but expected gradients "
+                "need a set of them. Use {kind: samples, count: 64}."
             )
-        return arrays
+        return dict(arrays)
 
 
 @dataclass(frozen=True)
@@ -235,15 +243,12 @@ class _BatchBaselines:
 
 
 @contextmanager
-def open_session(
-    job: Job, *, interrupt: Callable[[], None] = lambda: None, batch_rows: int | None = None
-) -> Iterator[Session]:
+def open_session(job: Job, *, interrupt: Callable[[], None] = lambda: None) -> Iterator[Session]:
     """Load the model, open the data, and check everything that can be checked on the first samples.
 
     Arguments:
         job: what to explain.
         interrupt: called before every device call; may raise.
-        batch_rows: rows per device call, if an earlier run of the same job has settled them.
 
     Raises:
         JobError: the job cannot be run; the message says what to change.
@@ -269,11 +274,11 @@ def open_session(
         )
         demands = [engine.demands() for engine in job.engines.values()]
         session = Session(job, model, samples, layout, scorer, 0, merge_demands(demands))
-        _probe(session, batch_rows)
+        _probe(session)
         yield session
 
 
-def _probe(session: Session, batch_rows: int | None) -> None:
+def _probe(session: Session) -> None:
     """Check data, model, targets and baselines on the first samples, and settle the rows per call."""
     job, scorer, samples = session.job, session.scorer, session.samples
     batch = samples.read(0, min(PROBE_SAMPLES, len(samples)))
@@ -284,13 +289,18 @@ def _probe(session: Session, batch_rows: int | None) -> None:
     preflight.check_targets(job, session.targets, batch.labels is not None)
     if job.target.select == "label":
         preflight.check_labels(batch.labels, session.targets)
-    for label, engine in job.engines.items():
-        demand = engine.demands().path
-        if demand is not None:
-            reference = session.flat(session.bound(demand.baseline).reference(batch))
-            preflight.check_baseline_differs(label, points, reference)
     if not scorer.packing.fixed:
-        scorer.packing.rows = batch_rows or _rows_per_call(session, points, context)
+        scorer.packing.rows = _rows_per_call(session, points, context)
+    probe = session.block(session.read_rows(slice(0, min(PROBE_SAMPLES, session.rows))))
+    for label, engine in job.engines.items():
+        _check_engine(label, engine, probe)
+
+
+def _check_engine(label: str, engine: LocalEngine, probe: Block) -> None:
+    try:
+        engine.check(probe)
+    except JobError as error:
+        raise type(error)(f"engines.{label}.{error}") from error
 
 
 def _check_values(session: Session) -> None:
@@ -331,4 +341,3 @@ def _threads(threads: Any) -> Iterator[None]:
 
 def _key(baseline: Baseline) -> str:
     return json.dumps(baseline.model_dump(mode="json"), sort_keys=True)
-

@@ -89,9 +89,7 @@ class Packing:
             reason = str(error).splitlines()[0]
         # outside the except block: the traceback would keep the tensors of the failed call alive
         if self.rows == 1 or self.fixed:
-            raise RunError(
-                f"out of memory with {self.rows} rows per device call, the fewest possible: {reason}"
-            )
+            raise RunError(f"out of memory with {self.rows} rows per device call, the fewest possible: {reason}")
         self.rows //= 2
         log.warning("out of memory; going on with %d rows per device call (%s)", self.rows, reason)
         gc.collect()

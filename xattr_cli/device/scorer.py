@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -99,7 +100,7 @@ class Scorer:
                 part = slice(start, min(start + self.packing.rows, len(points)))
                 here = points[part]
                 there = {name: tensor[part] for name, tensor in context.items()}
-                scores = self.packing.attempt(lambda a=here, b=there: self._scores_of_call(a, b))
+                scores = self.packing.attempt(partial(self._scores_of_call, here, there))
                 if scores is not None:
                     found.append(scores)
                     start = part.stop
@@ -131,9 +132,18 @@ class Scorer:
             (gradients,) = torch.autograd.grad(values.sum(), leaf)
         return values.detach(), gradients[:count]
 
-    def exact_arithmetic(self) -> AbstractContextManager[None]:
+    @contextmanager
+    def exact_arithmetic(self) -> Iterator[None]:
         """float32 means float32: TF32 off; and the RNN kernels that have a backward pass in eval mode."""
-        return _exact_arithmetic(self.module)
+        recurrent = any(isinstance(part, nn.RNNBase) for part in self.module.modules())
+        allowed = torch.backends.cuda.matmul.allow_tf32
+        torch.backends.cuda.matmul.allow_tf32 = False
+        enabled = torch.backends.cudnn.enabled and not recurrent
+        try:
+            with torch.backends.cudnn.flags(enabled=enabled, allow_tf32=False):
+                yield
+        finally:
+            torch.backends.cuda.matmul.allow_tf32 = allowed
 
     def field(self, rows: Rows) -> BlockField:
         """The gradient field of a block of rows."""
@@ -155,7 +165,7 @@ class BlockField:
             while start < count:
                 self.scorer.interrupt()
                 part = slice(start, min(start + packing.rows, count))
-                found = packing.attempt(lambda p=part: self._evaluate(points, p))
+                found = packing.attempt(partial(self._evaluate, points, part))
                 if found is not None:
                     yield found
                     start = part.stop
@@ -205,16 +215,3 @@ def _describe(outputs: Any) -> str:
     if isinstance(outputs, tuple | list):
         return f"a {type(outputs).__name__} of {len(outputs)}"
     return f"a {type(outputs).__name__}"
-
-
-def _exact_arithmetic(module: nn.Module) -> AbstractContextManager[None]:
-    stack = ExitStack()
-    recurrent = any(isinstance(part, nn.RNNBase) for part in module.modules())
-    flags = torch.backends.cudnn.flags(
-        enabled=torch.backends.cudnn.enabled and not recurrent, allow_tf32=False
-    )
-    stack.enter_context(flags)
-    allowed = torch.backends.cuda.matmul.allow_tf32
-    torch.backends.cuda.matmul.allow_tf32 = False
-    stack.callback(setattr, torch.backends.cuda.matmul, "allow_tf32", allowed)
-    return stack

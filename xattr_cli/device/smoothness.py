@@ -12,26 +12,28 @@ __all__ = ["SMOOTH_OPERATIONS", "kinked_operations"]
 
 SMOOTH_OPERATIONS = frozenset(
     """
-    _adaptive_avg_pool2d _log_softmax _native_batch_norm_legit_no_training
-    _scaled_dot_product_efficient_attention _scaled_dot_product_flash_attention
-    _scaled_dot_product_flash_attention_for_cpu _softmax _thnn_fused_gru_cell _thnn_fused_lstm_cell
-    _native_multi_head_attention _to_copy _unsafe_view _cudnn_rnn add addbmm addcdiv addcmul addmm alias arange
-    as_strided avg_pool1d avg_pool2d avg_pool3d baddbmm bmm cat celu chunk clone constant_pad_nd contiguous
-    convolution copy_ cos cosh cumsum detach div dot elu embedding empty empty_like erf exp expand expm1 fill_
-    flatten flip full full_like gather gelu glu gru imag index index_select lift_fresh linear log log1p
-    log_sigmoid log_sigmoid_forward logsumexp lstm masked_fill matmul mean mish mkldnn_convolution mkldnn_rnn_layer mm
-    movedim mul mv narrow native_batch_norm native_group_norm native_layer_norm neg new_empty new_zeros ones
-    ones_like permute pixel_shuffle pow real reciprocal repeat reshape rsqrt rsub scalar_tensor select
-    sigmoid silu sin sinh size slice softmax softplus split split_with_sizes sqrt square squeeze stack std
-    sub sum t tan tanh transpose tril triu unbind unflatten unsafe_chunk unsafe_split unsqueeze var var_mean view zero_ zeros zeros_like
+    _adaptive_avg_pool2d _cudnn_rnn _log_softmax _native_batch_norm_legit_no_training
+    _native_multi_head_attention _scaled_dot_product_efficient_attention
+    _scaled_dot_product_flash_attention _scaled_dot_product_flash_attention_for_cpu _softmax
+    _thnn_fused_gru_cell _thnn_fused_lstm_cell _to_copy _unsafe_view add addbmm addcdiv addcmul addmm
+    alias arange as_strided avg_pool1d avg_pool2d avg_pool3d baddbmm bmm cat celu chunk clone
+    constant_pad_nd contiguous convolution copy_ cos cosh cumsum detach div dot elu embedding empty
+    empty_like erf exp expand expm1 fill_ flatten flip full full_like gather gelu glu gru imag index
+    index_select lift_fresh linear log log1p log_sigmoid log_sigmoid_forward logsumexp lstm masked_fill
+    matmul mean mish mkldnn_convolution mkldnn_rnn_layer mm movedim mul mv narrow native_batch_norm
+    native_group_norm native_layer_norm neg new_empty new_zeros ones ones_like permute pixel_shuffle pow
+    real reciprocal repeat reshape rsqrt rsub scalar_tensor select sigmoid silu sin sinh size slice
+    softmax softplus split split_with_sizes sqrt square squeeze stack std sub sum t tan tanh transpose
+    tril triu unbind unflatten unsafe_chunk unsafe_split unsqueeze var var_mean view zero_ zeros
+    zeros_like
     """.split()
 )
 """Operations without kinks, by their name in ATen; everything that is not listed counts as kinked."""
 
 
-class _Recorder(TorchDispatchMode):
+class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.names: set[str] = set()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

@@ -102,6 +102,16 @@ class LocalEngine(Plugin, ABC):
         """What should be evaluated before `explain`; nothing by default."""
         return Demands()
 
+    def check(self, probe: Block) -> None:  # noqa: B027 - most engines have nothing to refuse
+        """Refuse what cannot work with this network and these data, before anything is computed.
+
+        Arguments:
+            probe: a block of the first rows.
+
+        Raises:
+            JobError: names the option, the value, what is allowed, and what to do.
+        """
+
     @abstractmethod
     def explain(self, block: Block) -> Explanation:
         """The maps of a block of rows. A row's map must not depend on the other rows of its block."""

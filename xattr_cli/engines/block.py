@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ..device import BlockField, Rows, Scorer
+from ..errors import DataError
 from ..numerics.expectation import PathExpectation, SamplingRule, expected_path_gradient
 from ..numerics.integrate import NestedRule, PathIntegral, integrate, integrate_fixed
 from ..numerics.paths import PowerWarp, StraightPath
@@ -39,12 +40,16 @@ class Baselines(Protocol):
 
 
 class SamplingOptions(Protocol):
-    """Options of an engine that samples baselines."""
+    """Options of an engine that samples baselines; see `numerics.expectation.SamplingRule`."""
 
-    rtol: float
-    max_draws: int
-    replicate_size: int
-    replicates: int
+    @property
+    def rtol(self) -> float: ...
+    @property
+    def max_draws(self) -> int: ...
+    @property
+    def replicate_size(self) -> int: ...
+    @property
+    def replicates(self) -> int: ...
 
 
 @dataclass(frozen=True)
@@ -124,6 +129,32 @@ class Block:
         """x', (rows, D), of a baseline plugin."""
         return self._baselines.reference(baseline, self.rows.sample)
 
+    def background(self, baseline: object) -> Tensor:
+        """The set of baselines (m, D) of a baseline plugin."""
+        return self._baselines.background(baseline)
+
+    def check_baseline(self, baseline: object) -> None:
+        """Refuse a baseline that equals every input of this block: its maps would be zero everywhere.
+
+        Raises:
+            DataError: it does.
+        """
+        if torch.equal(self.inputs, self.reference(baseline)):
+            raise DataError(
+                f"baseline: equals the input in all of the first {len(self.rows)} rows, so every map would "
+                "be zero. Choose another baseline, such as {kind: zero} or {kind: mean}."
+            )
+
+    def check_layers(self, layers: Sequence[str]) -> None:
+        """Refuse layers that the network does not have, or that cannot be followed.
+
+        Raises:
+            JobError: there is no such layer.
+            ModelError: a layer is not called exactly once, or does not return one tensor.
+        """
+        path = StraightPath(self.inputs[:1], self.inputs[:1])
+        saturation(self.scorer, self.rows, path, torch.ones_like(self.inputs[0, :1]), layers)
+
     def generator(self, row: int, stream: int = 0) -> np.random.Generator:
         """Random numbers that belong to a row's sample, whatever block the row is in."""
         return row_generator(self.seed, int(self.rows.sample[row]), stream)
@@ -191,7 +222,7 @@ class Block:
             replicates=options.replicates,
             seed=self.seed,
         )
-        background = self._baselines.background(baseline)
+        background = self.background(baseline)
         return expected_path_gradient(self.field, self.inputs, background, self.rows.sample, rule)
 
     def background_scores(self, baseline: object) -> Tensor:
@@ -201,7 +232,7 @@ class Block:
         return self._baselines.background_scores(baseline)[self.rows.target]
 
     def _background_scores_in_context(self, baseline: object) -> Tensor:
-        background = self._baselines.background(baseline)
+        background = self.background(baseline)
         everywhere = torch.arange(len(background), device=background.device).repeat(len(self.rows))
         row = _each(len(self.rows), len(background), background.device)
         scores = self.field.values(_GivenPoints(background[everywhere], row))
@@ -223,5 +254,3 @@ class _GivenPoints:
 
 def _each(rows: int, times: int, device: torch.device) -> Tensor:
     return torch.arange(rows, device=device).repeat_interleave(times)
-
-

@@ -31,14 +31,15 @@ class ExpectedGradients(LocalEngine):
     baseline: BaselineField = Field(
         default={"kind": "samples"}, validate_default=True, description="the background set D"
     )
-    rtol: float = Field(
-        default=0.1, gt=0, lt=1, description="relative L2 error of the map at which a row stops"
-    )
+    rtol: float = Field(default=0.1, gt=0, lt=1, description="relative L2 error of the map at which a row stops")
     max_draws: int = Field(default=4096, ge=16, description="most gradients per row; then it is not converged")
     replicate_size: int = Field(
         default=64, ge=1, description="draws per replicate: strata of α, each with its own baseline"
     )
     replicates: int = Field(default=4, ge=3, description="replicates of the first round; then they double")
+
+    def check(self, probe: Block) -> None:
+        probe.background(self.baseline)
 
     def explain(self, block: Block) -> Explanation:
         found = block.expectation(self.baseline, self)

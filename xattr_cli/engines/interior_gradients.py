@@ -57,6 +57,10 @@ class InteriorGradients(PathEngine):
     def demands(self) -> Demands:
         return Demands(path=self.demand)
 
+    def check(self, probe: Block) -> None:
+        super().check(probe)
+        probe.check_layers(self.layers)
+
     def explain(self, block: Block) -> Explanation:
         sweep = block.path(self.demand)
         integral, delta = sweep.integral, sweep.path.delta
@@ -88,7 +92,7 @@ class InteriorGradients(PathEngine):
             "curve/directional_derivative": seen.directional_derivative,
             "curve/running_sum": seen.running_sum(),
         }
-        axes: dict[str, tuple[str, ...]] = {name: ("alpha",) for name in curves}
+        axes: dict[str, tuple[str, ...]] = dict.fromkeys(curves, ("alpha",))
         if self.layers:
             curves["curve/saturation"] = block.saturation(sweep, self.layers)
             axes["curve/saturation"] = ("layer", "alpha")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
 from ..config import BaselineField
 from .base import LocalEngine, PathDemand
+
+if TYPE_CHECKING:
+    from .block import Block
 
 __all__ = ["PathEngine"]
 
@@ -18,13 +21,14 @@ class PathEngine(LocalEngine):
     baseline: BaselineField = Field(
         default={"kind": "zero"}, validate_default=True, description="where every path starts, x'"
     )
-    rtol: float = Field(
-        default=0.05, gt=0, lt=1, description="relative L2 error of the map at which a row stops"
-    )
+    rtol: float = Field(default=0.05, gt=0, lt=1, description="relative L2 error of the map at which a row stops")
     max_nodes: int = Field(default=1024, ge=9, description="most gradients per row; then it is not converged")
     warp: float = Field(
         default=2.0, ge=1, le=8, description="p of t = u^p; nodes are equidistant in u, dense near x'"
     )
+
+    def check(self, probe: Block) -> None:
+        probe.check_baseline(self.baseline)
 
     def nested_demand(self, **wishes: Any) -> PathDemand:
         """The adaptive sweep that these options describe, with further `wishes` of a `PathDemand`."""

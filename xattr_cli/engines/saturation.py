@@ -15,9 +15,7 @@ from ..numerics.paths import StraightPath
 __all__ = ["saturation"]
 
 
-def saturation(
-    scorer: Scorer, rows: Rows, path: StraightPath, alpha: Tensor, layers: Sequence[str]
-) -> Tensor:
+def saturation(scorer: Scorer, rows: Rows, path: StraightPath, alpha: Tensor, layers: Sequence[str]) -> Tensor:
     """Cosine between the activation of a layer at γ(α) and at the input.
 
     Arguments:
@@ -33,10 +31,10 @@ def saturation(
         JobError: there is no such layer.
         ModelError: a layer is not called, called twice, or does not return one tensor.
     """
-    found = path.input.new_empty(len(rows), len(layers), len(alpha))
+    found = path.input.new_empty(len(path.input), len(layers), len(alpha))
     everywhere = torch.arange(len(alpha), device=alpha.device)
     with _captured(scorer.module, layers) as calls:
-        for row in range(len(rows)):
+        for row in range(len(path.input)):
             of_row = torch.full_like(everywhere, row)
             points = path.at(of_row, alpha).take(slice(None))
             context = {name: tensor[of_row] for name, tensor in rows.context.items()}

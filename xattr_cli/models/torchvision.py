@@ -6,7 +6,7 @@ import importlib
 from dataclasses import replace
 from typing import Any
 
-from pydantic import ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 from torch import nn
 
 from ..errors import ModelError, nearest
@@ -30,12 +30,7 @@ class TorchvisionModel(BuiltModel):
     `kwargs: {transform_input: true}`, and those of googlenet `aux_logits: false` in it.
     """
 
-    # the option is called `name` in YAML, but a plugin's `name` is its kind
-    model_config = ConfigDict(serialize_by_alias=True)
-
-    architecture: str = Field(
-        alias="name", description="as in torchvision.models.list_models()", examples=["resnet18"]
-    )
+    name: str = Field(description="as in torchvision.models.list_models()", examples=["resnet18"])
     kwargs: dict[str, Any] = Field(
         default={}, description="keyword arguments of its builder, such as num_classes"
     )
@@ -55,7 +50,7 @@ class TorchvisionModel(BuiltModel):
     def load(self) -> LoadedModel:
         """Build the network and copy the checkpoint into it."""
         loaded = super().load()
-        if self.architecture not in _OWN_NORMALISATION or "transform_input" in self.kwargs:
+        if self.name not in _OWN_NORMALISATION or "transform_input" in self.kwargs:
             return loaded
         note = (
             "built with transform_input=False; torchvision's own weights for this network were trained "
@@ -68,28 +63,28 @@ class TorchvisionModel(BuiltModel):
         zoo = _zoo()
         self._check_name(zoo)
         kwargs = dict(self.kwargs)
-        if self.architecture in _OWN_NORMALISATION:
+        if self.name in _OWN_NORMALISATION:
             # their initialisation warns, takes half a minute, and is overwritten
             kwargs.setdefault("init_weights", False)
         try:
-            return zoo.get_model(self.architecture, weights=None, **kwargs)  # type: ignore[no-any-return]
+            return zoo.get_model(self.name, weights=None, **kwargs)  # type: ignore[no-any-return]
         except Exception as error:
             raise ModelError(
-                f"model.kwargs: torchvision's {self.architecture} cannot be built with {self.kwargs}: {error}"
+                f"model.kwargs: torchvision's {self.name} cannot be built with {self.kwargs}: {error}"
             ) from error
 
     def _check_name(self, zoo: Any) -> None:
         classifiers = [*zoo.list_models(module=zoo), *zoo.list_models(module=zoo.video)]
-        if self.architecture in classifiers:
+        if self.name in classifiers:
             return
-        if self.architecture in zoo.list_models():
+        if self.name in zoo.list_models():
             raise ModelError(
-                f"model.name: {self.architecture!r} does not return one score per class; wrap it in a "
+                f"model.name: {self.name!r} does not return one score per class; wrap it in a "
                 "function that returns a tensor (n, outputs), and load that with kind: python."
             )
-        match = nearest(self.architecture, classifiers)
+        match = nearest(self.name, classifiers)
         raise ModelError(
-            f"model.name: torchvision has no classifier {self.architecture!r}."
+            f"model.name: torchvision has no classifier {self.name!r}."
             + (f" Did you mean {match!r}?" if match else " See torchvision.models.list_models().")
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Literal
@@ -36,12 +37,16 @@ def digits_cnn(widths: Sequence[int] = (16, 32), hidden: int = 64, classes: int 
         >>> digits_cnn()(torch.zeros(2, 1, 8, 8)).shape
         torch.Size([2, 10])
     """
-    channels = [1, *widths]
-    convolutions: list[nn.Module] = []
-    for before, after in pairwise(channels):
-        convolutions += [nn.Conv2d(before, after, kernel_size=3, padding=1), nn.ReLU()]
-    head = [nn.Flatten(), nn.Linear(channels[-1] * 4 * 4, hidden), nn.ReLU(), nn.Linear(hidden, classes)]
-    return nn.Sequential(*convolutions, nn.MaxPool2d(2), *head)
+    layers: OrderedDict[str, nn.Module] = OrderedDict()
+    for number, (before, after) in enumerate(pairwise([1, *widths]), start=1):
+        layers[f"conv{number}"] = nn.Conv2d(before, after, kernel_size=3, padding=1)
+        layers[f"relu{number}"] = nn.ReLU()
+    layers["pool"] = nn.MaxPool2d(2)
+    layers["flatten"] = nn.Flatten()
+    layers["hidden"] = nn.Linear(widths[-1] * 4 * 4, hidden)
+    layers["hidden_relu"] = nn.ReLU()
+    layers["logits"] = nn.Linear(hidden, classes)
+    return nn.Sequential(layers)
 
 
 def mlp(inputs: int, hidden: Sequence[int], outputs: int, activation: Activation = "relu") -> nn.Sequential:

@@ -195,4 +195,3 @@ def _close(result: PathExpectation, rows: Tensor, tally: _Tally, rule: SamplingR
     result.status[closing] = torch.where(converged, Status.CONVERGED, Status.NOT_CONVERGED)[done].to(torch.int8)
     result.evaluations[rows] = draws
     return finite & ~done
-

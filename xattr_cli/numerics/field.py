@@ -12,13 +12,11 @@ __all__ = ["Evaluation", "Field", "Points"]
 
 
 class Points(Protocol):
-    """Many points of the input space, made on demand so that they never lie in memory all at once.
+    """Many points of the input space, made on demand so that they never lie in memory all at once."""
 
-    Attributes:
-        row: (points,) int64, the row of the block whose target and context each point belongs to.
-    """
-
-    row: Tensor
+    @property
+    def row(self) -> Tensor:
+        """(points,) int64, the row of the block whose target and context each point belongs to."""
 
     def take(self, part: slice) -> Tensor:
         """The points of `part`, (k, D)."""

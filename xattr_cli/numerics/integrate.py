@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import IntEnum
 from typing import Protocol
 
@@ -16,6 +17,7 @@ from .paths import PowerWarp, StraightPath
 from .quadrature import FixedRule
 
 __all__ = ["NestedRule", "Observer", "PathIntegral", "Status", "integrate", "integrate_fixed"]
+
 
 class Status(IntEnum):
     """How the computation of a row ended."""
@@ -126,11 +128,11 @@ class _Sweep:
     path: StraightPath
     rule: NestedRule
     marks: Tensor
-    intervals: int = field(init=False)
-    open_rows: Tensor = field(init=False)
-    trapezoid: Tensor = field(init=False)
-    evidence: Evidence = field(init=False)
-    result: PathIntegral = field(init=False)
+    intervals: int = dataclasses.field(init=False)
+    open_rows: Tensor = dataclasses.field(init=False)
+    trapezoid: Tensor = dataclasses.field(init=False)
+    evidence: Evidence = dataclasses.field(init=False)
+    result: PathIntegral = dataclasses.field(init=False)
 
     def start(self, observers: Sequence[Observer]) -> None:
         """Evaluate T_n at the first n, and the scores of both ends."""

@@ -1,0 +1,125 @@
+"""Baselines that somebody computed beforehand."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from pydantic import Field
+
+from ..config import JobPath
+from ..datasets.array_files import ArrayFile, open_array_file
+from ..datasets.base import Samples
+from ..datasets.columns import check_numbers
+from ..errors import DataError
+from ..fingerprint import fingerprint_file
+from ..registry import BASELINES
+from ..samples import Batch, InputSpec
+from .base import Baseline, BoundBaseline, FixedBaseline, explained_specs
+
+__all__ = ["BaselineFile"]
+
+_BLOCK_VALUES = 2**21
+
+
+@BASELINES.register("file")
+class BaselineFile(Baseline):
+    """Baselines from a .npy or .npz file, in the units that the network is given.
+
+    An array of a sample's shape serves every sample; one with as many entries as the dataset has
+    samples holds a baseline each; any number of entries makes a background.
+    """
+
+    path: JobPath = Field(description=".npy, or .npz")
+    key: str | None = Field(
+        default=None, description="array in a .npz; null takes those named as the inputs, or the only one"
+    )
+
+    def bind(self, samples: Samples, seed: int, inputs: Sequence[str] | None = None) -> BoundBaseline:
+        """Map the arrays.
+
+        Raises:
+            DataError: the file is missing or damaged; a shape does not fit; values are not finite.
+        """
+        specs = explained_specs(samples, inputs)
+        if self.path.suffix.lower() not in (".npy", ".npz"):
+            raise DataError(f"baseline.path: {self.path}: a .npy or .npz file is needed.")
+        file = open_array_file(self.path, "baseline.path")
+        arrays = {spec.name: self._array(file, spec, len(specs)) for spec in specs}
+        fingerprint = fingerprint_file(self.path)
+        if all(arrays[spec.name].shape == spec.shape for spec in specs):
+            return _SingleBaseline(arrays, fingerprint)
+        return _ManyBaselines(arrays, specs, samples, self.path.name, fingerprint)
+
+    def _array(self, file: ArrayFile, spec: InputSpec, count: int) -> np.ndarray:
+        names = file.names()
+        if self.key is not None and count > 1:
+            raise DataError(
+                f"baseline.key: {count} inputs are explained; leave it out and name the arrays as the inputs."
+            )
+        only = names[0] if len(names) == count == 1 else spec.name
+        name = self.key or only
+        stored = file.array(name, "baseline.key")
+        where = f"baseline.path: {self.path}, array {name!r}"
+        check_numbers(stored, where)
+        array = np.asanyarray(stored)
+        if spec.shape not in (array.shape, array.shape[1:]):
+            raise DataError(
+                f"{where} has shape {array.shape}; input {spec.name!r} needs {spec.shape}, "
+                f"or (baselines, {', '.join(map(str, spec.shape))})."
+            )
+        if array.size == 0:
+            raise DataError(f"{where} is empty.")
+        _refuse_nonfinite(array, where)
+        return array
+
+
+class _SingleBaseline(FixedBaseline):
+    def background(self) -> dict[str, np.ndarray]:
+        return {name: value[np.newaxis] for name, value in self._values.items()}
+
+
+class _ManyBaselines(BoundBaseline):
+    """A baseline per sample of the dataset, or a background, or both."""
+
+    def __init__(
+        self,
+        arrays: Mapping[str, np.ndarray],
+        specs: Sequence[InputSpec],
+        samples: Samples,
+        name: str,
+        fingerprint: str,
+    ) -> None:
+        self._arrays = {
+            s.name: a[np.newaxis] if a.shape == s.shape else a for s in specs for a in [arrays[s.name]]
+        }
+        self._file = name
+        self._samples = (len(samples), samples.available)
+        self.fingerprint = fingerprint
+        counts = {len(array) for array in self._arrays.values()}
+        if len(counts) > 1:
+            raise DataError(
+                f"baseline.path: {name}: the inputs have {sorted(counts)} baselines; make them equal."
+            )
+        self._count = counts.pop()
+
+    def reference(self, batch: Batch) -> dict[str, np.ndarray]:
+        if self._count not in self._samples:
+            raise DataError(
+                f"baseline.path: {self._file} holds {self._count} baselines for {self._samples[0]} samples. "
+                "Give one, or one per sample; or use the engine expected_gradients, which takes a background."
+            )
+        return {
+            name: array[batch.index].astype(batch.inputs[name].dtype) for name, array in self._arrays.items()
+        }
+
+    def background(self) -> dict[str, np.ndarray]:
+        return dict(self._arrays)
+
+
+def _refuse_nonfinite(array: np.ndarray, where: str) -> None:
+    entries = np.atleast_1d(array)
+    step = max(1, _BLOCK_VALUES // entries[:1].size)
+    for start in range(0, len(entries), step):
+        if not np.isfinite(entries[start : start + step]).all():
+            raise DataError(f"{where} holds NaN or infinite values.")

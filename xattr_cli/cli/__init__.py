@@ -1,0 +1,56 @@
+"""The command line: commands parse, call the library and print; nothing heavy is imported before it is needed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from .. import __version__
+from ..errors import XattrError
+from .engines import engines
+from .init import init
+from .inspect import inspect
+from .merge import merge
+from .plan import plan
+from .plot import plot
+from .run import run
+from .schema import schema
+
+__all__ = ["main"]
+
+
+class _Group(click.Group):
+    """Reports domain errors as one message and their exit code, never as a traceback."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except XattrError as error:
+            click.echo(f"Error: {error}", err=True)
+            ctx.exit(error.exit_code)
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)  # in the order of a first use, not of the alphabet
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="xattr-cli")
+def main() -> None:
+    """Explain trained networks in batch, with an error bar on every map.
+
+    A YAML job file names a model, a dataset and one or more attribution engines; `run` writes an HDF5
+    file that says for every row how far its map can be trusted.
+
+    \b
+    Exit codes: 0 done, 1 failed, 2 wrong job or usage, 3 done but not all rows
+    converged (with --strict), 75 interrupted: run the same command to resume.
+
+    \b
+    Example:
+      xattr-cli init job.yaml && xattr-cli plan job.yaml && xattr-cli run job.yaml
+    """
+
+
+for _command in (init, plan, run, merge, inspect, plot, engines, schema):
+    main.add_command(_command)

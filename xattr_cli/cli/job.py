@@ -1,0 +1,38 @@
+"""Options that the commands on a job file share."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from ..config import Job
+
+__all__ = ["job_options", "read_job"]
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def job_options(command: Command) -> Command:
+    """The argument JOB and the option --set."""
+    command = click.option(
+        "--set",
+        "overrides",
+        metavar="KEY=VALUE",
+        multiple=True,
+        help="Override a key of the job, such as compute.device=cpu; may be repeated.",
+    )(command)
+    return click.argument("job", metavar="JOB")(command)
+
+
+def read_job(source: str, overrides: tuple[str, ...]) -> Job:
+    """The checked job of a file, or of standard input if `source` is `-`."""
+    from ..config import load_job, parse_job
+
+    if source == "-":
+        return parse_job(sys.stdin.read(), folder=Path.cwd(), overrides=overrides)
+    return load_job(source, overrides)

@@ -1,0 +1,88 @@
+"""`xattr-cli plot`: figures of a result file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+__all__ = ["plot"]
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option(
+    "--to",
+    "folder",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Folder for the figures; default: FILE's name without its ending and with -plots, beside it.",
+)
+@click.option(
+    "--kind",
+    "kinds",
+    multiple=True,
+    metavar="KIND",
+    help="samples, features, saturation or diagnostics; may be repeated; default: all that apply.",
+)
+@click.option(
+    "--engine",
+    "engines",
+    multiple=True,
+    metavar="LABEL",
+    help="Engine to show; may be repeated; default: all.",
+)
+@click.option(
+    "--samples",
+    type=click.IntRange(min=1),
+    default=8,
+    show_default=True,
+    help="How many samples to show one by one.",
+)
+@click.option(
+    "--row",
+    "rows",
+    multiple=True,
+    type=int,
+    metavar="N",
+    help="Row to show instead of --samples, by its number; may be repeated.",
+)
+@click.option("--format", "format_", type=click.Choice(["png", "pdf", "svg"]), default="png", show_default=True)
+@click.option("--dpi", type=click.IntRange(10, 1200), default=150, show_default=True, help="Dots per inch.")
+def plot(
+    file: Path,
+    folder: Path | None,
+    kinds: tuple[str, ...],
+    engines: tuple[str, ...],
+    samples: int,
+    rows: tuple[int, ...],
+    format_: str,
+    dpi: int,
+) -> None:
+    """Draw what FILE, the result of a run, holds; neither model nor data are needed.
+
+    The paths of the figures go to standard output; why a kind of figure does not apply goes to
+    standard error.
+
+    \b
+    Example:
+      xattr-cli plot runs/digits/attributions.h5 --kind samples --samples 4
+      xattr-cli plot runs/digits/attributions.h5 --row 17 --engine integrated_gradients --format pdf
+    """
+    from ..reports.gallery import plot_all
+    from ..store.reader import Results
+
+    with Results.open(file) as results:
+        paths = plot_all(
+            results,
+            folder or file.with_name(f"{file.stem}-plots"),
+            engines=engines or None,
+            kinds=kinds or None,
+            samples=samples,
+            rows=rows or None,
+            format=format_,
+            dpi=dpi,
+            tell=lambda text: click.echo(text, err=True),
+        )
+    for path in paths:
+        click.echo(path)

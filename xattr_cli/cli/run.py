@@ -1,0 +1,109 @@
+"""`xattr-cli run`: compute a job."""
+
+from __future__ import annotations
+
+import json as json_format
+import logging
+import shlex
+import sys
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import click
+
+from ..errors import ExitCode
+from .job import job_options, read_job
+
+if TYPE_CHECKING:
+    from ..run import RunReport
+    from ..store.shard import Shard
+
+__all__ = ["run"]
+
+
+@click.command()
+@job_options
+@click.option("--shard", metavar="I/N", help="Compute only every N-th part; `merge` joins the shards.")
+@click.option("--overwrite", is_flag=True, help="Replace a result or parts of another job at the same path.")
+@click.option("--strict", is_flag=True, help="Exit with 3 if a row was quarantined or did not converge.")
+@click.option("--quiet", is_flag=True, help="No progress and no table; errors only.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table.")
+@click.pass_context
+def run(
+    ctx: click.Context,
+    job: str,
+    overrides: tuple[str, ...],
+    shard: str | None,
+    overwrite: bool,
+    strict: bool,
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    """Explain every row of JOB (a YAML file, or - for standard input) into one HDF5 file.
+
+    Interrupted or killed, the same command goes on where it stopped; finished, it does nothing. In a
+    Slurm array job every task takes its own shard. The table goes to standard output, everything else
+    to standard error.
+
+    \b
+    Example:
+      xattr-cli run configs/digits.yaml --set compute.device=cpu
+    """
+    from ..run import run_job
+    from .progress import report_progress
+    from .signals import stop_on_signals
+
+    logging.basicConfig(format="%(message)s", level=logging.ERROR if quiet else logging.WARNING)
+    checked = read_job(job, overrides)
+    share = _shard(shard, quiet)
+    with stop_on_signals() as interrupt, report_progress(quiet) as progress:
+        report = run_job(
+            checked,
+            shard=share,
+            overwrite=overwrite,
+            progress=progress,
+            interrupt=interrupt,
+            command_line=shlex.join(sys.argv),
+        )
+    incomplete = _print_outcome(report, as_json, quiet)
+    if strict and incomplete:
+        ctx.exit(ExitCode.INCOMPLETE)
+
+
+def _shard(text: str | None, quiet: bool) -> Shard | None:
+    import os
+
+    from ..store.shard import Shard
+
+    if text is not None:
+        return Shard.parse(text)
+    share = Shard.from_slurm(os.environ)
+    if share is not None and not quiet:
+        click.echo(f"Slurm array job: computing shard {share.index}/{share.count}", err=True)
+    return share
+
+
+def _remaining(report: RunReport) -> str:
+    if report.parts_missing:
+        return f"shard done; {report.parts_missing} parts of other shards are missing. Then: xattr-cli merge JOB"
+    return "shard done, and so are all others. Now: xattr-cli merge JOB"
+
+
+def _print_outcome(report: RunReport, as_json: bool, quiet: bool) -> bool:
+    """Say how the run went; True if some rows are quarantined or have not converged."""
+    if not report.merged:
+        if as_json:
+            click.echo(json_format.dumps(asdict(report)))
+        elif not quiet:
+            click.echo(_remaining(report), err=True)
+        return False
+    from ..reports.summary import summarize, summary_text
+    from ..store.reader import Results
+
+    with Results.open(report.output) as results:
+        summary = summarize(results)
+    if as_json:
+        click.echo(json_format.dumps({**summary, **asdict(report)}))
+    elif not quiet:
+        click.echo(summary_text(summary))
+    return any(e["not_converged"] or e["quarantined"] for e in summary["engines"].values())

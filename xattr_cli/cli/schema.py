@@ -1,0 +1,24 @@
+"""`xattr-cli schema`: the JSON Schema of the job file."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+__all__ = ["schema"]
+
+
+@click.command()
+def schema() -> None:
+    """Print the JSON Schema of the job file, with every installed plugin, for editors and checkers.
+
+    \b
+    Example:
+      xattr-cli schema > job.schema.json
+      # first line of a job file, for editors that speak YAML:
+      # yaml-language-server: $schema=job.schema.json
+    """
+    from ..schema import job_schema
+
+    click.echo(json.dumps(job_schema(), indent=2))

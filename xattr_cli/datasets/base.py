@@ -1,0 +1,81 @@
+"""What a dataset is: options that open a sequence of samples, read in blocks and never as a whole."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal
+
+from pydantic import Field, PrivateAttr
+
+from ..registry import Plugin
+from ..samples import Batch, InputSpec
+
+__all__ = ["DatasetSource", "Samples"]
+
+
+class Samples(ABC):
+    """An open dataset: a sequence of samples with random access by position.
+
+    A context manager: leaving the block closes it.
+
+    Attributes:
+        inputs: the tensors of one sample, in the order in which the model takes them; `offset` and
+            `scale` of a spec are shaped to broadcast against a sample.
+        classes: names of the classes, if the dataset knows them.
+        fingerprint: hash of the content, equal if and only if (practically) the data are.
+    """
+
+    inputs: tuple[InputSpec, ...]
+    classes: tuple[str, ...] = ()
+    fingerprint: str
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """Number of samples."""
+
+    @property
+    def available(self) -> int:
+        """Number of samples before `limit` was applied."""
+        return len(self)
+
+    @abstractmethod
+    def read(self, start: int, stop: int) -> Batch:
+        """Samples start ≤ i < stop, as numpy arrays of their own (no views of open files)."""
+
+    def close(self) -> None:  # noqa: B027 - most datasets hold nothing open
+        """Let go of open files."""
+
+    def __enter__(self) -> Samples:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class DatasetSource(Plugin, ABC):
+    """A kind of dataset in the job file; its fields are the options under `dataset:`."""
+
+    limit: int | None = Field(default=None, ge=1, description="explain only the first samples")
+    nonfinite: Literal["error", "quarantine"] = Field(
+        default="error",
+        description="samples with NaN or infinity: refuse the data if some are found before the start (those "
+        "found later are quarantined), or quarantine them all",
+    )
+    class_names: tuple[str, ...] = Field(default=(), description="names of the model's outputs, for plots")
+    _job_folder: Path | None = PrivateAttr(default=None)
+
+    def model_post_init(self, context: Any) -> None:
+        """Remember the folder of the job file, where `module:callable` is looked for first."""
+        self._job_folder = (context or {}).get("folder")
+
+    @abstractmethod
+    def open(self) -> Samples:
+        """Open the data, without applying `limit` (`xattr_cli.datasets.open_dataset` does that).
+
+        Raises:
+            DataError: missing, damaged, empty or ill-shaped data, naming the file and the key.
+        """

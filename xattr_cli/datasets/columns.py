@@ -1,0 +1,135 @@
+"""Inputs that lie in arrays, in memory or in mapped files, scaled as they are read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from ..errors import DataError
+from ..samples import Batch, InputSpec
+from .base import Samples
+from .labels import Labels
+
+__all__ = ["ArraySamples", "Column", "Sliceable", "check_numbers", "check_samples"]
+
+
+class Sliceable(Protocol):
+    """An array, or a file's dataset that reads as one: only a shape, a dtype and slices are asked of it."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Samples first."""
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of the stored values."""
+
+    def __getitem__(self, rows: slice) -> Any:
+        """Some samples, as anything that numpy takes for an array."""
+
+
+def check_samples(array: Sliceable, key: str) -> None:
+    """Refuse what cannot be an input of many samples.
+
+    Raises:
+        DataError: no sample axis, or no numbers. `key` begins the message.
+    """
+    check_numbers(array, key)
+    if len(array.shape) == 0:
+        raise DataError(f"{key}: a single number; the first axis must count the samples.")
+
+
+def check_numbers(array: Sliceable, key: str) -> None:
+    """Refuse what a network cannot take.
+
+    Raises:
+        DataError: objects, texts, complex numbers, records or dates. `key` begins the message.
+    """
+    if array.dtype.kind not in "buif":
+        raise DataError(
+            f"{key}: the array is {array.dtype}; integers, floats or booleans are needed. "
+            "Pad ragged samples to one length; store complex numbers as two channels."
+        )
+
+
+@dataclass(frozen=True)
+class Column:
+    """One input of every sample.
+
+    Attributes:
+        spec: what `read` delivers; its offset and scale are applied on the way.
+        stored: (samples, *spec.shape) original values.
+    """
+
+    spec: InputSpec
+    stored: Sliceable
+
+    def read(self, start: int, stop: int) -> np.ndarray:
+        """(stop - start, *shape) values of their own, in the units of the model."""
+        values = np.asarray(self.stored[start:stop])
+        if self.spec.offset is None or self.spec.scale is None:
+            return np.array(values, dtype=self.spec.dtype, order="C")
+        scaled: np.ndarray = (values - self.spec.offset) / self.spec.scale
+        return scaled.astype(self.spec.dtype, order="C")
+
+
+class ArraySamples(Samples):
+    """Samples whose inputs are columns.
+
+    Arguments:
+        columns: in the order in which the model takes them.
+        labels: None if there are none.
+        fingerprint: hash of the content.
+        classes: names of the classes, if not those of `labels`.
+        keys: a printable name per sample; empty if there are none.
+        on_close: lets go of the files behind the columns.
+
+    Raises:
+        DataError: the columns and labels are not equally long.
+    """
+
+    def __init__(
+        self,
+        columns: Sequence[Column],
+        labels: Labels | None,
+        *,
+        fingerprint: str,
+        classes: Sequence[str] = (),
+        keys: Sequence[str] = (),
+        on_close: Callable[[], None] | None = None,
+    ) -> None:
+        self._columns = tuple(columns)
+        self._labels = labels
+        self._keys = tuple(keys)
+        self._on_close = on_close
+        self.inputs = tuple(column.spec for column in columns)
+        self.classes = tuple(classes) or (labels.classes if labels else ())
+        self.fingerprint = fingerprint
+        self._length = self._common_length()
+
+    def __len__(self) -> int:
+        return self._length
+
+    def read(self, start: int, stop: int) -> Batch:
+        return Batch(
+            index=np.arange(start, stop, dtype=np.int64),
+            inputs={column.spec.name: column.read(start, stop) for column in self._columns},
+            labels=None if self._labels is None else self._labels.values[start:stop].copy(),
+            keys=self._keys[start:stop],
+        )
+
+    def close(self) -> None:
+        if self._on_close is not None:
+            self._on_close()
+
+    def _common_length(self) -> int:
+        lengths = {column.spec.name: column.stored.shape[0] for column in self._columns}
+        if self._labels is not None:
+            lengths["labels"] = len(self._labels.values)
+        if len(set(lengths.values())) > 1:
+            told = ", ".join(f"{name} has {length}" for name, length in lengths.items())
+            raise DataError(f"dataset: the arrays disagree about the number of samples: {told}.")
+        return next(iter(lengths.values()))

@@ -1,0 +1,101 @@
+"""Labels: class numbers, or values of a regression."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..errors import DataError, suggestion
+
+__all__ = ["Labels", "as_labels", "name_labels"]
+
+_SHOWN = 3
+
+
+@dataclass(frozen=True)
+class Labels:
+    """The labels of a dataset.
+
+    Attributes:
+        values: (n,) int64 class numbers, or float64 values of a regression.
+        classes: names of the classes, as far as the labels tell them.
+    """
+
+    values: np.ndarray
+    classes: tuple[str, ...] = ()
+
+
+def as_labels(values: np.ndarray, key: str, class_names: Sequence[str] = ()) -> Labels:
+    """Labels from any column: integers are class numbers, floats a regression, texts names of classes.
+
+    Arguments:
+        values: (n,) or (n, 1).
+        key: dotted key of the job file, for errors.
+        class_names: names of the model's outputs, if the job gives them; they number text labels.
+
+    Raises:
+        DataError: another shape or type, negative or non-finite values, classes without a name.
+    """
+    values = np.asarray(values)
+    if values.ndim == 2 and values.shape[1] == 1:
+        values = values[:, 0]
+    if values.ndim != 1:
+        hint = " Store the class numbers (argmax over the last axis)." if values.ndim == 2 else ""
+        raise DataError(f"{key}: labels must have shape (n,), not {values.shape}.{hint}")
+    if values.dtype.kind == "f":
+        return Labels(_finite(values.astype(np.float64), key))
+    if values.dtype.kind in "bui":
+        return Labels(_class_numbers(values.astype(np.int64), key, class_names), tuple(class_names))
+    if values.dtype.kind == "U" or all(isinstance(value, str) for value in values):
+        return name_labels([str(value) for value in values], key, class_names)
+    raise DataError(f"{key}: labels must be integers, floats or texts, not {values.dtype}.")
+
+
+def name_labels(names: Sequence[str], key: str, class_names: Sequence[str] = ()) -> Labels:
+    """Number text labels: by `class_names` where the job gives them, else in sorted order.
+
+    Where `class_names` has as many names as there are classes and none of them occurs, they are
+    display names of the sorted classes.
+
+    Raises:
+        DataError: a label is not among `class_names`.
+    """
+    found = sorted(set(names))
+    classes = list(class_names) or found
+    unknown = [name for name in found if name not in classes]
+    if unknown and len(unknown) == len(found) == len(classes):
+        numbers = {name: number for number, name in enumerate(found)}
+    elif unknown:
+        raise DataError(
+            f"{key}: {unknown[0]!r} is not among the {len(classes)} class names."
+            f"{suggestion(unknown[0], classes if len(classes) <= 20 else [])}"
+        )
+    else:
+        numbers = {name: classes.index(name) for name in found}
+    return Labels(np.array([numbers[name] for name in names], dtype=np.int64), tuple(classes))
+
+
+def _class_numbers(values: np.ndarray, key: str, class_names: Sequence[str]) -> np.ndarray:
+    if (wrong := np.flatnonzero(values < 0)).size:
+        raise DataError(
+            f"{key}: integer labels are class numbers, 0 or more; found {_shown(values, wrong)}. "
+            "Store the values of a regression as floats."
+        )
+    if class_names and (wrong := np.flatnonzero(values >= len(class_names))).size:
+        raise DataError(
+            f"{key}: dataset.class_names has {len(class_names)} names; found {_shown(values, wrong)}."
+        )
+    return values
+
+
+def _finite(values: np.ndarray, key: str) -> np.ndarray:
+    if (wrong := np.flatnonzero(~np.isfinite(values))).size:
+        raise DataError(f"{key}: labels must be finite; found {_shown(values, wrong)}.")
+    return values
+
+
+def _shown(values: np.ndarray, wrong: np.ndarray) -> str:
+    shown = ", ".join(f"{values[i].item()!r} at sample {i}" for i in wrong[:_SHOWN])
+    return f"{shown} and {len(wrong) - _SHOWN} more" if len(wrong) > _SHOWN else shown

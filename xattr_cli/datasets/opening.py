@@ -1,0 +1,94 @@
+"""Opening a dataset: its `limit` and `class_names` applied, and every batch checked on its way out."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..errors import DataError
+from ..samples import Batch, InputSpec
+from .base import DatasetSource, Samples
+
+__all__ = ["open_dataset"]
+
+
+def open_dataset(source: DatasetSource) -> Samples:
+    """Open the dataset of a job.
+
+    Raises:
+        DataError: what the source finds wrong; no samples; inputs that no network can take; more
+            classes than `class_names`; a batch that does not have the shape it announces.
+    """
+    samples = source.open()
+    try:
+        opened = _Opened(samples, source)
+        opened.read(0, 1)
+    except BaseException:
+        samples.close()
+        raise
+    return opened
+
+
+class _Opened(Samples):
+    """The first `limit` samples of a dataset, with the checks that any kind must pass."""
+
+    def __init__(self, samples: Samples, source: DatasetSource) -> None:
+        self._samples = samples
+        self._kind = f"dataset kind {source.registered_name!r}"
+        self.inputs = samples.inputs
+        self.classes = source.class_names or samples.classes
+        self.fingerprint = samples.fingerprint
+        if len(samples) == 0:
+            raise DataError(f"{self._kind}: the dataset is empty.")
+        self._length = min(len(samples), source.limit or len(samples))
+        self._check_specs()
+
+    def __len__(self) -> int:
+        return self._length
+
+    @property
+    def available(self) -> int:
+        return len(self._samples)
+
+    def read(self, start: int, stop: int) -> Batch:
+        if not 0 <= start <= stop <= len(self):
+            raise IndexError(f"samples {start} to {stop} of a dataset of {len(self)}")
+        batch = self._samples.read(start, stop)
+        for spec in self.inputs:
+            self._check_input(batch, spec, stop - start)
+        self._check_labels(batch)
+        return batch
+
+    def close(self) -> None:
+        self._samples.close()
+
+    def _check_specs(self) -> None:
+        names = [spec.name for spec in self.inputs]
+        if not names or len(set(names)) < len(names):
+            raise DataError(f"{self._kind}: inputs must have different names, not {names}.")
+        for spec in self.inputs:
+            if spec.size == 0:
+                raise DataError(f"{self._kind}: input {spec.name!r} has shape {spec.shape}: no values.")
+            if spec.dtype.kind not in "buif" or spec.dtype.itemsize > 8:
+                raise DataError(f"{self._kind}: input {spec.name!r} is {spec.dtype}, which no network takes.")
+
+    def _check_input(self, batch: Batch, spec: InputSpec, count: int) -> None:
+        values = batch.inputs.get(spec.name)
+        expected = (count, *spec.shape)
+        if values is None or values.shape != expected or values.dtype != spec.dtype:
+            found = "nothing" if values is None else f"{values.dtype} {values.shape}"
+            raise DataError(
+                f"{self._kind}: samples {batch.index[:1].tolist()}…: input {spec.name!r} should be "
+                f"{spec.dtype} {expected}, but {found} was delivered."
+            )
+
+    def _check_labels(self, batch: Batch) -> None:
+        labels = batch.labels
+        if labels is None:
+            return
+        if labels.shape != (len(batch),) or labels.dtype not in (np.int64, np.float64):
+            raise DataError(
+                f"{self._kind}: labels should be int64 or float64 ({len(batch)},), "
+                f"but {labels.dtype} {labels.shape} was delivered."
+            )
+        if labels.dtype == np.int64 and len(labels) and labels.min() < 0:
+            raise DataError(f"{self._kind}: class number {labels.min()} is negative.")

@@ -1,0 +1,112 @@
+"""Datasets that a Python function of the user's builds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pydantic import Field
+
+from ..errors import DataError, suggestion
+from ..fingerprint import fingerprint_arrays
+from ..importing import import_callable, importable_from
+from ..registry import DATASETS
+from ..samples import InputSpec
+from .base import DatasetSource, Samples
+from .columns import ArraySamples, Column, check_samples
+from .labels import as_labels
+from .map_style import MapSamples
+from .numpy_values import to_numpy
+from .scaling import default_axes
+
+__all__ = ["Python"]
+
+
+@DATASETS.register("python")
+class Python(DatasetSource):
+    """What `factory(**kwargs)` returns: arrays by name, a pair (X, y), or a dataset of torch.
+
+    A mapping of arrays is read through `inputs` and `labels`. A dataset has a length, and items x or
+    (x, y), where x is an array or {input: array}. A factory may also return its own
+    `xattr_cli.datasets.Samples`.
+    """
+
+    factory: str = Field(description="module:callable, looked for in the job's folder first")
+    kwargs: dict[str, Any] = Field(default={}, description="arguments of the factory")
+    inputs: str | tuple[str, ...] | None = Field(
+        default=None, description="names of the inputs among the arrays; null takes all but the labels"
+    )
+    labels: str | None = Field(default=None, description="name of the labels; null takes y if it is there")
+
+    def open(self) -> Samples:
+        """Call the factory.
+
+        Raises:
+            JobError: there is no such factory.
+            DataError: it fails, or returns something else.
+        """
+        factory = import_callable(self.factory, self._job_folder, "dataset.factory")
+        try:
+            with importable_from(self._job_folder):
+                made = factory(**self.kwargs)
+        except Exception as error:
+            raise DataError(
+                f"dataset.factory: {self.factory!r} failed: {type(error).__name__}: {error}"
+            ) from error
+        if isinstance(made, Samples):
+            return made
+        if isinstance(made, Mapping):
+            return self._of_mapping(made)
+        if isinstance(made, tuple) and len(made) == 2:
+            return self._of_pair(*made)
+        if hasattr(made, "dtype"):
+            return self._of_pair(made, None)
+        if hasattr(made, "__len__") and hasattr(made, "__getitem__") and not isinstance(made, str | tuple):
+            return MapSamples(made, f"dataset {self.factory!r}", classes=_class_names(made))
+        raise DataError(
+            f"dataset.factory: {self.factory!r} returned {type(made).__name__}. "
+            "Return arrays by name, a pair (X, y), a dataset with __len__ and __getitem__, "
+            "or xattr_cli.datasets.Samples."
+        )
+
+    def _of_pair(self, x: Any, y: Any) -> Samples:
+        inputs = x if isinstance(x, Mapping) else {"X": x}
+        return self._of_arrays(inputs, y)
+
+    def _of_mapping(self, arrays: Mapping[str, Any]) -> Samples:
+        labels = self.labels or ("y" if "y" in arrays else None)
+        if self.inputs is None:
+            inputs: Sequence[str] = [name for name in arrays if name != labels]
+        else:
+            inputs = (self.inputs,) if isinstance(self.inputs, str) else self.inputs
+        for key, names in (("inputs", inputs), ("labels", [labels] if labels else [])):
+            for name in names:
+                if name not in arrays:
+                    raise DataError(
+                        f"dataset.{key}: {self.factory!r} returned no array {name!r}."
+                        f"{suggestion(name, arrays)}"
+                    )
+        return self._of_arrays({name: arrays[name] for name in inputs}, arrays[labels] if labels else None)
+
+    def _of_arrays(self, inputs: Mapping[str, Any], labels: Any) -> Samples:
+        columns = [self._column(str(name), value) for name, value in inputs.items()]
+        if not columns:
+            raise DataError(f"dataset.factory: {self.factory!r} returned no input.")
+        key = f"dataset.factory: labels of {self.factory!r}"
+        known = None if labels is None else as_labels(to_numpy(labels, key), key, self.class_names)
+        arrays = [column.stored[:] for column in columns] + ([] if known is None else [known.values])
+        return ArraySamples(columns, known, fingerprint=fingerprint_arrays(arrays))
+
+    def _column(self, name: str, value: Any) -> Column:
+        key = f"dataset.factory: {name!r} of {self.factory!r}"
+        array = to_numpy(value, key)
+        check_samples(array, key)
+        shape = array.shape[1:]
+        return Column(InputSpec(name, shape, array.dtype.newbyteorder("="), default_axes(shape)), array)
+
+
+def _class_names(dataset: Any) -> tuple[str, ...]:
+    """Names that a dataset keeps in `classes`, as torchvision's do."""
+    classes = getattr(dataset, "classes", ())
+    is_named = isinstance(classes, list | tuple) and all(isinstance(name, str) for name in classes)
+    return tuple(classes) if is_named else ()

@@ -1,0 +1,1 @@
+"""Figures and tables of a result file; everything here reads the file, never the model."""

@@ -1,0 +1,201 @@
+"""How far the maps can be trusted and what they cost: errors, completeness gaps, evaluations, failed rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
+
+from ..store.engine_results import EngineResults, Status
+from ..store.reader import Results
+from .selection import Drawing, Nothing, Selection, spread
+from .style import GREY, PALETTE, WARNING, chart
+from .words import percent, shorten
+
+__all__ = ["cost_bins", "draw", "failed_rows"]
+
+Dash = Literal["-", "--", ":", "-."]
+_DASHES: tuple[Dash, ...] = ("-", "--", ":", "-.")
+_MARKERS = "os^DvP"
+_FLOOR = 1e-6  # below it lies the rounding of float32
+_POINTS = 4000
+_LISTED = 15
+_COLUMNS = {"row": 0.0, "sample": 0.1, "target": 0.22, "engine": 0.44, "": 0.8}
+
+
+@dataclass(frozen=True)
+class _Pen:
+    """How one engine is drawn in every panel."""
+
+    engine: EngineResults
+    color: str
+    dash: Dash
+    marker: str
+
+
+def draw(selection: Selection) -> Iterator[Drawing | Nothing]:
+    """One figure for all chosen engines."""
+    if not selection.engines:
+        yield Nothing("no engine has one map per row")
+        return
+    pens = [
+        _Pen(engine, PALETTE[k % len(PALETTE)], _DASHES[k // len(PALETTE) % 4], _MARKERS[k % len(_MARKERS)])
+        for k, engine in enumerate(selection.engines)
+    ]
+    figure = chart(11.0, 8.0)
+    panels = figure.subplots(2, 2).ravel()
+    _draw_errors(panels[0], pens)
+    _draw_gaps(panels[1], pens)
+    _draw_costs(panels[2], pens)
+    _list_failures(panels[3], selection)
+    handles = [Line2D([], [], color=p.color, linestyle=p.dash, marker=p.marker, linewidth=2) for p in pens]
+    labels = [shorten(pen.engine.label, 30) + (" (exact)" if _is_exact(pen.engine) else "") for pen in pens]
+    figure.legend(handles, labels, loc="outside lower left", ncols=min(len(pens), 4))
+    rows = len(selection.results.rows)
+    title = f"{selection.results.path.name}: evidence of {rows} row{'' if rows == 1 else 's'}"
+    figure.suptitle(title, x=0.01, ha="left", fontweight="bold")
+    yield Drawing("diagnostics", figure)
+
+
+def _is_exact(engine: EngineResults) -> bool:
+    known = engine.relative_error[np.isfinite(engine.relative_error)]
+    return bool(len(known)) and not known.any()
+
+
+def _draw_errors(axes: Axes, pens: Sequence[_Pen]) -> None:
+    """Share of all rows whose reported error is at most x; quarantined rows never get there."""
+    seen: list[float] = []
+    for k, pen in enumerate(pens):
+        errors = pen.engine.relative_error
+        known = np.sort(np.maximum(errors[np.isfinite(errors)], _FLOOR))
+        if len(known) and not _is_exact(pen.engine):
+            shares = np.arange(1, len(known) + 1) / len(errors)
+            x, y = np.r_[known[0], known], np.r_[0.0, shares]
+            wide = 2.0 + 2.5 * _covered(k, pens)
+            axes.step(x, y, pen.dash, where="post", color=pen.color, linewidth=wide)
+            seen += [known[0], known[-1]]
+    seen += _draw_tolerances(axes, pens)
+    _log_axis(axes, "x", seen)
+    axes.set(ylim=(0, 1.02), xlabel="reported relative error of the map", ylabel="share of rows")
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{share * 100:.0f} %"))
+    axes.set_title("Rows within an error", loc="left", pad=44)
+
+
+def _draw_tolerances(axes: Axes, pens: Sequence[_Pen]) -> list[float]:
+    asked: dict[float, list[_Pen]] = {}
+    for pen in pens:
+        if pen.engine.rtol is not None:
+            asked.setdefault(pen.engine.rtol, []).append(pen)
+    for rtol, same in asked.items():
+        color = same[0].color if len(same) == 1 else GREY
+        axes.axvline(rtol, color=color, linewidth=1, linestyle=(0, (4, 3)))
+        looks: dict[str, Any] = {"rotation": 35, "rotation_mode": "anchor", "va": "bottom", "fontsize": 8}
+        text = f"rtol {rtol * 100:g} %"
+        axes.text(rtol, 1.03, text, transform=axes.get_xaxis_transform(), color=color, **looks)
+    return list(asked)
+
+
+def _draw_gaps(axes: Axes, pens: Sequence[_Pen]) -> None:
+    seen: list[np.ndarray] = []
+    for k, pen in enumerate(pens):
+        error, gap = pen.engine.relative_error, pen.engine.relative_gap
+        known = spread(np.flatnonzero(np.isfinite(error) & np.isfinite(gap)).tolist(), _POINTS)
+        points = np.maximum([error[known], gap[known]], _FLOOR)
+        seen.append(points)
+        size = 14 + 40 * _covered(k, pens)
+        looks: dict[str, Any] = {"marker": pen.marker, "color": pen.color, "alpha": 0.6, "linewidths": 0}
+        axes.scatter(points[0], points[1], size, rasterized=True, **looks)
+    axes.set_title("Completeness gap against error", loc="left", pad=20)
+    both = np.concatenate(seen, axis=1)
+    if not both.size:
+        _say(axes, "no engine has a completeness gap")
+        return
+    axes.axline((_FLOOR, _FLOOR), (1.0, 1.0), color=GREY, linewidth=0.8, linestyle=(0, (4, 3)))
+    note = "dashed: gap = error. A small gap does not prove a small error."
+    axes.text(0.0, 1.03, note, transform=axes.transAxes, fontsize=8, color=GREY)
+    _log_axis(axes, "x", both[0])
+    _log_axis(axes, "y", both[1])
+    axes.set(xlabel="reported relative error of the map", ylabel="|gap| / |change of the score|")
+
+
+def _covered(place: int, pens: Sequence[_Pen]) -> int:
+    """How many later engines have the same errors and would hide this one unless it is drawn wider."""
+    errors = pens[place].engine.relative_error
+    return sum(np.array_equal(errors, pen.engine.relative_error, equal_nan=True) for pen in pens[place + 1 :])
+
+
+def cost_bins(costs: Sequence[np.ndarray]) -> np.ndarray:
+    """Powers of two: bin k counts the rows whose evaluations are in (edges[k] / 2, edges[k]]."""
+    most = max((int(cost.max(initial=1)) for cost in costs), default=1)
+    least = min((int(cost.min(initial=most)) for cost in costs), default=1)
+    first = int(np.ceil(np.log2(max(least, 1))))
+    return 2 ** np.arange(first, max(int(np.ceil(np.log2(max(most, 1)))), first) + 1)
+
+
+def _draw_costs(axes: Axes, pens: Sequence[_Pen]) -> None:
+    edges = cost_bins([pen.engine.evaluations for pen in pens])
+    width = 0.8 / len(pens)
+    for k, pen in enumerate(pens):
+        bins = np.searchsorted(edges, pen.engine.evaluations)
+        counts = np.bincount(bins, minlength=len(edges))
+        places = np.arange(len(edges)) + (k - (len(pens) - 1) / 2) * width
+        axes.bar(places, counts, width=0.92 * width, color=pen.color)
+    labels = [f"{high}" if high <= 2 else f"{high // 2 + 1} to {high}" for high in edges.tolist()]
+    axes.set_xticks(range(len(edges)), labels=labels, rotation=30 if len(edges) > 6 else 0)
+    axes.set(xlabel="evaluations of the network", ylabel="rows")
+    axes.yaxis.set_major_locator(MaxNLocator(5, integer=True, steps=[1, 2, 5, 10]))
+    spare = max(0.0, (4 - len(edges)) / 2)
+    axes.set_xlim(-0.6 - spare, len(edges) - 0.4 + spare)
+    axes.set_title("Cost of a row", loc="left")
+
+
+def failed_rows(results: Results, engines: Sequence[EngineResults]) -> list[tuple[int, EngineResults]]:
+    """Positions of rows that are quarantined or have not converged, with the engine, quarantined first."""
+    found = [(int(row), engine) for engine in engines for row in np.flatnonzero(engine.status != Status.CONVERGED)]
+    return sorted(found, key=lambda pair: (-pair[1].status[pair[0]], pair[0]))
+
+
+def _list_failures(axes: Axes, selection: Selection) -> None:
+    results, rows = selection.results, selection.results.rows
+    failed = failed_rows(results, selection.engines)
+    axes.set_title("Rows without a map that can be trusted", loc="left")
+    if not failed:
+        _say(axes, "none: every row converged")
+        return
+    axes.set_axis_off()
+    lines = [tuple(_COLUMNS)]
+    for row, engine in failed[:_LISTED]:
+        status = Status(int(engine.status[row]))
+        outcome = "quarantined" if status == Status.QUARANTINED else f"±{percent(engine.relative_error[row])}"
+        target = shorten(results.class_name(int(rows.target[row])), 14)
+        lines.append((str(rows.id[row]), str(rows.sample[row]), target, shorten(engine.label, 23), outcome))
+    for line, words in enumerate(lines):
+        for left, word in zip(_COLUMNS.values(), words, strict=True):
+            color = GREY if line == 0 else "black"
+            axes.text(left, 0.97 - 0.058 * line, word, transform=axes.transAxes, va="top", fontsize=8, color=color)
+    if len(failed) > _LISTED:
+        rest = f"and {len(failed) - _LISTED} more"
+        axes.text(0.0, 0.97 - 0.058 * (_LISTED + 1), rest, transform=axes.transAxes, va="top", color=WARNING)
+
+
+def _log_axis(axes: Axes, which: Literal["x", "y"], values: Sequence[float] | np.ndarray) -> None:
+    """Per cent on a logarithmic axis of at least a decade around the values."""
+    low, high = (float(min(values)), float(max(values))) if len(values) else (1e-3, 1e-1)
+    room = max(1.5, (10 / (high / low)) ** 0.5)
+    (axes.set_xlim if which == "x" else axes.set_ylim)(low / room, high * room)
+    (axes.set_xscale if which == "x" else axes.set_yscale)("log")
+    axis = axes.xaxis if which == "x" else axes.yaxis
+    decades = np.log10(high / low * room**2)
+    axis.set_major_locator(LogLocator(base=10, subs=(1.0, 2.0, 5.0) if decades < 2.5 else (1.0,), numticks=9))
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter(FuncFormatter(lambda share, _: f"{share * 100:g} %"))
+
+
+def _say(axes: Axes, text: str) -> None:
+    axes.set_axis_off()
+    axes.text(0.0, 0.93, text, transform=axes.transAxes, va="top", color=GREY)

@@ -1,0 +1,181 @@
+"""What a result file says in brief: where it comes from, and per engine how far its maps can be trusted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+
+from ..store.engine_results import EngineResults, Status
+from ..store.reader import Results
+from .words import percent
+
+__all__ = ["summarize", "summary_text"]
+
+_LISTED_ROWS = 20
+_HASH = 8  # characters that are shown
+_PROVENANCE = (
+    "format", "package_version", "torch_version", "device", "host", "seed", "started", "ended",
+    "command_line", "job_hash", "checkpoint_hash", "dataset_hash", "model_notes",
+)  # fmt: skip
+
+_SOURCE_KEYS = ("factory", "name", "path", "checkpoint")
+_SHOWN_ROWS = 8
+_STATUS_WORDS = {
+    "quarantined": "quarantined, score or gradient is not finite",
+    "not_converged": "not converged within the cap on evaluations",
+}
+_COLUMNS: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
+    ("rows", "rows", str),
+    ("converged", "converged", str),
+    ("not conv.", "not_converged", str),
+    ("quarant.", "quarantined", str),
+    ("rtol", "rtol", percent),
+    ("error: median", "relative_error_median", percent),
+    ("95 %", "relative_error_p95", percent),
+    ("|gap|: median", "relative_gap_median", percent),
+    ("evaluations/row", "evaluations_per_row", "{:.1f}".format),
+)
+
+
+def summarize(results: Results) -> dict[str, Any]:
+    """What the file holds, as values that JSON can hold; what is not known or not finite is None.
+
+    Under `engines`, per label: counts of rows by status, the numbers of the first rows that did not
+    converge or were quarantined, median and 95th percentile of the relative error, median of the
+    completeness gap relative to the change of the score, and the evaluations.
+    """
+    rows, job = results.rows, results.job
+    return {
+        "file": str(results.path),
+        "bytes": results.path.stat().st_size,
+        **{key: results.attributes.get(key) for key in _PROVENANCE},
+        "seconds": _seconds(results.attributes),
+        **{key: job.get(key) for key in ("model", "dataset", "target", "score")},
+        "rows": len(rows),
+        "samples": len(np.unique(rows.sample)),
+        "stored_samples": len(results.stored),
+        "classes": len(results.classes),
+        "tensors": {
+            name: list(shape) for engine in results.engines.values() for name, shape in engine.tensors.items()
+        },
+        "engines": {label: _summarize_engine(results, engine) for label, engine in results.engines.items()},
+    }
+
+
+def _summarize_engine(results: Results, engine: EngineResults) -> dict[str, Any]:
+    numbers = results.rows.id
+    not_converged = numbers[engine.status == Status.NOT_CONVERGED]
+    quarantined = numbers[engine.status == Status.QUARANTINED]
+    return {
+        "engine": engine.engine,
+        "rtol": engine.rtol,
+        "rows": len(numbers),
+        "converged": int(np.count_nonzero(engine.status == Status.CONVERGED)),
+        "not_converged": len(not_converged),
+        "quarantined": len(quarantined),
+        "first_not_converged_rows": not_converged[:_LISTED_ROWS].tolist(),
+        "first_quarantined_rows": quarantined[:_LISTED_ROWS].tolist(),
+        "relative_error_median": _percentile(engine.relative_error, 50),
+        "relative_error_p95": _percentile(engine.relative_error, 95),
+        "relative_gap_median": _percentile(engine.relative_gap, 50),
+        "evaluations_per_row": float(engine.evaluations.mean()) if len(numbers) else None,
+        "evaluations": int(engine.evaluations.sum()),
+    }
+
+
+def _percentile(values: np.ndarray, share: float) -> float | None:
+    known = values[np.isfinite(values)]
+    return float(np.percentile(known, share)) if len(known) else None
+
+
+def _seconds(attributes: Mapping[str, Any]) -> float | None:
+    try:
+        start, end = (datetime.fromisoformat(str(attributes[key])) for key in ("started", "ended"))
+        return (end - start).total_seconds()
+    except (KeyError, ValueError, TypeError):
+        return None
+
+
+def summary_text(summary: Mapping[str, Any]) -> str:
+    """The summary as a short table for people."""
+    facts = [f"{name:<9}{text}" for name, text in _facts(summary)]
+    return "\n".join([*facts, "", *_table(summary["engines"]), *_failures(summary["engines"])])
+
+
+def _facts(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    yield "file", f"{summary['file']} ({_size(summary['bytes'])}, {summary['format']})"
+    yield "model", f"{_source(summary['model'])} [{_short(summary['checkpoint_hash'])}]"
+    yield "dataset", f"{_source(summary['dataset'])} [{_short(summary['dataset_hash'])}]"
+    yield "job", f"[{_short(summary['job_hash'])}] score {summary['score']}, target {summary['target']}"
+    versions = f"xattr-cli {summary['package_version']}, torch {summary['torch_version']}"
+    duration = "" if summary["seconds"] is None else f", took {_duration(summary['seconds'])}"
+    yield "run", f"{versions} on {summary['device']} of {summary['host']}, {summary['started']}{duration}"
+    samples = f"{summary['samples']} samples (inputs of {summary['stored_samples']} stored)"
+    tensors = ", ".join(f"{name} {tuple(shape)}" for name, shape in summary["tensors"].items())
+    yield "rows", f"{summary['rows']} of {samples}; {tensors or 'no maps'}"
+    for note in filter(None, str(summary["model_notes"] or "").splitlines()):
+        yield "note", note
+
+
+def _source(section: Any) -> str:
+    """Kind, and the texts that say which model or dataset of that kind."""
+    if not isinstance(section, Mapping):
+        return "unknown"
+    texts = [str(section[key]) for key in ("kind", *_SOURCE_KEYS) if isinstance(section.get(key), str)]
+    return " ".join(texts)
+
+
+def _short(digest: Any) -> str:
+    return str(digest)[:_HASH] if digest else "no hash"
+
+
+def _size(count: int) -> str:
+    value, unit = float(count), "B"
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if value < 1024 or unit == "GiB":
+            break
+        value /= 1024
+    return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+
+
+def _duration(seconds: float) -> str:
+    whole = round(seconds)
+    hours, minutes = whole // 3600, whole // 60 % 60
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {whole % 60} s" if minutes else f"{whole} s"
+
+
+def _table(engines: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    heads = ("engine", *(head for head, _, _ in _COLUMNS))
+    lines = [heads, *((label, *_cells(engine)) for label, engine in engines.items())]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(heads))]
+    return [
+        "  ".join(
+            text.ljust(width) if column == 0 else text.rjust(width)
+            for column, (text, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in lines
+    ]
+
+
+def _cells(engine: Mapping[str, Any]) -> Iterator[str]:
+    for _, key, show in _COLUMNS:
+        yield "-" if engine[key] is None else show(engine[key])
+
+
+def _failures(engines: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    """One line per status and set of rows; engines that fail at the same rows share it."""
+    for status in ("quarantined", "not_converged"):
+        labels: dict[tuple[int, ...], list[str]] = {}
+        for label, engine in engines.items():
+            if engine[status]:
+                labels.setdefault((engine[status], *engine[f"first_{status}_rows"]), []).append(label)
+        for (count, *first), same in labels.items():
+            shown = ", ".join(str(row) for row in first[:_SHOWN_ROWS])
+            more = f" and {count - _SHOWN_ROWS} more" if count > _SHOWN_ROWS else ""
+            who = "all engines" if len(same) == len(engines) > 1 else ", ".join(same)
+            yield f"{_STATUS_WORDS[status]}: row{'' if count == 1 else 's'} {shown}{more} ({who})"

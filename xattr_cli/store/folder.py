@@ -1,0 +1,131 @@
+"""The parts folder: who may use it, which job it belongs to, and how it goes away."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import suppress
+from pathlib import Path
+
+from ..errors import StoreError
+from .durable import durable_text, reason, remove_stale_temporaries
+from .locking import MERGE_LOCK, SETUP_LOCK, RunLock, waiting_lock
+from .manifest import Manifest, read_manifest
+from .shard import Shard
+
+__all__ = ["MANIFEST", "claim", "discard", "discard_leftovers", "part_path", "parts_folder"]
+
+MANIFEST = "manifest.json"
+
+_LOG = logging.getLogger(__name__)
+
+# in this order: without its manifest nothing is resumed, without its locks nothing is protected
+_FILES = (
+    MANIFEST,
+    f".{MANIFEST}.*.tmp",
+    "part-*.h5",
+    ".part-*.h5.*.tmp",
+    "shard-*.lock",
+    "run.lock",
+    MERGE_LOCK,
+    SETUP_LOCK,
+)
+
+
+def parts_folder(output: Path) -> Path:
+    """Where the parts of the result `output` are kept until they are merged."""
+    return output.with_name(f"{output.name}.parts")
+
+
+def part_path(folder: Path, part: int) -> Path:
+    """File of a part; parts count from 0."""
+    return folder / f"part-{part:05d}.h5"
+
+
+def claim(
+    output: Path, manifest: Manifest, *, shard: Shard | None, overwrite: bool
+) -> tuple[Manifest, RunLock]:
+    """Lock the parts folder of `output`, make it if there is none, and see that it is of this job.
+
+    Returns:
+        The stored manifest, and the lock.
+
+    Raises:
+        StoreError: of another job, in use, or not writable.
+    """
+    folder = parts_folder(output)
+    try:
+        with waiting_lock(folder, SETUP_LOCK, create=True):
+            lock = RunLock.acquire(folder, shard)
+            try:
+                if overwrite:
+                    _make_way(folder, manifest, lock, shard)
+                stored = _settle(folder, manifest)
+                remove_stale_temporaries(folder)
+                remove_stale_temporaries(output.parent, output.name)
+            except BaseException:
+                lock.release()
+                raise
+            return stored, lock
+    except OSError as error:
+        raise StoreError(f"{folder}: cannot be used for the parts: {reason(error)}.") from error
+
+
+def _settle(folder: Path, manifest: Manifest) -> Manifest:
+    """The stored manifest: the one that is there, if it is of the same job, else `manifest`."""
+    path = folder / MANIFEST
+    stored = read_manifest(path)
+    if stored is None:
+        durable_text(path, manifest.to_json())
+        return Manifest.from_json(manifest.to_json())
+    changed = stored.changes(manifest)
+    if changed:
+        lines = "".join(f"\n  {line}" for line in changed)
+        raise StoreError(
+            f"{folder}: holds parts of another job:{lines}\n"
+            "Use --overwrite to start again, or choose another output.path."
+        )
+    return stored
+
+
+def _make_way(folder: Path, manifest: Manifest, lock: RunLock, shard: Shard | None) -> None:
+    """Delete what --overwrite computes again; a shard spares the work of its siblings."""
+    try:
+        stored = read_manifest(folder / MANIFEST)
+    except StoreError:
+        stored = None
+    if shard is not None and stored is not None and not stored.changes(manifest):
+        for part in shard.parts(stored.parts):
+            part_path(folder, part).unlink(missing_ok=True)
+        return
+    with lock.alone():
+        for pattern in (MANIFEST, "part-*.h5"):
+            _delete(folder, pattern)
+
+
+def discard(folder: Path) -> None:
+    """Delete all that the store has put into the folder, and the folder if nothing else is in it."""
+    try:
+        with waiting_lock(folder, MERGE_LOCK), waiting_lock(folder, SETUP_LOCK):
+            for pattern in _FILES:
+                _delete(folder, pattern)
+            folder.rmdir()
+    except FileNotFoundError:
+        return  # another process did it
+    except OSError as error:
+        _LOG.warning("%s: cannot be deleted: %s. The result is complete without it.", folder, reason(error))
+
+
+def discard_leftovers(output: Path) -> None:
+    """Delete the parts that a kill right after the merge left behind, unless a process is using them."""
+    folder = parts_folder(output)
+    if not folder.is_dir():
+        return
+    with suppress(StoreError, OSError):
+        lock = RunLock.acquire(folder, None)
+        discard(folder)
+        lock.release()
+
+
+def _delete(folder: Path, pattern: str) -> None:
+    for path in folder.glob(pattern):
+        path.unlink(missing_ok=True)

@@ -1,0 +1,69 @@
+"""The inputs of the stored samples, as the model took them and in original units."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import h5py
+import numpy as np
+
+from ..errors import StoreError
+from .arrays import dataset, read_rows, texts
+
+__all__ = ["InputResults"]
+
+
+class InputResults:
+    """One input tensor of the model; values are kept for the stored samples only.
+
+    Attributes:
+        name: the dataset's name for it.
+        features: names along the last axis of a vector input; empty if it has none.
+        offset, scale: model input = (original - offset) / scale, per feature or channel; None if equal.
+    """
+
+    def __init__(self, group: h5py.Group, positions: Mapping[int, int]) -> None:
+        self._group = group
+        self._positions = positions
+        self.name: str = group.name.rsplit("/", 1)[-1]
+        self.features = texts(group, "features")
+        self.offset = np.asarray(group["offset"][()]) if "offset" in group else None
+        self.scale = np.asarray(group["scale"][()]) if "scale" in group else None
+
+    @property
+    def stored(self) -> tuple[int, ...]:
+        """Samples whose values are in the file."""
+        return tuple(self._positions) if "values" in self._group else ()
+
+    @property
+    def shape(self) -> tuple[int, ...] | None:
+        """Shape of one sample; None if no sample is stored."""
+        return tuple(self._group["values"].shape[1:]) if self.stored else None
+
+    def values(self, samples: Sequence[int] | np.ndarray) -> np.ndarray:
+        """(samples, *shape) as the model took them.
+
+        Raises:
+            StoreError: a sample is not among the stored ones.
+        """
+        stored = set(self.stored)
+        missing = [int(sample) for sample in samples if int(sample) not in stored]
+        if missing:
+            raise StoreError(
+                f"{self._group.file.filename}: input {self.name!r} of sample {missing[0]} is not stored "
+                f"({len(stored)} samples are); run the job again with output.store_inputs: all."
+            )
+        return read_rows(dataset(self._group, "values"), [self._positions[int(s)] for s in samples])
+
+    def original(self, samples: Sequence[int] | np.ndarray) -> np.ndarray:
+        """(samples, *shape) float64 in original units: values · scale + offset."""
+        values = self.values(samples).astype(np.float64)
+        if self.scale is not None:
+            values = values * _along(self.scale, values.shape[1:])
+        return values if self.offset is None else values + _along(self.offset, values.shape[1:])
+
+
+def _along(numbers: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Numbers per channel (first of three axes) or per feature (last axis), ready to broadcast."""
+    per_channel = numbers.ndim == 1 and len(shape) == 3 and len(numbers) == shape[0]
+    return numbers[:, None, None] if per_channel else numbers

@@ -1,0 +1,217 @@
+"""The parts of a job: each complete and durable on its own, so that a killed run goes on where it was."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import h5py
+
+from ..errors import StoreError
+from .columns import Column, check_lengths, write_attributes, write_column
+from .durable import durable_hdf5, reason
+from .finished import finished_output
+from .folder import MANIFEST, claim, discard, part_path, parts_folder
+from .locking import MERGE_LOCK, RunLock, waiting_lock
+from .manifest import FORMAT, Manifest, read_manifest
+from .merge import merge_parts
+from .provenance import identity_attributes
+from .shard import Shard, gaps
+
+__all__ = ["PartSet"]
+
+_LOG = logging.getLogger(__name__)
+
+
+class PartSet:
+    """The parts of one job, in the folder `<output>.parts`; to be used in a `with` statement.
+
+    Attributes:
+        output: the file that the parts are merged into.
+        folder: where they are.
+        manifest: the stored one: a resume takes the number of parts and the plan from it.
+    """
+
+    def __init__(
+        self, output: Path, manifest: Manifest, *, compression: str = "none", lock: RunLock | None = None
+    ) -> None:
+        self.output = output
+        self.folder = parts_folder(output)
+        self.manifest = manifest
+        self._compression = None if compression == "none" else compression
+        self._lock = lock
+        self._reported: set[Path] = set()
+
+    @classmethod
+    def open(
+        cls,
+        output: Path,
+        manifest: Manifest,
+        *,
+        compression: str = "none",
+        overwrite: bool = False,
+        shard: Shard | None = None,
+    ) -> PartSet:
+        """Begin or resume a job; it stays locked against other processes until closed.
+
+        Arguments:
+            manifest: of the job as asked for; a stored one must agree in what decides the numbers.
+            compression: "none", "gzip" or "lzf".
+            overwrite: compute finished parts again (only those of `shard`, if it is the same job).
+            shard: the share of this process; None if it computes everything.
+
+        Raises:
+            StoreError: the parts are of another job (names the keys that changed), another process is
+                at work, or the folder cannot be written.
+        """
+        stored, lock = claim(output, manifest, shard=shard, overwrite=overwrite)
+        return cls(output, stored, compression=compression, lock=lock)
+
+    @classmethod
+    def existing(cls, output: Path) -> PartSet:
+        """The parts that other processes left or are still writing: to count and merge them; takes no lock.
+
+        Raises:
+            StoreError: there are none.
+        """
+        folder = parts_folder(output)
+        manifest = read_manifest(folder / MANIFEST)
+        if manifest is None:
+            raise StoreError(f"{folder}: there are no parts of {output.name}; run the job first.")
+        return cls(output, manifest)
+
+    def close(self) -> None:
+        """Let other processes have the parts."""
+        if self._lock is not None:
+            self._lock.release()
+
+    def __enter__(self) -> PartSet:
+        return self
+
+    def __exit__(
+        self,
+        _kind: type[BaseException] | None,
+        _error: BaseException | None,
+        _traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    # --- one by one -----------------------------------------------------------------------------
+
+    def finished(self) -> list[int]:
+        """Numbers of the parts that are complete and of this job; a damaged one is logged as a warning."""
+        return [part for part in range(self.manifest.parts) if self._is_finished(part)]
+
+    def missing(self, shard: Shard | None = None) -> list[int]:
+        """Numbers of the parts yet to be computed: by `shard`, or by anybody."""
+        parts = range(self.manifest.parts) if shard is None else shard.parts(self.manifest.parts)
+        return [part for part in parts if not self._is_finished(part)]
+
+    def write(
+        self,
+        part: int,
+        columns: Mapping[str, Column],
+        attributes: Mapping[str, Mapping[str, Any]] | None = None,
+    ) -> None:
+        """Put a part in its place: durably, and as a whole or not at all.
+
+        Arguments:
+            part: its number, from 0.
+            columns: by path in the file, such as "engines/ig/attribution".
+            attributes: by path of a group or dataset, the same for every part; those of the root
+                belong to `merge`.
+
+        Raises:
+            StoreError: it cannot be written.
+            ValueError: columns along the same axis have different lengths.
+        """
+        check_lengths(columns)
+        with durable_hdf5(part_path(self.folder, part)) as writer:
+            for path, column in sorted(columns.items()):
+                write_column(writer.file, path, column, self._compression)
+                writer.check()
+            for path, values in sorted((attributes or {}).items()):
+                target = writer.file[path] if path in writer.file else writer.file.create_group(path)
+                write_attributes(target, values)
+            write_attributes(writer.file, self._bookkeeping(part))
+            writer.file.attrs["complete"] = 1
+
+    def _bookkeeping(self, part: int) -> dict[str, Any]:
+        return {
+            "format": FORMAT,
+            "part": part,
+            "parts": self.manifest.parts,
+            "job_hash": self.manifest.job_hash,
+            "checkpoint_hash": self.manifest.checkpoint_hash,
+            "dataset_hash": self.manifest.dataset_hash,
+        }
+
+    def _is_finished(self, part: int) -> bool:
+        path = part_path(self.folder, part)
+        if not path.exists():
+            return False
+        defect = _defect(path, self._bookkeeping(part))
+        if defect is not None and path not in self._reported:
+            self._reported.add(path)
+            _LOG.warning("%s: %s; the part is computed again.", path, defect)
+        return defect is None
+
+    # --- all together ---------------------------------------------------------------------------
+
+    def merge(self, attributes: Mapping[str, Any]) -> None:
+        """Merge all parts into `output`; nothing to do if another process did it and discarded them.
+
+        Arguments:
+            attributes: root attributes of the result, besides those that the manifest has.
+
+        Raises:
+            StoreError: parts are missing (says which and how to get them) or unreadable, or `output`
+                cannot be written.
+        """
+        try:
+            with waiting_lock(self.folder, MERGE_LOCK):
+                if (self.folder / MANIFEST).exists():
+                    self._merge(attributes)
+                    return
+        except FileNotFoundError:
+            pass  # discarded, as below
+        except OSError as error:
+            raise StoreError(f"{self.folder}: cannot be locked for the merge: {reason(error)}.") from error
+        hashes = self.manifest.checkpoint_hash, self.manifest.dataset_hash
+        if not finished_output(self.output, self.manifest.identity, *hashes):
+            raise StoreError(f"{self.folder}: another process removed it; run the job again.")
+
+    def _merge(self, attributes: Mapping[str, Any]) -> None:
+        missing = self.missing()
+        if missing:
+            names = " ".join(path.name for path in self.folder.glob("shard-*.lock"))
+            counts = {int(count) for count in re.findall(r"-of-(\d+)\.lock", names)}
+            raise StoreError(f"{self.folder}: {gaps(missing, self.manifest.parts, sorted(counts))}")
+        merge_parts(
+            [part_path(self.folder, part) for part in range(self.manifest.parts)],
+            self.output,
+            rows=self.manifest.rows,
+            attributes={**attributes, **identity_attributes(self.manifest)},
+        )
+
+    def discard(self) -> None:
+        """Delete the parts and let go of them; files that are not the store's own stay where they are."""
+        discard(self.folder)
+        self.close()
+
+
+def _defect(path: Path, expected: Mapping[str, Any]) -> str | None:
+    """What is wrong with a part; None if nothing is."""
+    try:
+        with h5py.File(path, "r", locking=False) as file:
+            found = dict(file.attrs)
+    except (OSError, RuntimeError, KeyError, ValueError) as error:
+        return f"cannot be read ({reason(error)})"
+    if found.get("complete") != 1:
+        return "is not complete"
+    other = [key for key, value in expected.items() if found.get(key) != value]
+    return f"belongs to another job (other {', '.join(other)})" if other else None

@@ -1,0 +1,121 @@
+"""The survey: a look into every part before the merge, to know the shape of the result and that all fits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from ..errors import StoreError
+from .columns import AXIS, Axis
+from .durable import reason
+
+__all__ = ["REPAIR", "Entry", "datasets", "open_part", "reading", "survey"]
+
+REPAIR = "Delete it and run the same command again, which computes only this part again."
+"""What to do about a part that cannot be merged."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One dataset: of a part, or of the parts so far taken together."""
+
+    axis: Axis
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+    axes: tuple[str, ...]
+    compression: str | None
+
+    @classmethod
+    def of(cls, dataset: h5py.Dataset) -> Entry:
+        """The entry of a part's dataset."""
+        axes = tuple(dimension.label for dimension in dataset.dims)
+        axis = dataset.attrs[AXIS]
+        return cls(axis, dataset.dtype, dataset.shape, axes if any(axes) else (), dataset.compression)
+
+    def fits(self, other: Entry) -> bool:
+        """Whether both can be in one dataset."""
+        skip = 0 if self.axis == "constant" else 1
+        same = (self.axis, self.dtype, self.axes) == (other.axis, other.dtype, other.axes)
+        return same and self.shape[skip:] == other.shape[skip:]
+
+    def followed_by(self, other: Entry) -> Entry:
+        """Both, one after the other."""
+        if self.axis == "constant":
+            return self
+        shape = (self.shape[0] + other.shape[0], *self.shape[1:])
+        return replace(self, shape=shape, compression=self.compression or other.compression)
+
+
+def survey(parts: Sequence[Path], rows: int) -> dict[str, Entry]:
+    """Every dataset of the result, by path in the file.
+
+    A "samples" dataset may be absent from some parts: they store no inputs.
+
+    Arguments:
+        parts: files of all parts, in order.
+        rows: what the "rows" datasets of all parts must sum up to.
+
+    Raises:
+        StoreError: a part cannot be read, or does not fit the others.
+    """
+    total: dict[str, Entry] = {}
+    for path in parts:
+        with open_part(path) as part, reading(path):
+            found = {name: Entry.of(dataset) for name, dataset in datasets(part).items()}
+        if path != parts[0]:
+            _refuse_odd(path, parts[0], total, found)
+        for name, entry in found.items():
+            total[name] = total[name].followed_by(entry) if name in total else entry
+    for name, entry in total.items():
+        if entry.axis == "rows" and entry.shape[0] != rows:
+            raise StoreError(
+                f"{parts[0].parent}: the parts have {entry.shape[0]} rows of {name} together, not {rows}. "
+                "Start again with --overwrite."
+            )
+    return total
+
+
+def _refuse_odd(path: Path, first: Path, total: dict[str, Entry], found: dict[str, Entry]) -> None:
+    for name in sorted({*total, *found}):
+        if name in total and name in found:
+            if not total[name].fits(found[name]):
+                raise StoreError(f"{path}: {name} has another shape, type or axis than before. {REPAIR}")
+        elif (total.get(name) or found[name]).axis != "samples":
+            odd = path if name in found else first
+            raise StoreError(f"{path}: {name} is only in {odd.name} and its like. {REPAIR}")
+
+
+# --- reading ------------------------------------------------------------------------------------
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Turn what HDF5 raises about a damaged part into a StoreError that names it."""
+    try:
+        yield
+    except (OSError, RuntimeError, KeyError) as error:
+        raise StoreError(f"{path}: cannot be read: {reason(error)}. {REPAIR}") from error
+
+
+def open_part(path: Path) -> h5py.File:
+    """A finished part, for reading; nobody writes to it any more, so it needs no lock."""
+    with reading(path):
+        return h5py.File(path, "r", locking=False)
+
+
+def datasets(part: h5py.File) -> dict[str, h5py.Dataset]:
+    """All datasets of a file by path, in the order of their names."""
+    found: dict[str, h5py.Dataset] = {}
+
+    def visit(name: str, item: h5py.HLObject) -> None:
+        if isinstance(item, h5py.Dataset):
+            found[name] = item
+
+    part.visititems(visit)
+    return found
