@@ -20,17 +20,18 @@ $(READY): pyproject.toml constraints.txt
 
 install: $(READY) ## Set up .venv with pinned versions of everything
 
-demo: install ## Train a small network on real digits, explain 200 held-out images, draw the pictures
-	@mkdir -p runs/digits
+runs/digits/model.pt: scripts/train_digits.py xattr_cli/models/zoo.py | $(READY)
 	@$(BIN)/python scripts/train_digits.py runs/digits
-	@$(BIN)/xattr-cli run configs/digits.yaml
+
+demo: install runs/digits/model.pt ## Train a small network on real digits, explain 200 held-out images, draw the maps
+	@$(BIN)/xattr-cli run configs/digits.yaml --overwrite
 	@$(BIN)/xattr-cli plot runs/digits/attributions.h5
 
 test: install ## Run the tests (minutes on two cores)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto
 
 test-slow: install ## Run the long tests too
-	$(BIN)/python -m pytest -m 'not gpu'
+	$(BIN)/python -m pytest -n auto -m 'not gpu'
 
 test-gpu: install ## Run the tests that need a CUDA device
 	$(BIN)/python -m pytest -m gpu

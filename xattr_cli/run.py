@@ -24,6 +24,7 @@ from .store import (
     Shard,
     changes,
     check_writable,
+    discard_leftovers,
     finished_output,
     provenance,
 )
@@ -85,6 +86,7 @@ def run_job(
     with open_session(job, interrupt=interrupt) as session:
         manifest = _manifest(session, started, command_line)
         if finished_output(job.output.path, *_decisive(manifest), overwrite=overwrite):
+            discard_leftovers(job.output.path)
             return RunReport(str(job.output.path), session.rows, 0, 0, True, 0.0)
         with PartSet.open(
             job.output.path, manifest, compression=job.output.compression, overwrite=overwrite, shard=shard

@@ -25,7 +25,7 @@ _MARKERS = "os^DvP"
 _FLOOR = 1e-6  # below it lies the rounding of float32
 _POINTS = 4000
 _LISTED = 15
-_COLUMNS = {"row": 0.0, "sample": 0.1, "target": 0.22, "engine": 0.44, "": 0.8}
+_COLUMNS = {"row": 0.0, "sample": 0.1, "target": 0.22, "engine": 0.44, "error": 0.8}
 
 
 @dataclass(frozen=True)
@@ -163,7 +163,7 @@ def failed_rows(results: Results, engines: Sequence[EngineResults]) -> list[tupl
 def _list_failures(axes: Axes, selection: Selection) -> None:
     results, rows = selection.results, selection.results.rows
     failed = failed_rows(results, selection.engines)
-    axes.set_title("Rows without a map that can be trusted", loc="left")
+    axes.set_title("Rows that were quarantined or missed their rtol", loc="left")
     if not failed:
         _say(axes, "none: every row converged")
         return
@@ -172,7 +172,7 @@ def _list_failures(axes: Axes, selection: Selection) -> None:
     for row, engine in failed[:_LISTED]:
         status = Status(int(engine.status[row]))
         outcome = "quarantined" if status == Status.QUARANTINED else f"±{percent(engine.relative_error[row])}"
-        target = shorten(results.class_name(int(rows.target[row])), 14)
+        target = shorten(results.class_name(int(rows.target[row])), 13)
         lines.append((str(rows.id[row]), str(rows.sample[row]), target, shorten(engine.label, 23), outcome))
     for line, words in enumerate(lines):
         for left, word in zip(_COLUMNS.values(), words, strict=True):

@@ -81,11 +81,10 @@ class _Chart:
 
     def _title(self) -> str:
         rows = f"{self.importance.rows} row{'' if self.importance.rows == 1 else 's'}"
-        target = f"target {self.results.class_name(self.importance.target)}, "
-        return (
-            f"{self.results.path.name}: {self.engine.label}, "
-            f"{'' if self.results.rows.is_regression else target}{rows}"
-        )
+        parts = [shorten(self.engine.label, _NAME_WIDTH), rows]
+        if not self.results.rows.is_regression:
+            parts.insert(1, f"target {shorten(self.results.class_name(self.importance.target), 40)}")
+        return f"{self.results.path.name}: {', '.join(parts)}"
 
     def _draw_bars(self, axes: Axes) -> None:
         places, order, found = np.arange(len(self.order)), self.order, self.importance

@@ -32,8 +32,9 @@ def describe_row(results: Results, row: int, width: int = 25) -> list[str]:
     """Lines of at most `width` characters that say which sample and target a row explains, and its score."""
     lines: list[str] = []
     for fact in _describe(results, row):
-        first, *others = wrap(fact, width, subsequent_indent="  ")
-        lines += [first, shorten("  " + "".join(others).strip().replace("  ", " "), width)] if others else [first]
+        first = wrap(fact, width)[0]
+        rest = fact[len(first) :].strip()
+        lines += [first, "  " + shorten(rest, width - 2)] if rest else [first]
     return lines
 
 

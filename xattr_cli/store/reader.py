@@ -125,7 +125,8 @@ class Results:
     @cached_property
     def keys(self) -> dict[int, str]:
         """Stored sample -> printable name, such as a file name; empty if the dataset has none."""
-        return dict(zip(self.stored, texts(self._file, "samples/key"), strict=False))
+        names = texts(self._file, "samples/key")
+        return {sample: names[position] for sample, position in self.stored.items()} if names else {}
 
     @cached_property
     def inputs(self) -> dict[str, InputResults]:
