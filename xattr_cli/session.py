@@ -28,8 +28,9 @@ from .device import (
     select_device,
     select_dtype,
 )
-from .engines.base import LocalEngine, PathDemand
+from .engines.base import LocalEngine
 from .engines.block import Block
+from .engines.demands import PathDemand
 from .engines.sweeps import SweepKey, merge_demands
 from .errors import JobError
 from .models import LoadedModel, frozen

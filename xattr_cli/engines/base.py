@@ -9,9 +9,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..registry import Plugin
+from .demands import Demands
 
 if TYPE_CHECKING:
     import numpy as np
@@ -19,50 +20,7 @@ if TYPE_CHECKING:
 
     from .block import Block
 
-__all__ = ["Demands", "Explanation", "LocalEngine", "PathDemand"]
-
-
-@dataclass(frozen=True)
-class PathDemand:
-    """A sweep over the straight paths from a baseline to each input.
-
-    Engines of one job whose demands agree in baseline and rule share one sweep, made to serve the most
-    exacting of them.
-
-    Attributes:
-        baseline: a `Baseline` plugin.
-        rule: name of a fixed rule, or "nested" for the adaptive one.
-        warp: power p of t = u^p for the nested rule.
-        rtol: relative error at which a row stops (nested rule).
-        max_nodes: most gradients per row (nested rule).
-        intervals: of the first trapezoid (nested rule).
-        nodes: of a fixed rule.
-        curves: the values at the nodes of the first trapezoid are wanted.
-        marks: path positions α up to which the running integral is wanted.
-    """
-
-    baseline: Any
-    rule: str = "nested"
-    warp: float = 2.0
-    rtol: float = 0.05
-    max_nodes: int = 512
-    intervals: int = 4
-    nodes: int = 0
-    curves: bool = False
-    marks: tuple[float, ...] = ()
-
-
-@dataclass(frozen=True)
-class Demands:
-    """What an engine wants evaluated before `explain` is called, so that engines can share it.
-
-    Attributes:
-        path: a sweep over paths, if it needs one.
-        input_gradient: the gradient at the input itself.
-    """
-
-    path: PathDemand | None = None
-    input_gradient: bool = False
+__all__ = ["Explanation", "LocalEngine"]
 
 
 @dataclass(frozen=True)
@@ -102,7 +60,7 @@ class LocalEngine(Plugin, ABC):
         """What should be evaluated before `explain`; nothing by default."""
         return Demands()
 
-    def check(self, probe: Block) -> None:  # noqa: B027 - most engines have nothing to refuse
+    def check(self, probe: Block) -> None:
         """Refuse what cannot work with this network and these data, before anything is computed.
 
         Arguments:

@@ -18,8 +18,8 @@ from ..numerics.integrate import NestedRule, PathIntegral, integrate, integrate_
 from ..numerics.paths import PowerWarp, StraightPath
 from ..numerics.quadrature import fixed_rule
 from ..numerics.sampling import row_generator
-from .base import PathDemand
 from .curves import CurveRecorder, Curves, InputGradientRecorder
+from .demands import PathDemand
 from .saturation import saturation
 from .sweeps import SweepKey, sweep_key
 

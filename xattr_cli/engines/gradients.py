@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..registry import ENGINES
-from .base import Demands, Explanation, LocalEngine
+from .base import Explanation, LocalEngine
+from .demands import Demands
 
 if TYPE_CHECKING:
     from torch import Tensor

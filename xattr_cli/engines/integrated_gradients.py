@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field, model_validator
 
 from ..registry import ENGINES
-from .base import Demands, Explanation, PathDemand
+from .base import Explanation
+from .demands import Demands, PathDemand
 from .options import PathEngine
 
 if TYPE_CHECKING:

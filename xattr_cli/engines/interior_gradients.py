@@ -8,7 +8,8 @@ import numpy as np
 from pydantic import Field, field_validator
 
 from ..registry import ENGINES
-from .base import Demands, Explanation, PathDemand
+from .base import Explanation
+from .demands import Demands, PathDemand
 from .options import PathEngine
 
 if TYPE_CHECKING:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from ..config import BaselineField
-from .base import LocalEngine, PathDemand
+from .base import LocalEngine
+from .demands import PathDemand
 
 if TYPE_CHECKING:
     from .block import Block

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
-from .base import Demands, PathDemand
+from .demands import Demands, PathDemand
 
 __all__ = ["SweepKey", "merge_demands", "sweep_key"]
 

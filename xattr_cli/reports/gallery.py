@@ -73,11 +73,12 @@ def plot_all(
         for item in KINDS[kind](selection):
             if isinstance(item, Nothing):
                 reasons.append(f"no figure of kind {kind!r}: {item.reason}")
-                tell(reasons[-1])
             else:
                 paths.append(_save(item, Path(folder), format, dpi))
     if not paths:
-        raise StoreError(f"{results.path}: nothing to draw. {'; '.join(reasons)}.")
+        raise StoreError(f"{results.path}: nothing to draw; {'; '.join(reasons)}.")
+    for reason in reasons:
+        tell(reason)
     return paths
 
 
