@@ -43,7 +43,7 @@ def test_out_of_memory_halves_the_calls_and_loses_nothing():
         packing = Packing(1024)
         found = None
         while found is None:
-            found = packing.attempt(lambda: torch.empty(packing.rows * free // 100, device="cuda").sum())
+            found = next(packing.run(1, lambda part, rows: torch.empty(rows * free // 100, device="cuda").sum()))
         assert packing.rows < 1024
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)

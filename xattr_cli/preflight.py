@@ -73,7 +73,7 @@ def _check_gradient_path(scorer: Scorer, points: Tensor, context: Mapping[str, T
     leaves = {name: tensor.detach().clone().requires_grad_() for name, tensor in explained.items()}
     together = torch.cat(scorer.layout.flatten(leaves), dim=1)
     with torch.enable_grad(), scorer.exact_arithmetic():
-        filled, filling = scorer.fill(together, context)
+        filled, filling = scorer.fill(together, context, scorer.packing.rows)
         outputs = _run(scorer, filled, filling)
         scores = scores_of(outputs, scorer.score)
         # unequal weights: probabilities sum to 1 whatever the input is

@@ -270,7 +270,7 @@ def open_session(job: Job, *, interrupt: Callable[[], None] = lambda: None) -> I
             score=job.score,
             device=device,
             dtype=dtype,
-            packing=Packing(model.fixed_batch or 1, fixed=model.fixed_batch is not None),
+            packing=Packing(model.fixed_batch or PROBE_SAMPLES, fixed=model.fixed_batch is not None),
             interrupt=interrupt,
         )
         demands = [engine.demands() for engine in job.engines.values()]

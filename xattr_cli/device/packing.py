@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import gc
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import TypeVar
 
 import torch
@@ -65,9 +66,12 @@ def automatic_rows(bytes_per_row: int, weight_bytes: int, device: torch.device) 
 class Packing:
     """The number of rows per device call, and what to do when the device runs out of memory.
 
+    Calls come in four shapes only: `rows`, and a half, a quarter and an eighth of it for the end of a
+    batch of points; the last one is padded. So a row is evaluated in a call of one of these shapes
+    however many other rows happen to wait, and less than an eighth of a call is wasted.
+
     Attributes:
-        rows: of every call; calls are padded to it, so that a row's result never depends on how many
-            other rows happened to be waiting.
+        rows: of a full call.
         fixed: the network takes no other number of rows; running out of memory is then fatal.
     """
 
@@ -75,12 +79,40 @@ class Packing:
         self.rows = rows
         self.fixed = fixed
 
-    def attempt(self, call: Callable[[], Result]) -> Result | None:
-        """`call()`, or None after the number of rows has been halved because memory ran out.
+    def run(self, count: int, call: Callable[[slice, int], Result]) -> Iterator[Result]:
+        """`call(part, rows)` for consecutive parts of `count` points, in order, none left out.
+
+        Arguments:
+            call: evaluates the points of `part`, filled up to `rows` rows.
 
         Raises:
             RunError: memory ran out with a single row, or with a network of fixed batch size.
         """
+        start = 0
+        while start < count:
+            rows = self._rows_of_call(count - start)
+            part = slice(start, min(start + rows, count))
+            found = self._attempt(partial(call, part, rows))
+            if found is not None:
+                yield found
+                start = part.stop
+
+    def calls(self, count: int) -> int:
+        """How many calls `count` points take."""
+        calls = 0
+        while count > 0:
+            count -= self._rows_of_call(count)
+            calls += 1
+        return calls
+
+    def _rows_of_call(self, waiting: int) -> int:
+        rows, least = self.rows, max(1, self.rows // 8)
+        while not self.fixed and rows > waiting and rows // 2 >= least:
+            rows //= 2
+        return rows
+
+    def _attempt(self, call: Callable[[], Result]) -> Result | None:
+        """`call()`, or None after the number of rows has been halved because memory ran out."""
         try:
             return call()
         except (RuntimeError, MemoryError) as error:

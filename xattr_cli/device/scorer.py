@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import torch
@@ -92,38 +91,33 @@ class Scorer:
 
     def scores(self, points: Tensor, context: Mapping[str, Tensor]) -> Tensor:
         """(n, targets) of any number of points (n, D), without gradients."""
-        found: list[Tensor] = []
-        start = 0
+
+        def call(part: slice, rows: int) -> Tensor:
+            self.interrupt()
+            here = {name: tensor[part] for name, tensor in context.items()}
+            filled, filling = self.fill(points[part], here, rows)
+            return scores_of(self.outputs(filled, filling), self.score)[: part.stop - part.start]
+
         with torch.no_grad(), self.exact_arithmetic():
-            while start < len(points):
-                self.interrupt()
-                part = slice(start, min(start + self.packing.rows, len(points)))
-                here = points[part]
-                there = {name: tensor[part] for name, tensor in context.items()}
-                scores = self.packing.attempt(partial(self._scores_of_call, here, there))
-                if scores is not None:
-                    found.append(scores)
-                    start = part.stop
-        return torch.cat(found)
+            return torch.cat(list(self.packing.run(len(points), call)))
 
-    def _scores_of_call(self, points: Tensor, context: Mapping[str, Tensor]) -> Tensor:
-        filled, filling = self.fill(points, context)
-        return scores_of(self.outputs(filled, filling), self.score)[: len(points)]
-
-    def fill(self, points: Tensor, context: Mapping[str, Tensor]) -> tuple[Tensor, Mapping[str, Tensor]]:
-        """Repeat the last row until the call has the shape that every call has."""
-        missing = self.packing.rows - len(points)
+    def fill(
+        self, points: Tensor, context: Mapping[str, Tensor], rows: int
+    ) -> tuple[Tensor, Mapping[str, Tensor]]:
+        """Repeat the last row until the call has one of the shapes that calls have."""
+        missing = rows - len(points)
         if missing <= 0:
             return points, context
         repeated = {name: _repeat_last(tensor, missing) for name, tensor in context.items()}
         return _repeat_last(points, missing), repeated
 
     def gradient_of_call(
-        self, points: Tensor, context: Mapping[str, Tensor], target: Tensor
+        self, points: Tensor, context: Mapping[str, Tensor], target: Tensor, rows: int
     ) -> tuple[Tensor, Tensor]:
-        """Values (k,) and gradients (k, D) of at most one call's points."""
+        """Values (k,) and gradients (k, D) of the points of one call, filled up to `rows` rows."""
+        self.interrupt()
         count = len(points)
-        filled, filling = self.fill(points, context)
+        filled, filling = self.fill(points, context, rows)
         leaf = filled.detach().requires_grad_()
         with torch.enable_grad():
             # a copy: a network that starts with an in-place operation may not write into a leaf
@@ -159,23 +153,16 @@ class BlockField:
 
     def gradients(self, points: Points) -> Iterator[Evaluation]:
         """Evaluate all points, in order, one device call at a time; out of memory repeats a call in halves."""
-        packing = self.scorer.packing
-        start, count = 0, len(points.row)
-        with self.scorer.exact_arithmetic():
-            while start < count:
-                self.scorer.interrupt()
-                part = slice(start, min(start + packing.rows, count))
-                found = packing.attempt(partial(self._evaluate, points, part))
-                if found is not None:
-                    yield found
-                    start = part.stop
 
-    def _evaluate(self, points: Points, part: slice) -> Evaluation:
-        row = points.row[part]
-        values, gradients = self.scorer.gradient_of_call(
-            points.take(part), self._context(row), self.rows.target[row]
-        )
-        return Evaluation(part, values, gradients)
+        def call(part: slice, rows: int) -> Evaluation:
+            row = points.row[part]
+            values, gradients = self.scorer.gradient_of_call(
+                points.take(part), self._context(row), self.rows.target[row], rows
+            )
+            return Evaluation(part, values, gradients)
+
+        with self.scorer.exact_arithmetic():
+            yield from self.scorer.packing.run(len(points.row), call)
 
     def values(self, points: Points) -> Tensor:
         """(points,) scores of each point's own target."""

@@ -41,7 +41,7 @@ def saturation(scorer: Scorer, rows: Rows, path: StraightPath, alpha: Tensor, la
             calls.clear()
             scorer.scores(points, context)
             for j, layer in enumerate(layers):
-                activation = _joined(calls, layer, len(alpha), scorer.packing.rows)
+                activation = _joined(calls, layer, len(alpha), scorer.packing.calls(len(alpha)))
                 found[row, j] = torch.cosine_similarity(activation, activation[-1:], dim=1)
     return found
 
@@ -69,9 +69,8 @@ def _captured(module: nn.Module, layers: Sequence[str]) -> Iterator[dict[str, li
             handle.remove()
 
 
-def _joined(calls: dict[str, list[Tensor]], layer: str, points: int, rows_per_call: int) -> Tensor:
+def _joined(calls: dict[str, list[Tensor]], layer: str, points: int, expected: int) -> Tensor:
     outputs = calls.get(layer, [])
-    expected = -(-points // rows_per_call)
     if len(outputs) != expected:
         times = len(outputs) / expected
         raise ModelError(
