@@ -41,10 +41,15 @@ def test_out_of_memory_halves_the_calls_and_loses_nothing():
     try:
         free = int(torch.cuda.get_device_properties(0).total_memory * 0.02)
         packing = Packing(1024)
-        found = None
-        while found is None:
-            found = next(packing.run(1, lambda part, rows: torch.empty(rows * free // 100, device="cuda").sum()))
-        assert packing.rows < 1024
+
+        def call(part, rows):
+            torch.empty(rows * free // 100, dtype=torch.uint8, device="cuda").fill_(1)
+            return part
+
+        parts = list(packing.run(3000, call))
+        assert packing.rows < 100
+        assert [part.start for part in parts] == [0, *(part.stop for part in parts[:-1])]
+        assert parts[-1].stop == 3000
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
         torch.cuda.empty_cache()

@@ -12,7 +12,6 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from ..store.engine_results import EngineResults, Status
-from ..store.reader import Results
 from .selection import Drawing, Nothing, Selection, spread
 from .style import GREY, PALETTE, WARNING, chart
 from .words import percent, shorten
@@ -154,22 +153,29 @@ def _draw_costs(axes: Axes, pens: Sequence[_Pen]) -> None:
     axes.set_title("Cost of a row", loc="left")
 
 
-def failed_rows(results: Results, engines: Sequence[EngineResults]) -> list[tuple[int, EngineResults]]:
-    """Positions of rows that are quarantined or have not converged, with the engine, quarantined first."""
-    found = [(int(row), engine) for engine in engines for row in np.flatnonzero(engine.status != Status.CONVERGED)]
-    return sorted(found, key=lambda pair: (-pair[1].status[pair[0]], pair[0]))
+def failed_rows(engines: Sequence[EngineResults], count: int) -> tuple[list[tuple[int, EngineResults]], int]:
+    """Rows that are quarantined or have not converged.
+
+    Returns:
+        At most `count` of them as position and engine, quarantined ones first, then in the order of the
+        rows; and how many there are.
+    """
+    status = np.stack([engine.status for engine in engines], axis=1)
+    rows, columns = np.nonzero(status != Status.CONVERGED)
+    order = np.argsort(-status[rows, columns], kind="stable")[:count]
+    return [(int(rows[k]), engines[columns[k]]) for k in order], len(rows)
 
 
 def _list_failures(axes: Axes, selection: Selection) -> None:
     results, rows = selection.results, selection.results.rows
-    failed = failed_rows(results, selection.engines)
+    failed, count = failed_rows(selection.engines, _LISTED)
     axes.set_title("Rows that were quarantined or missed their rtol", loc="left")
     if not failed:
         _say(axes, "none: every row converged")
         return
     axes.set_axis_off()
     lines = [tuple(_COLUMNS)]
-    for row, engine in failed[:_LISTED]:
+    for row, engine in failed:
         status = Status(int(engine.status[row]))
         outcome = "quarantined" if status == Status.QUARANTINED else f"±{percent(engine.relative_error[row])}"
         target = shorten(results.class_name(int(rows.target[row])), 13)
@@ -178,8 +184,8 @@ def _list_failures(axes: Axes, selection: Selection) -> None:
         for left, word in zip(_COLUMNS.values(), words, strict=True):
             color = GREY if line == 0 else "black"
             axes.text(left, 0.97 - 0.058 * line, word, transform=axes.transAxes, va="top", fontsize=8, color=color)
-    if len(failed) > _LISTED:
-        rest = f"and {len(failed) - _LISTED} more"
+    if count > _LISTED:
+        rest = f"and {count - _LISTED} more"
         axes.text(0.0, 0.97 - 0.058 * (_LISTED + 1), rest, transform=axes.transAxes, va="top", color=WARNING)
 
 

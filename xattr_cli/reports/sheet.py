@@ -25,7 +25,7 @@ _MARGIN, _TEXT = 0.2, 1.8
 _TITLE, _LEGEND_LINE, _HEAD_LINE, _MAP_TITLE_LINE = 0.26, 0.16, 0.17, 0.15
 _BETWEEN, _LOWEST_LINE = 0.14, 1.7
 _WIDEST, _NARROWEST = 13.0, 6.2
-_HEAD_WIDTH = 22  # characters
+_HEAD_WIDTH = 20  # characters
 
 
 class Sheet(ABC):

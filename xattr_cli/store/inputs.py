@@ -46,14 +46,14 @@ class InputResults:
         Raises:
             StoreError: a sample is not among the stored ones.
         """
-        stored = set(self.stored)
-        missing = [int(sample) for sample in samples if int(sample) not in stored]
-        if missing:
+        known: Mapping[int, int] = self._positions if "values" in self._group else {}
+        missing = next((int(sample) for sample in samples if int(sample) not in known), None)
+        if missing is not None:
             raise StoreError(
-                f"{self._group.file.filename}: input {self.name!r} of sample {missing[0]} is not stored "
-                f"({len(stored)} samples are); run the job again with output.store_inputs: all."
+                f"{self._group.file.filename}: input {self.name!r} of sample {missing} is not stored "
+                f"({len(known)} samples are); run the job again with output.store_inputs: all."
             )
-        return read_rows(dataset(self._group, "values"), [self._positions[int(s)] for s in samples])
+        return read_rows(dataset(self._group, "values"), [known[int(sample)] for sample in samples])
 
     def original(self, samples: Sequence[int] | np.ndarray) -> np.ndarray:
         """(samples, *shape) float64 in original units: values · scale + offset."""
