@@ -11,8 +11,8 @@ from xattr_cli.engines.gradients import InputXGradient, Saliency
 from xattr_cli.engines.integrated_gradients import IntegratedGradients
 from xattr_cli.engines.interior_gradients import InteriorGradients
 from xattr_cli.errors import JobError, ModelError
-from xattr_cli.numerics.integrate import Status
 from xattr_cli.numerics.sampling import draw_replicates
+from xattr_cli.samples import Status
 
 
 class Function(nn.Module):

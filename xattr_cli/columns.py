@@ -12,8 +12,7 @@ from torch import Tensor
 
 from .engines.base import Explanation, LocalEngine
 from .errors import RunError
-from .numerics.integrate import Status
-from .samples import InputSpec, Layout
+from .samples import InputSpec, Layout, Status
 from .session import RowTable
 from .store import Column
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import IntEnum
 from math import prod
 from typing import Any, TypeVar
 
 import numpy as np
 
-__all__ = ["Batch", "InputSpec", "Layout"]
+__all__ = ["Batch", "InputSpec", "Layout", "Status"]
 
 Array = TypeVar("Array", bound=Any)  # numpy.ndarray or torch.Tensor: only slicing and reshape are used
 
@@ -60,6 +61,14 @@ class Batch:
 
     def __len__(self) -> int:
         return len(self.index)
+
+
+class Status(IntEnum):
+    """How the computation of a row ended, as files spell it."""
+
+    CONVERGED = 0
+    NOT_CONVERGED = 1
+    QUARANTINED = 2
 
 
 @dataclass(frozen=True)

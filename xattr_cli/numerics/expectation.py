@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..samples import Status
 from .error_bar import ratio, replicate_error
 from .field import Field
-from .integrate import Status
 from .sampling import Replicates, draw_replicates
 from .sketch import CountSketch
 

@@ -5,26 +5,18 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import IntEnum
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from ..samples import Status
 from .error_bar import Evidence, fixed_rule_error, nested_error
 from .field import Evaluation, Field
 from .paths import PowerWarp, StraightPath
 from .quadrature import FixedRule
 
-__all__ = ["NestedRule", "Observer", "PathIntegral", "Status", "integrate", "integrate_fixed"]
-
-
-class Status(IntEnum):
-    """How the computation of a row ended."""
-
-    CONVERGED = 0
-    NOT_CONVERGED = 1
-    QUARANTINED = 2
+__all__ = ["NestedRule", "Observer", "PathIntegral", "integrate", "integrate_fixed"]
 
 
 @dataclass(frozen=True)

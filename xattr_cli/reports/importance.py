@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..samples import Status
 from ..store.arrays import RowChoice
-from ..store.engine_results import EngineResults, Status
+from ..store.engine_results import EngineResults
 from ..store.reader import Results
 from .selection import spread
 
@@ -71,7 +72,7 @@ class _Tally:
         self.count += len(sizes)
         self.total += sizes.sum(axis=0)
         self.squares += (sizes**2).sum(axis=0)
-        self.errors += np.nan_to_num(errors, posinf=0.0).sum(axis=0)
+        self.errors += np.nan_to_num(errors).sum(axis=0)
 
     def interval(self) -> np.ndarray:
         """(features,) half a 95 % interval; rows may err in the same direction, so errors do not cancel."""
@@ -84,13 +85,14 @@ def attribution_errors(engine: EngineResults, tensor: str, rows: RowChoice, valu
     """(rows, features) error of each attribution at 95 %, for the attributions `values` of those rows.
 
     Its own standard error where the file has one; else the error of the map, which is known as a
-    length only, in equal shares.
+    length only, in equal shares; NaN where that is unknown.
     """
     standard_error = engine.standard_error(rows, tensor)
     if standard_error is not None:
         return _NORMAL_95 * standard_error
+    error = engine.relative_error[rows]
     sizes = np.linalg.norm(values.astype(np.float64), axis=1)
-    shares = engine.relative_error[rows] * sizes / np.sqrt(values.shape[1])
+    shares = np.where(np.isfinite(error), error, np.nan) * sizes / np.sqrt(values.shape[1])
     return np.broadcast_to(shares[:, None], values.shape)
 
 

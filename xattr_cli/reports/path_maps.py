@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from ..store.engine_results import EngineResults, Status
+from ..samples import Status
+from ..store.engine_results import EngineResults
 from ..store.reader import Results
 from .pictures import Canvas, is_picture
 from .selection import Drawing, Nothing, Selection, spread

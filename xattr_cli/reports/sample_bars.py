@@ -61,7 +61,7 @@ class BarSheet(Sheet):
         left += _LABELS
         for engines in self.units:
             bars = [self._bars(engine, row, order) for engine in engines]
-            reach = [np.abs(values) + errors for values, errors in bars]
+            reach = [np.abs(values) + np.nan_to_num(errors) for values, errors in bars]
             limit = float(np.nanmax(reach, initial=0.0)) or 1.0
             for engine, (values, errors) in zip(engines, bars, strict=True):
                 axes = self.page.axes(left, top, _BAR_CELL, self.cell_height)

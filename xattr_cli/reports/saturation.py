@@ -8,7 +8,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ..store.engine_results import EngineResults, Status
+from ..samples import Status
+from ..store.engine_results import EngineResults
 from ..store.reader import Results
 from . import path_maps
 from .selection import Drawing, Nothing, Selection, spread

@@ -9,7 +9,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ..store.engine_results import EngineResults, Status
+from ..samples import Status
+from ..store.engine_results import EngineResults
 from ..store.reader import Results
 from .page import BAR_WIDTH, Page
 from .pictures import blank

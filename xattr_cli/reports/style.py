@@ -10,6 +10,7 @@ import matplotlib
 import numpy as np
 from matplotlib.colors import Colormap, LinearSegmentedColormap, ListedColormap
 from matplotlib.figure import Figure
+from matplotlib.font_manager import get_font_names
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 __all__ = [
@@ -38,9 +39,9 @@ GREY = "0.45"
 _DIVERGING = ("#00467a", LOWERS, "#ffffff", RAISES, "#8f3400")
 SEQUENTIAL = "cividis"
 
+_FALLBACK_FONTS = ("Noto Sans CJK SC", "Noto Sans CJK JP", "Noto Sans", "Arial Unicode MS", "Hiragino Sans")
+
 _RC: dict[Any, Any] = {
-    "font.family": "sans-serif",
-    "font.sans-serif": ["DejaVu Sans"],
     "font.size": 9.0,
     "axes.titlesize": 9.0,
     "axes.labelsize": 9.0,
@@ -74,9 +75,17 @@ def styled(draw: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
         with matplotlib.rc_context():
             matplotlib.rcdefaults()
             matplotlib.rcParams.update(_RC)
+            matplotlib.rcParams["font.family"] = _fonts()
             return draw(*args, **kwargs)
 
     return inside
+
+
+@cache
+def _fonts() -> list[str]:
+    """DejaVu Sans, which matplotlib brings along, and what is installed of fonts for other scripts."""
+    installed = set(get_font_names())
+    return ["DejaVu Sans", *(name for name in _FALLBACK_FONTS if name in installed)]
 
 
 def chart(width: float, height: float) -> Figure:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..store.engine_results import EngineResults, Status
+from ..samples import Status
+from ..store.engine_results import EngineResults
 from ..store.reader import Results
 from .words import percent
 
@@ -87,8 +89,12 @@ def _summarize_engine(results: Results, engine: EngineResults) -> dict[str, Any]
 
 
 def _percentile(values: np.ndarray, share: float) -> float | None:
-    known = values[np.isfinite(values)]
-    return float(np.percentile(known, share)) if len(known) else None
+    known = values[~np.isnan(values)]
+    if not len(known):
+        return None
+    with np.errstate(invalid="ignore"):  # errors that are unknown are infinite
+        found = float(np.percentile(known, share))
+    return found if np.isfinite(found) else None
 
 
 def _seconds(attributes: Mapping[str, Any]) -> float | None:
@@ -106,13 +112,13 @@ def summary_text(summary: Mapping[str, Any]) -> str:
 
 
 def _facts(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    yield "file", f"{summary['file']} ({_size(summary['bytes'])}, {summary['format']})"
+    yield "file", f"{_nearby(summary['file'])} ({_size(summary['bytes'])}, {summary['format']})"
     yield "model", f"{_source(summary['model'])} [{_short(summary['checkpoint_hash'])}]"
     yield "dataset", f"{_source(summary['dataset'])} [{_short(summary['dataset_hash'])}]"
     yield "job", f"[{_short(summary['job_hash'])}] score {summary['score']}, target {summary['target']}"
     versions = f"xattr-cli {summary['package_version']}, torch {summary['torch_version']}"
     duration = "" if summary["seconds"] is None else f", took {_duration(summary['seconds'])}"
-    yield "run", f"{versions} on {summary['device']} of {summary['host']}, {summary['started']}{duration}"
+    yield "run", f"{versions} on {summary['device']}, {summary['started']}{duration}"
     samples = f"{summary['samples']} samples (inputs of {summary['stored_samples']} stored)"
     tensors = ", ".join(f"{name} {tuple(shape)}" for name, shape in summary["tensors"].items())
     yield "rows", f"{summary['rows']} of {samples}; {tensors or 'no maps'}"
@@ -125,7 +131,13 @@ def _source(section: Any) -> str:
     if not isinstance(section, Mapping):
         return "unknown"
     texts = [str(section[key]) for key in ("kind", *_SOURCE_KEYS) if isinstance(section.get(key), str)]
-    return " ".join(texts)
+    return " ".join(map(_nearby, texts))
+
+
+def _nearby(text: str) -> str:
+    """A path below the current folder as a person there would write it; anything else as it is."""
+    path = Path(text)
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else text
 
 
 def _short(digest: Any) -> str:

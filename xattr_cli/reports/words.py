@@ -8,7 +8,8 @@ from textwrap import wrap
 
 import numpy as np
 
-from ..store.engine_results import EngineResults, Status
+from ..samples import Status
+from ..store.engine_results import EngineResults
 from ..store.reader import Results
 
 __all__ = [
@@ -73,7 +74,7 @@ def score_unit(results: Results) -> str:
 def describe_map(engine: EngineResults, row: int) -> str:
     """Error bar and cost of a row's map: "±3.1 %, 33 evaluations"; a second line if it has not converged."""
     error, cost = float(engine.relative_error[row]), int(engine.evaluations[row])
-    bar = "exact" if error == 0 else "no error bar" if np.isnan(error) else f"±{percent(error)}"
+    bar = "exact" if error == 0 else f"±{percent(error)}" if np.isfinite(error) else "error unknown"
     line = f"{bar}, {cost} evaluation{'' if cost == 1 else 's'}"
     return f"{line}\nnot converged" if engine.status[row] == Status.NOT_CONVERGED else line
 
@@ -115,6 +116,8 @@ def shorten(text: str, width: int) -> str:
 
 def fold(label: str, width: int, lines: int = 2) -> str:
     """A label in at most `lines` lines, broken where words, underscores, dots or dashes end."""
+    if len(label) <= width:
+        return label
     pieces = wrap(re.sub(r"([_.-])", r"\1 ", label), width)
     folded = [re.sub(r"([_.-]) ", r"\1", piece) for piece in pieces]
     shown = [*folded[: lines - 1], "".join(folded[lines - 1 :])] if len(folded) > lines else folded

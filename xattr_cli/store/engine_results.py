@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from enum import IntEnum
 from functools import cached_property
 from math import prod
 
@@ -13,18 +12,10 @@ import numpy as np
 from ..errors import StoreError, suggestion
 from .arrays import RowChoice, dataset, mapping, read_rows, texts
 
-__all__ = ["EngineResults", "Status"]
+__all__ = ["EngineResults"]
 
 _BLOCK_BYTES = 32 * 2**20
 _PER_ROW = ("score_input", "score_baseline", "completeness_gap", "relative_error", "evaluations", "status")
-
-
-class Status(IntEnum):
-    """How the computation of a row ended, as the file spells it."""
-
-    CONVERGED = 0
-    NOT_CONVERGED = 1
-    QUARANTINED = 2
 
 
 class EngineResults:

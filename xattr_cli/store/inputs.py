@@ -57,10 +57,17 @@ class InputResults:
 
     def original(self, samples: Sequence[int] | np.ndarray) -> np.ndarray:
         """(samples, *shape) float64 in original units: values · scale + offset."""
-        values = self.values(samples).astype(np.float64)
+        taken = self.values(samples)
+        values = taken.astype(np.float64)
         if self.scale is not None:
             values = values * _along(self.scale, values.shape[1:])
-        return values if self.offset is None else values + _along(self.offset, values.shape[1:])
+        if self.offset is None:
+            return values
+        offset = _along(self.offset, values.shape[1:])
+        values = values + offset
+        # an original zero comes back as the rounding of offset / scale in the type that the model took
+        rounding = 2 * np.finfo(taken.dtype).eps if taken.dtype.kind == "f" else 0.0
+        return np.where(np.abs(values) <= rounding * np.abs(offset), 0.0, values)
 
 
 def _along(numbers: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:

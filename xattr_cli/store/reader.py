@@ -13,11 +13,11 @@ import numpy as np
 
 from ..errors import StoreError, nearest, suggestion
 from .arrays import RowChoice, dataset, mapping, plain, read_rows, texts
-from .engine_results import EngineResults, Status
+from .engine_results import EngineResults
 from .inputs import InputResults
 from .manifest import FORMAT
 
-__all__ = ["EngineResults", "InputResults", "Results", "RowChoice", "Rows", "Status"]
+__all__ = ["EngineResults", "InputResults", "Results", "RowChoice", "Rows"]
 
 
 @dataclass(frozen=True)
@@ -194,9 +194,7 @@ def _read_end(_name: str, node: h5py.Group | h5py.Dataset) -> None:
 def _open_hdf5(path: Path) -> h5py.File:
     _refuse_what_is_no_file(path)
     if not h5py.is_hdf5(path):
-        hint = (
-            " Give the file that the job names under output.path." if path.suffix in (".yaml", ".yml") else ""
-        )
+        hint = " Give the file that the job names under output.path." if path.suffix in (".yaml", ".yml") else ""
         raise StoreError(f"{path}: not an HDF5 file, or one that lost its beginning.{hint}")
     try:
         # finished files are renamed into place and never written again, and some cluster disks know no locks
