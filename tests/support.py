@@ -79,7 +79,7 @@ def block_of(
         Rows(flat, {}, targets, sample),
         scorer,
         given,
-        planned=merge_demands(engine.demands() for engine in engines),
+        planned=merge_demands(engine.path() for engine in engines),
         seed=seed,
         smooth=not kinked_operations(lambda: module(inputs[:2])),
     )

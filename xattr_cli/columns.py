@@ -64,15 +64,19 @@ def engine_attributes(engine: LocalEngine) -> dict[str, str]:
     return {"engine": engine.registered_name, "options": yaml.safe_dump(options, sort_keys=False)}
 
 
-def engine_columns(label: str, explanation: Explanation, layout: Layout, rows: int) -> dict[str, Column]:
+def engine_columns(
+    label: str, explanation: Explanation, layout: Layout, table: RowTable
+) -> dict[str, Column]:
     """What an engine says about the rows of a part, with what every engine's rows have in common.
+
+    Rows whose input, score or map is not finite are quarantined, whatever the engine makes of them.
 
     Raises:
         RunError: the engine returned something of the wrong shape; names what and both shapes.
     """
-    _check_shapes(label, explanation, layout, rows)
+    _check_shapes(label, explanation, layout, len(table.id))
     at = f"engines/{label}"
-    status = _status(explanation)
+    status = _status(explanation, table.finite)
     bad = status == Status.QUARANTINED
     columns = dict(_map_columns(f"{at}/attribution", explanation.attribution, (), layout, bad))
     for name, values in explanation.maps.items():
@@ -103,9 +107,10 @@ def _common(explanation: Explanation, status: Tensor) -> dict[str, Tensor]:
     }
 
 
-def _status(explanation: Explanation) -> Tensor:
+def _status(explanation: Explanation, finite_input: np.ndarray) -> Tensor:
     finite = torch.isfinite(explanation.attribution).all(dim=1)
     finite &= torch.isfinite(explanation.score_input)
+    finite &= torch.from_numpy(finite_input).to(finite.device)
     given = explanation.status
     status = torch.zeros(len(finite), dtype=torch.int8, device=finite.device) if given is None else given
     return torch.where(finite, status, Status.QUARANTINED).to(torch.int8)

@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import (
     AfterValidator,
     BeforeValidator,
@@ -22,12 +21,14 @@ from pydantic import (
     model_serializer,
     model_validator,
 )
-from pydantic_core import ErrorDetails
 
-from .errors import JobError, nearest, suggestion
+from .complaints import describe
+from .errors import JobError, suggestion
+from .jobtext import VARIABLE, plain_values, read_job_text, write_values
 from .registry import BASELINES, DATASETS, ENGINES, MODELS, Options, Plugin, Registry
 
 __all__ = [
+    "LABEL",
     "PLUGIN_PLACEHOLDER",
     "BaselineField",
     "Compute",
@@ -40,7 +41,6 @@ __all__ = [
     "identity",
     "load_job",
     "parse_job",
-    "read_job_text",
     "resolve_plugin",
     "to_yaml",
 ]
@@ -48,7 +48,10 @@ __all__ = [
 
 def _from_job_folder(path: Path, info: ValidationInfo) -> Path:
     folder = (info.context or {}).get("folder", Path.cwd())
-    return Path(os.path.normpath(Path(folder) / path.expanduser()))
+    try:
+        return Path(os.path.normpath(Path(folder) / path.expanduser()))
+    except RuntimeError as error:
+        raise ValueError(f"this machine has no such user: {error}") from error
 
 
 JobPath = Annotated[Path, AfterValidator(_from_job_folder)]
@@ -59,6 +62,8 @@ JobPath = Annotated[Path, AfterValidator(_from_job_folder)]
 
 
 PLUGIN_PLACEHOLDER = "x-plugin"
+LABEL = r"[A-Za-z0-9_][A-Za-z0-9_.-]*"
+"""Pattern of the label that an engine has in a job, and in the result file."""
 
 
 class _Resolve:
@@ -92,7 +97,7 @@ def resolve_plugin(registry: Registry[Any], value: Any, context: dict[str, Any] 
     if isinstance(value, str):
         value = {registry.tag: value}
     if not isinstance(value, Mapping):
-        raise ValueError(f"must be a {registry.noun} or a mapping with the key {registry.tag!r}")
+        raise ValueError(f"must be a name, or a mapping with the key {registry.tag!r}")
     options = dict(value)
     if registry.tag not in options:
         raise ValueError(f"the key {registry.tag!r} is missing.{suggestion('', registry.names())}")
@@ -116,39 +121,27 @@ BaselineField = _plugin_field(BASELINES)
 # --- the sections -------------------------------------------------------------------------------
 
 
+TARGET_WORDS = ("predicted", "label", "all")
+
+
 class Target(Options):
     """Which outputs of the model are explained, for every sample.
 
-    Written in YAML as `predicted`, `label`, `all`, `{index: 3}`, `{index: [3, 5]}` or `{top: 5}`.
+    Attributes:
+        select: how they are found.
+        index: output numbers; with `select="index"` only.
+        count: how many of the highest scores; with `select="top"` only.
     """
 
     select: Literal["predicted", "label", "all", "index", "top"] = "predicted"
     index: tuple[Annotated[int, Field(ge=0)], ...] = ()
     count: int = Field(default=0, ge=0)
 
-    @model_validator(mode="before")
-    @classmethod
-    def _parse(cls, value: Any) -> Any:
-        words = ("predicted", "label", "all")
-        if isinstance(value, Target):
-            return {"select": value.select, "index": value.index, "count": value.count}
-        if isinstance(value, str) and value in words:
-            return {"select": value}
-        if isinstance(value, dict) and len(value) == 1:
-            if "index" in value:
-                index = value["index"]
-                index = list(index) if isinstance(index, list | tuple) else [index]
-                if not index or not all(type(i) is int and i >= 0 for i in index):
-                    raise ValueError("index must be an output number, 0 or more, or a list of them")
-                return {"select": "index", "index": index}
-            if "top" in value:
-                if type(value["top"]) is not int or value["top"] < 1:
-                    raise ValueError("top must be a number of outputs, 1 or more")
-                return {"select": "top", "count": value["top"]}
-        if value == {} or (isinstance(value, dict) and "select" in value):
-            return value
-        allowed = [*words, "{index: 3}", "{top: 5}"]
-        raise ValueError("not a target." + suggestion(value, allowed))
+    @model_validator(mode="after")
+    def _consistent(self) -> Target:
+        if (self.select == "index") != bool(self.index) or (self.select == "top") != bool(self.count):
+            raise ValueError("index goes with select='index', count with select='top'")
+        return self
 
     @model_serializer
     def _dump(self) -> Any:
@@ -161,42 +154,63 @@ class Target(Options):
     @classmethod
     def __get_pydantic_json_schema__(cls, _core: Any, _handler: GetJsonSchemaHandler) -> Any:
         index = {"type": "integer", "minimum": 0}
+        several = {"type": "array", "items": index, "minItems": 1}
         return {
             "description": "Which outputs of the model are explained.",
             "anyOf": [
-                {"enum": ["predicted", "label", "all"]},
-                {
-                    "type": "object",
-                    "properties": {"index": {"anyOf": [index, {"type": "array", "items": index}]}},
-                    "required": ["index"],
-                    "additionalProperties": False,
-                },
-                {
-                    "type": "object",
-                    "properties": {"top": {"type": "integer", "minimum": 1}},
-                    "required": ["top"],
-                    "additionalProperties": False,
-                },
+                {"enum": list(TARGET_WORDS)},
+                _only_key("index", {"anyOf": [index, several]}),
+                _only_key("top", {"type": "integer", "minimum": 1}),
             ],
         }
+
+
+class _Index(Options):
+    """`{index: 3}` or `{index: [3, 5]}`, as the YAML has it."""
+
+    index: Annotated[int, Field(ge=0)] | Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)]
+
+
+class _Top(Options):
+    """`{top: 5}`, as the YAML has it."""
+
+    top: int = Field(ge=1)
+
+
+def _read_target(value: Any) -> Target:
+    if isinstance(value, Target):
+        return value
+    if isinstance(value, str) and value in TARGET_WORDS:
+        return Target.model_validate({"select": value})
+    if isinstance(value, dict) and list(value) == ["index"]:
+        index = _Index.model_validate(value).index
+        return Target(select="index", index=(index,) if isinstance(index, int) else index)
+    if isinstance(value, dict) and list(value) == ["top"]:
+        return Target(select="top", count=_Top.model_validate(value).top)
+    raise ValueError("not a target." + suggestion(value, [*TARGET_WORDS, "{index: 3}", "{top: 5}"]))
+
+
+def _only_key(name: str, schema: dict[str, Any]) -> dict[str, Any]:
+    """JSON Schema of a mapping with one key."""
+    return {
+        "type": "object",
+        "properties": {name: schema},
+        "required": [name],
+        "additionalProperties": False,
+    }
 
 
 Score = Literal["auto", "logit", "probability", "log_probability", "raw"]
 
 
 class Explain(Options):
-    """Which input tensors are explained: `inputs` for all, or `{inputs: [names]}`; the rest is context."""
+    """Which input tensors are explained; the rest is context.
+
+    Attributes:
+        inputs: their names; empty for all.
+    """
 
     inputs: tuple[str, ...] = ()
-
-    @model_validator(mode="before")
-    @classmethod
-    def _parse(cls, value: Any) -> Any:
-        if value == "inputs":
-            return {}
-        if isinstance(value, str):
-            raise ValueError("not understood." + suggestion(value, ["inputs", "{inputs: [names]}"]))
-        return value
 
     @model_serializer
     def _dump(self) -> Any:
@@ -207,16 +221,21 @@ class Explain(Options):
         names = {"type": "array", "items": {"type": "string"}, "minItems": 1}
         return {
             "description": "Which input tensors are explained; the rest is context.",
-            "anyOf": [
-                {"const": "inputs"},
-                {
-                    "type": "object",
-                    "properties": {"inputs": names},
-                    "required": ["inputs"],
-                    "additionalProperties": False,
-                },
-            ],
+            "anyOf": [{"const": "inputs"}, _only_key("inputs", names)],
         }
+
+
+def _read_explain(value: Any) -> Explain:
+    if isinstance(value, Explain):
+        return value
+    if value == "inputs":
+        return Explain()
+    if isinstance(value, dict) and value and value.get("inputs") != []:
+        return Explain.model_validate(value)
+    raise ValueError("not understood." + suggestion(value, ["inputs", "{inputs: [names]}"]))
+
+
+DEVICE = r"(auto|cpu|mps|cuda(:[0-9]+)?)"
 
 
 class Compute(Options):
@@ -225,6 +244,7 @@ class Compute(Options):
     device: str = Field(
         default="auto",
         description="auto, cpu, cuda, cuda:N or mps; auto takes the first CUDA device, else the CPU",
+        json_schema_extra={"pattern": rf"^{DEVICE}$|{VARIABLE}"},
     )
     precision: Literal["auto", "float32", "float64"] = Field(
         default="auto", description="auto keeps the precision of the checkpoint; TF32 stays off"
@@ -242,7 +262,7 @@ class Compute(Options):
     @field_validator("device")
     @classmethod
     def _known_device(cls, value: str) -> str:
-        if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", value):
+        if not re.fullmatch(DEVICE, value):
             raise ValueError("not a device." + suggestion(value, ["auto", "cpu", "cuda", "cuda:0", "mps"]))
         return value
 
@@ -269,35 +289,51 @@ class Job(Options):
 
     model: _plugin_field(MODELS)  # type: ignore[valid-type]
     dataset: _plugin_field(DATASETS)  # type: ignore[valid-type]
-    target: Target = Target()
+    target: Annotated[Target, BeforeValidator(_read_target)] = Field(
+        default=Target(), description="predicted, label, all, {index: 3}, {index: [3, 5]} or {top: 5}"
+    )
     score: Score = Field(
         default="auto",
         description="auto takes the raw output, which for a classifier is its logit",
     )
-    explain: Explain = Explain()
-    engines: dict[str, _plugin_field(ENGINES)] = Field(min_length=1)  # type: ignore[valid-type]
+    explain: Annotated[Explain, BeforeValidator(_read_explain)] = Field(
+        default=Explain(), description="inputs for all input tensors, or {inputs: [names]}"
+    )
+    engines: dict[str, _plugin_field(ENGINES)]  # type: ignore[valid-type]
     compute: Compute = Compute()
     output: Output
 
     @field_validator("engines", mode="before")
     @classmethod
     def _name_engines(cls, value: Any) -> Any:
-        if isinstance(value, str):
-            value = [value]
-        if isinstance(value, list):
-            value = {str(name): None for name in value}
-        if not isinstance(value, dict):
-            raise ValueError("must be a mapping from label to options, or a list of engine names")
-        for label in value:
-            if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", str(label)):
-                raise ValueError(f"label {label!r} must be letters, digits, '_', '-' and '.' only")
-        return {str(label): _with_engine_name(str(label), options) for label, options in value.items()}
+        labelled = _by_label(value)
+        for label in labelled:
+            if not re.fullmatch(LABEL, str(label)):
+                raise ValueError(
+                    f"the label {label!r} may hold letters, digits, '_', '-' and '.' only, and start with none "
+                    "of '-' and '.'"
+                )
+        return {str(label): _with_engine_name(str(label), options) for label, options in labelled.items()}
+
+
+def _by_label(value: Any) -> dict[Any, Any]:
+    """Engines as a mapping from label to options, whichever way they are written."""
+    names = [value] if isinstance(value, str) else value
+    if isinstance(names, list) and all(isinstance(name, str) for name in names):
+        if len(set(names)) < len(names):
+            raise ValueError("an engine is named twice; give it a second label: {label: {engine: NAME}}")
+        value = dict.fromkeys(names)
+    if not isinstance(value, dict):
+        raise ValueError("must be a mapping from label to options, or a list of engine names")
+    if not value:
+        raise ValueError("no engine is named." + suggestion("", ENGINES.names()))
+    return value
 
 
 def _with_engine_name(label: str, options: Any) -> Any:
     if options is None:
-        return {"engine": label}
-    return {"engine": label, **options} if isinstance(options, dict) else options
+        return {ENGINES.tag: label}
+    return {ENGINES.tag: label, **options} if isinstance(options, dict) else options
 
 
 # --- reading ------------------------------------------------------------------------------------
@@ -317,104 +353,17 @@ def load_job(source: str, overrides: Sequence[str] = ()) -> Job:
     return parse_job(read_job_text(path), folder=path.resolve().parent, overrides=overrides)
 
 
-def read_job_text(path: Path) -> str:
-    """Text of a job file; a missing one is an error that names its like in the same folder."""
-    try:
-        return path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        folder = path.parent
-        others = [p.name for p in folder.glob("*.y*ml")] if folder.is_dir() else []
-        match = nearest(path.name, others)
-        hint = f" Did you mean {str(folder / match)!r}?" if match else ""
-        raise JobError(f"job file {path}: no such file.{hint}") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise JobError(f"job file {path}: cannot be read: {error}") from error
-
-
 def parse_job(text: str, *, folder: Path, overrides: Sequence[str] = ()) -> Job:
     """Check the text of a job file; relative paths in it start at `folder`.
 
     Raises:
         JobError: names every wrong key with its value, what is allowed and the nearest match.
     """
+    values = plain_values(text, overrides)
     try:
-        raw = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise JobError(f"the job file is not YAML: {error}") from error
-    if not isinstance(raw, dict):
-        raise JobError("the job file must be a mapping with the keys model, dataset, engines, output.")
-    for override in overrides:
-        _apply_override(raw, override)
-    raw = _expand_variables(raw, at="")
-    try:
-        return Job.model_validate(raw, context={"folder": folder})
+        return Job.model_validate(values, context={"folder": folder})
     except ValidationError as error:
-        raise JobError(_describe(error)) from error
-
-
-def _apply_override(raw: dict[str, Any], override: str) -> None:
-    dotted, equals, text = override.partition("=")
-    keys = dotted.strip().split(".")
-    if not equals or not all(keys):
-        raise JobError(f"--set {override!r}: must look like compute.device=cpu")
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise JobError(f"--set {override!r}: the value is not YAML: {error}") from error
-    here: Any = raw
-    for depth, key in enumerate(keys[:-1], start=1):
-        if isinstance(here.get(key), str | list) and key == "engines":
-            here[key] = {str(n): None for n in ([here[key]] if isinstance(here[key], str) else here[key])}
-        if here.get(key) is None:
-            here[key] = {}
-        here = here[key]
-        if not isinstance(here, dict):
-            raise JobError(
-                f"--set {override!r}: {'.'.join(keys[:depth])} is {here!r}, which has no keys; "
-                f"set {'.'.join(keys[:depth])} as a whole."
-            )
-    here[keys[-1]] = value
-
-
-def _expand_variables(value: Any, at: str) -> Any:
-    if isinstance(value, dict):
-        return {k: _expand_variables(v, f"{at}.{k}" if at else str(k)) for k, v in value.items()}
-    if isinstance(value, list):
-        return [_expand_variables(v, f"{at}.{i}") for i, v in enumerate(value)]
-    if not isinstance(value, str):
-        return value
-
-    def expand(match: re.Match[str]) -> str:
-        name = match.group(1)
-        if name not in os.environ:
-            like = nearest(name, os.environ)
-            hint = f" Did you mean {like!r}?" if like else ""
-            raise JobError(f"{at}: environment variable {name!r} is not set.{hint}")
-        return os.environ[name]
-
-    return re.sub(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}", expand, value)
-
-
-def _describe(error: ValidationError) -> str:
-    """Every line error as `dotted.key: what is wrong`, one a line."""
-    return "\n".join(_describe_one(line) for line in error.errors(include_url=False))
-
-
-_UNION_TAG = re.compile(r"(literal|constrained|function|list|tuple)[\[-].*|int|str|float|bool|none")
-
-
-def _describe_one(line: ErrorDetails) -> str:
-    keys = [str(k) for k in line["loc"] if not _UNION_TAG.fullmatch(str(k))]
-    where = ".".join(keys) or "job"
-    value = line.get("input")
-    if line["type"] == "missing":
-        return f"{where}: this key is missing."
-    message = line["msg"].removeprefix("Value error, ")
-    shown = "" if isinstance(value, dict | Plugin) else f"{value!r}: "
-    expected = str(line.get("ctx", {}).get("expected", ""))
-    match = nearest(value, re.findall(r"'([^']+)'", expected))
-    hint = f" Did you mean {match!r}?" if match else ""
-    return f"{where}: {shown}{message}{hint}"
+        raise JobError(describe(error, values)) from error
 
 
 # --- writing ------------------------------------------------------------------------------------
@@ -422,7 +371,7 @@ def _describe_one(line: ErrorDetails) -> str:
 
 def to_yaml(job: Job) -> str:
     """The job with every default spelled out, as YAML."""
-    return yaml.safe_dump(job.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    return write_values(job.model_dump(mode="json"))
 
 
 def identity(job: Job) -> dict[str, Any]:

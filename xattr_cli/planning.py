@@ -19,6 +19,8 @@ from .store import Column, check_writable
 __all__ = ["Plan", "plan_job", "plan_text"]
 
 PROBE_ROWS = 16
+PROBE_CALLS = 1 / 4
+"""Rows of the probe per row of a device call: with so many, hardly a call is padded, as in a full part."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,8 @@ def plan_job(job: Job) -> Plan:
     """
     check_writable(job.output.path)
     with open_session(job) as session:
-        probe = slice(0, min(PROBE_ROWS, session.rows))
+        wanted = max(PROBE_ROWS, round(PROBE_CALLS * session.scorer.packing.rows))
+        probe = slice(0, min(wanted, session.part_rows, session.rows))
         explain_rows(session, slice(0, 1))  # the first calls warm caches and would spoil the timing
         began = time.perf_counter()
         columns, _ = explain_rows(session, probe)
@@ -81,7 +84,7 @@ def _extrapolate(session: Session, columns: Mapping[str, Column], rows: int, sec
         batch_rows=session.scorer.packing.rows,
         kinks=session.kinks,
         evaluations={label: round(values.sum() * share) for label, values in per_engine.items()},
-        seconds=seconds * _useful_share(session, rows) * share,
+        seconds=seconds * share,
         memory_bytes=round(_peak_memory() + WORKING_COPIES * row_bytes * part),
         device_memory_bytes=torch.cuda.max_memory_allocated(session.scorer.device) if on_cuda else 0,
         disk_bytes=round(row_bytes * session.rows + _input_bytes(session)),
@@ -92,12 +95,6 @@ def _extrapolate(session: Session, columns: Mapping[str, Column], rows: int, sec
 
 WORKING_COPIES = 6
 """Arrays as large as a part's maps that are alive at once: inputs, baselines, sums, results, columns."""
-
-
-def _useful_share(session: Session, rows: int) -> float:
-    """The part of the probe's device calls that was not padding, which full blocks hardly have."""
-    del session, rows
-    return 1.0
 
 
 def _input_bytes(session: Session) -> int:

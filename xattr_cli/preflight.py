@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -10,16 +11,50 @@ from torch import Tensor
 
 from .config import Job
 from .device import Scorer, scores_of
-from .errors import DataError, JobError, ModelError
+from .errors import DataError, JobError, ModelError, XattrError, suggestion
+from .registry import Plugin
 from .samples import Batch, InputSpec, Layout
 
 __all__ = [
     "check_explained_inputs",
     "check_labels",
     "check_model",
+    "check_output",
     "check_targets",
     "check_values_finite",
 ]
+
+Context = Mapping[str, Tensor]
+
+COUPLED = (
+    "the model's score for a sample depends on the other samples of its batch (batch normalisation in train "
+    "mode, or an operation across the batch axis): no attribution of one sample exists."
+)
+
+
+def check_output(job: Job) -> None:
+    """Make sure that the result does not take the place of what it is computed from.
+
+    Raises:
+        JobError: `output.path` is a file that the model, the dataset or a baseline is read from.
+    """
+    output = job.output.path.resolve()
+    for key, path in _files_read(job):
+        if path.resolve() == output:
+            raise JobError(f"output.path: {job.output.path} is {key}, which the job reads. Choose another path.")
+
+
+def _files_read(job: Job) -> Iterator[tuple[str, Path]]:
+    plugins: dict[str, Plugin] = {"model": job.model, "dataset": job.dataset}
+    for label, engine in job.engines.items():
+        baseline = getattr(engine, "baseline", None)
+        if isinstance(baseline, Plugin):
+            plugins[f"engines.{label}.baseline"] = baseline
+    for at, plugin in plugins.items():
+        for name in type(plugin).model_fields:
+            value = getattr(plugin, name)
+            if isinstance(value, Path):
+                yield f"{at}.{name}", value
 
 
 def check_explained_inputs(job: Job, inputs: tuple[InputSpec, ...]) -> Layout:
@@ -32,7 +67,7 @@ def check_explained_inputs(job: Job, inputs: tuple[InputSpec, ...]) -> Layout:
     known = [spec.name for spec in inputs]
     for name in job.explain.inputs:
         if name not in known:
-            raise JobError(f"explain.inputs: {name!r}: the dataset has no such input. It has: {known}.")
+            raise JobError(f"explain.inputs: {name!r}: the dataset has no such input.{suggestion(name, known)}")
     layout = Layout.of(inputs, job.explain.inputs or None)
     for spec in layout.specs:
         if not np.issubdtype(spec.dtype, np.floating):
@@ -44,71 +79,98 @@ def check_explained_inputs(job: Job, inputs: tuple[InputSpec, ...]) -> Layout:
     return layout
 
 
-def check_model(scorer: Scorer, points: Tensor, context: Mapping[str, Tensor]) -> int:
+def check_model(scorer: Scorer, points: Tensor, context: Context) -> int:
     """Run the network on a few rows, and make sure that it can be explained.
 
     Arguments:
         scorer: the network.
-        points, context: (n, D) rows of the first samples, and what goes with them.
+        points, context: (n, D) rows of some samples, and what goes with them.
 
     Returns:
         The number of targets.
 
     Raises:
         ModelError: the network does not run on these shapes, gives something else than scores, cuts the
-            gradient to an explained input, is random in eval mode, or mixes the rows of a batch.
+            gradient to an explained input, writes into its inputs, is random in eval mode, or mixes the
+            rows of a batch.
     """
+    if scorer.packing.fixed:
+        points, context = _first(scorer.packing.rows, points, context)
+    scores = _scores(scorer, points, context)
+    _check_deterministic(scores, _scores(scorer, points, context))
+    _check_rows_independent(scorer, points, context)
     _check_gradient_path(scorer, points, context)
-    with scorer.exact_arithmetic():
-        first = scorer.scores(points, context)
-        _check_deterministic(first, scorer.scores(points, context))
-        if not scorer.packing.fixed and len(points) > 1:
-            _check_rows_independent(scorer, points, context, first)
-    return first.shape[1]
+    return scores.shape[1]
 
 
-def _check_gradient_path(scorer: Scorer, points: Tensor, context: Mapping[str, Tensor]) -> None:
+def _check_gradient_path(scorer: Scorer, points: Tensor, context: Context) -> None:
+    """Every explained input must move some output somewhere: at the samples, half-way to zero, or near by."""
+    noise = torch.randn(points.shape, generator=torch.Generator().manual_seed(0)).to(points)
+    unreached = [spec.name for spec in scorer.layout.specs]
+    for trial in (points, points / 2, points + noise * points.nan_to_num().std().clamp(min=1)):
+        reached = _inputs_with_gradient(scorer, trial, context)
+        unreached = [name for name in unreached if name not in reached]
+        if not unreached:
+            return
+    others = " Explain the other inputs only (explain: {inputs: [...]}), or check the order in which the"
+    advice = f"{others} dataset hands its inputs to the model." if len(scorer.inputs) > 1 else ""
+    raise ModelError(
+        f"the model ignores {_names(unreached)}: on the first {len(points)} samples, and on others made from "
+        "them, its gradient is exactly zero for every output. The network does not use it, or it rounds, "
+        f"detaches or takes an argmax on the way. Every map would be zero.{advice}"
+    )
+
+
+def _inputs_with_gradient(scorer: Scorer, points: Tensor, context: Context) -> list[str]:
     # every input is a leaf of its own here, so that the one without a gradient can be named
-    explained = scorer.layout.split(points)
-    leaves = {name: tensor.detach().clone().requires_grad_() for name, tensor in explained.items()}
+    leaves = {name: t.detach().clone().requires_grad_() for name, t in scorer.layout.split(points).items()}
     together = torch.cat(scorer.layout.flatten(leaves), dim=1)
     with torch.enable_grad(), scorer.exact_arithmetic():
-        filled, filling = scorer.fill(together, context, scorer.packing.rows)
-        outputs = _run(scorer, filled, filling)
-        scores = scores_of(outputs, scorer.score)
+        scores = _run(scorer, together, context)
         # unequal weights: probabilities sum to 1 whatever the input is
         total = (scores * torch.arange(1, scores.shape[1] + 1, device=scores.device)).sum()
         if not total.requires_grad:
-            raise ModelError(
-                f"the model's output does not depend differentiably on {_names(leaves)}: it ignores the "
-                "input, or rounds, detaches or takes an argmax on the way. Every map would be zero."
-            )
+            return []
         gradients = torch.autograd.grad(total, list(leaves.values()), allow_unused=True)
-    ignored = [name for name, g in zip(leaves, gradients, strict=True) if g is None or not g.any()]
-    if len(ignored) == len(leaves) and torch.isfinite(total):
-        ignored = [name for name, g in zip(leaves, gradients, strict=True) if g is None]
-    if ignored:
-        raise ModelError(
-            f"the model ignores {_names(ignored)}: no gradient reaches it from any output on the first "
-            f"{len(points)} samples. Explain the other inputs only (explain: {{inputs: [...]}}), or check "
-            "the order in which the dataset hands its inputs to the model."
-        )
+    return [name for name, g in zip(leaves, gradients, strict=True) if g is not None and bool(g.any())]
 
 
-def _run(scorer: Scorer, points: Tensor, context: Mapping[str, Tensor]) -> Tensor:
+def _scores(scorer: Scorer, points: Tensor, context: Context) -> Tensor:
+    with torch.no_grad(), scorer.exact_arithmetic():
+        return _run(scorer, points, context)
+
+
+def _run(scorer: Scorer, points: Tensor, context: Context) -> Tensor:
+    """Scores of one call of the network, as large as the points are many, or as it demands."""
+    rows = scorer.packing.rows if scorer.packing.fixed else len(points)
+    filled, filling = scorer.fill(points, context, rows)
+    copy, copies = filled.clone(), {name: tensor.clone() for name, tensor in filling.items()}
     try:
-        return scorer.outputs(points, context)
-    except (RuntimeError, ValueError, TypeError, IndexError) as error:
-        shapes = ", ".join(f"{s.name} {(len(points), *s.shape)} {s.dtype}" for s in scorer.inputs)
-        reason = str(error).strip().splitlines()[0]
+        outputs = scorer.outputs(copy, copies)
+    except XattrError:
+        raise
+    except Exception as error:
+        shapes = ", ".join(f"{s.name} {(len(filled), *s.shape)} {s.dtype}" for s in scorer.inputs)
+        reason = str(error).strip().partition("\n")[0]
         raise ModelError(
-            f"the model does not run on the dataset's inputs ({shapes}): {reason}. "
+            f"the model does not run on the dataset's inputs ({shapes}): {type(error).__name__}: {reason}. "
             "Check the dataset's shape and order of inputs against what the model was trained on."
         ) from error
+    if _changed(filled, copy) or any(_changed(filling[name], copies[name]) for name in filling):
+        raise ModelError(
+            "the model writes into its own input (an operation such as x.mul_(2), or a first layer with "
+            "inplace=True), which would spoil the data for what follows. Let its forward begin with "
+            "x = x.clone()."
+        )
+    return scores_of(outputs, scorer.score)[: len(points)]
+
+
+def _changed(before: Tensor, after: Tensor) -> bool:
+    return not torch.equal(before.nan_to_num(), after.nan_to_num())
 
 
 def _check_deterministic(first: Tensor, again: Tensor) -> None:
-    if not torch.equal(first.nan_to_num(), again.nan_to_num()):
+    if _differ(first, again, tolerance=1e-5):
         raise ModelError(
             "the model gives different scores for the same input: dropout or another random layer is "
             "active although it was put into eval mode. A program exported or traced in train mode must "
@@ -116,16 +178,35 @@ def _check_deterministic(first: Tensor, again: Tensor) -> None:
         )
 
 
-def _check_rows_independent(
-    scorer: Scorer, points: Tensor, context: Mapping[str, Tensor], together: Tensor
-) -> None:
-    alone = scorer.scores(points[:1], {name: tensor[:1] for name, tensor in context.items()})
-    scale = together.nan_to_num().abs().max().clamp(min=1e-12)
-    if bool(((alone - together[:1]).abs() > 1e-3 * scale).any()):
-        raise ModelError(
-            "the model's score for a sample depends on the other samples of its batch (batch normalisation "
-            "in train mode, or an operation across the batch axis): no attribution of one sample exists."
-        )
+def _check_rows_independent(scorer: Scorer, points: Tensor, context: Context) -> None:
+    """The first row must score the same alone and in company; of a fixed batch, in any company."""
+    together = _scores_in_company(scorer, points, context)
+    try:
+        alone = _scores(scorer, *_first(1, points, context))
+    except ModelError as error:
+        raise ModelError(f"{COUPLED} It does not run on one sample alone: {error.__cause__ or error}") from error
+    if _differ(alone, together[:1], tolerance=1e-3):
+        raise ModelError(COUPLED)
+
+
+def _scores_in_company(scorer: Scorer, points: Tensor, context: Context) -> Tensor:
+    if len(points) > 1 or scorer.packing.rows == 1:
+        return _scores(scorer, points, context)
+    beside = {name: torch.cat([tensor, tensor]) for name, tensor in context.items()}
+    try:
+        return _scores(scorer, torch.cat([points, points / 2]), beside)
+    except ModelError:  # half a sample need not be an input that the network accepts
+        return _scores(scorer, points, context)
+
+
+def _differ(scores: Tensor, others: Tensor, tolerance: float) -> bool:
+    """Whether scores are apart by more than the rounding of kernels that need not add in the same order."""
+    scale = scores.nan_to_num(posinf=0, neginf=0).abs().max().clamp(min=1e-12)
+    return bool(((scores - others).abs() > tolerance * scale).any())
+
+
+def _first(count: int, points: Tensor, context: Context) -> tuple[Tensor, Context]:
+    return points[:count], {name: tensor[:count] for name, tensor in context.items()}
 
 
 def check_targets(job: Job, targets: int, has_labels: bool) -> None:
@@ -135,7 +216,7 @@ def check_targets(job: Job, targets: int, has_labels: bool) -> None:
         JobError: an index or a count is too large, or labels are asked for that the dataset does not have.
     """
     target = job.target
-    outputs = f"the model has {targets} outputs, 0 to {targets - 1}"
+    outputs = _outputs(targets)
     for index in target.index:
         if index >= targets:
             raise JobError(f"target.index: {index}: out of range; {outputs}.")
@@ -145,8 +226,13 @@ def check_targets(job: Job, targets: int, has_labels: bool) -> None:
         raise JobError("target: 'label': the dataset has no labels. Set dataset.labels, or target: predicted.")
 
 
-def check_labels(labels: np.ndarray | None, targets: int) -> None:
+def check_labels(labels: np.ndarray | None, targets: int, first: int = 0) -> None:
     """Make sure that every label names an output.
+
+    Arguments:
+        labels: of consecutive samples; None if there are none.
+        targets: outputs that can be explained.
+        first: position of the first of these samples in the dataset.
 
     Raises:
         DataError: labels that are no outputs of the model; names the first of them.
@@ -160,10 +246,10 @@ def check_labels(labels: np.ndarray | None, targets: int) -> None:
         )
     wrong = np.flatnonzero((labels < 0) | (labels >= targets))
     if len(wrong):
-        examples = ", ".join(f"sample {i} has {labels[i]}" for i in wrong[:3])
+        examples = ", ".join(f"sample {first + i} has {labels[i]}" for i in wrong[:3])
         raise DataError(
-            f"dataset.labels: {len(wrong)} labels are out of range ({examples}); the model has {targets} "
-            f"outputs, 0 to {targets - 1}."
+            f"dataset.labels: {len(wrong)} of {len(labels)} labels are out of range ({examples}); "
+            f"{_outputs(targets)}."
         )
 
 
@@ -185,6 +271,14 @@ def check_values_finite(batch: Batch) -> None:
         )
 
 
-def _names(names: Mapping[str, object] | list[str]) -> str:
+def _outputs(targets: int) -> str:
+    return (
+        "the model has one output, number 0"
+        if targets == 1
+        else f"the model has {targets} outputs, 0 to {targets - 1}"
+    )
+
+
+def _names(names: list[str]) -> str:
     listed = ", ".join(repr(name) for name in names)
     return f"input {listed}" if len(names) == 1 else f"inputs {listed}"

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_serializer, model_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
@@ -18,25 +19,44 @@ __all__ = ["BASELINES", "DATASETS", "ENGINES", "MODELS", "Options", "Plugin", "R
 class Options(BaseModel):
     """A frozen group of options of the job file; an unknown key is an error that names its like."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="constants")
 
     @model_validator(mode="before")
     @classmethod
-    def _refuse_unknown_keys(cls, data: Any) -> Any:
-        if not isinstance(data, dict):
-            return data
-        known = set(cls.model_fields)
-        unknown = [key for key in data if key not in known]
-        if unknown:
-            raise ValidationError.from_exception_data(
-                cls.__name__, [_unknown_key(key, data[key], sorted(known)) for key in unknown]
-            )
-        return data
+    def _refuse_strangers(cls, given: Any) -> Any:
+        if isinstance(given, dict):
+            faults = [*cls._unknown_keys(given), *cls._misplaced_booleans(given)]
+            if faults:
+                raise ValidationError.from_exception_data(cls.__name__, faults)
+        return given
+
+    @classmethod
+    def _unknown_keys(cls, given: Mapping[Any, Any]) -> Iterator[InitErrorDetails]:
+        allowed = sorted(cls.model_fields)
+        for key, value in given.items():
+            if key not in allowed:
+                hint = suggestion(key, allowed) or " No keys are allowed here."
+                yield _fault("unknown_key", f"unknown key.{hint}", key, value)
+
+    @classmethod
+    def _misplaced_booleans(cls, given: Mapping[Any, Any]) -> Iterator[InitErrorDetails]:
+        # pydantic takes true for 1, so that `limit: yes` would explain one sample
+        for name, field in cls.model_fields.items():
+            value = given.get(name)
+            if _holds_boolean(value) and not _takes_boolean(field.annotation):
+                yield _fault("no_boolean", "must not be true or false", name, value)
 
 
-def _unknown_key(key: object, value: object, allowed: list[str]) -> InitErrorDetails:
-    message = "unknown key." + suggestion(key, allowed).replace("{", "{{").replace("}", "}}")
-    return InitErrorDetails(type=PydanticCustomError("unknown_key", message), loc=(str(key),), input=value)
+def _fault(kind: Any, message: str, key: object, value: object) -> InitErrorDetails:
+    return InitErrorDetails(type=PydanticCustomError(kind, message), loc=(str(key),), input=value)
+
+
+def _holds_boolean(value: object) -> bool:
+    return isinstance(value, bool) or (isinstance(value, list) and any(map(_holds_boolean, value)))
+
+
+def _takes_boolean(annotation: Any) -> bool:
+    return annotation in (bool, Any) or any(_takes_boolean(part) for part in get_args(annotation))
 
 
 class Plugin(Options):
@@ -64,14 +84,17 @@ class Registry(Generic[PluginType]):
         noun: what an error calls a member, such as "engine".
         tag: the YAML key that holds the name, such as "kind".
         home: package whose import registers the built-in members.
-        group: entry-point group in which other distributions offer theirs.
+        base: class in the module `base` of that package that every member extends.
+
+    Other distributions offer theirs in the entry-point group named as `home`. The name of a built-in
+    member cannot be taken over.
     """
 
-    def __init__(self, noun: str, *, tag: str, home: str, group: str) -> None:
+    def __init__(self, noun: str, *, tag: str, home: str, base: str) -> None:
         self.noun = noun
         self.tag = tag
         self.home = home
-        self.group = group
+        self.base = base
         self._members: dict[str, PluginType] = {}
 
     def register(self, name: str) -> Callable[[PluginType], PluginType]:
@@ -85,47 +108,86 @@ class Registry(Generic[PluginType]):
     def names(self) -> list[str]:
         """All names, built-in and offered by installed packages, sorted."""
         importlib.import_module(self.home)
-        return sorted({*self._members, *self._offered()})
+        return sorted({*self._members, *self._offers()})
 
     def get(self, name: str) -> PluginType:
         """The class registered as `name`.
 
         Raises:
-            JobError: no plugin has that name, or the package that offers it cannot be imported.
+            JobError: no plugin has that name, or the package that offers it is broken.
         """
         importlib.import_module(self.home)
         if name in self._members:
             return self._members[name]
-        offered = self._offered()
-        if name not in offered:
+        offers = self._offers().get(name, [])
+        if not offers:
             raise JobError(f"unknown {self.noun} {name!r}.{suggestion(name, self.names())}")
-        return self._remember(name, self._load(offered[name]))
+        if len(offers) > 1:
+            packages = " and ".join(map(_package, offers))
+            raise JobError(f"{self.noun} {name!r} is offered by {packages}. Uninstall all but one.")
+        return self._remember(name, self._load(offers[0]))
+
+    def usable(self, tell: Callable[[str], None]) -> dict[str, PluginType]:
+        """Every member by name, in order; `tell` hears about each that cannot be loaded."""
+        members: dict[str, PluginType] = {}
+        for name in self.names():
+            try:
+                members[name] = self.get(name)
+            except JobError as error:
+                tell(str(error))
+        return members
+
+    def _offers(self) -> dict[str, list[EntryPoint]]:
+        offers: dict[str, list[EntryPoint]] = {}
+        for offer in entry_points(group=self.home):
+            offers.setdefault(offer.name, []).append(offer)
+        return offers
 
     def _load(self, offer: EntryPoint) -> PluginType:
-        source = f"{self.noun} {offer.name!r}, offered by {offer.value!r}"
+        source = f"{self.noun} {offer.name!r}, offered by {_package(offer)} as {offer.value!r},"
         try:
             cls: Any = offer.load()
-        except Exception as error:
-            raise JobError(f"{source}, cannot be imported: {error}") from error
-        if not (isinstance(cls, type) and issubclass(cls, Plugin)):
-            raise JobError(f"{source}, is not a subclass of xattr_cli.registry.Plugin.")
-        return cls  # type: ignore[return-value]
-
-    def _offered(self) -> dict[str, EntryPoint]:
-        return {offer.name: offer for offer in entry_points(group=self.group)}
+        except (Exception, SystemExit) as error:
+            raise JobError(
+                f"{source} cannot be imported: {type(error).__name__}: {error}. Repair or uninstall that package."
+            ) from error
+        fault = _unfitness(cls, getattr(importlib.import_module(f"{self.home}.base"), self.base))
+        if fault:
+            raise JobError(f"{source} {fault}.")
+        return cls  # type: ignore[no-any-return]
 
     def _remember(self, name: str, cls: PluginType) -> PluginType:
+        known_as = vars(cls).get("registered_name", name)
+        if known_as != name:
+            raise JobError(
+                f"{self.noun} {name!r}: {cls.__name__} is known as {known_as!r} already. "
+                "Make a subclass for the second name."
+            )
         cls.registered_name = name
         cls.tag = self.tag
         self._members[name] = cls
         return cls
 
 
-ENGINES: Registry[Any] = Registry("engine", tag="engine", home="xattr_cli.engines", group="xattr_cli.engines")
-MODELS: Registry[Any] = Registry("model kind", tag="kind", home="xattr_cli.models", group="xattr_cli.models")
-DATASETS: Registry[Any] = Registry(
-    "dataset kind", tag="kind", home="xattr_cli.datasets", group="xattr_cli.datasets"
-)
-BASELINES: Registry[Any] = Registry(
-    "baseline kind", tag="kind", home="xattr_cli.baselines", group="xattr_cli.baselines"
-)
+def _unfitness(cls: Any, base: type[Plugin]) -> str:
+    """Why what a package offers cannot be a plugin; empty if it can."""
+    if not inspect.isclass(cls) or not issubclass(cls, base):
+        return f"is not a subclass of {base.__module__}.{base.__name__}"
+    missing: Iterable[str] = getattr(cls, "__abstractmethods__", ())
+    if missing:
+        return f"does not define {', '.join(sorted(missing))}"
+    try:
+        cls.model_json_schema()
+    except Exception as error:
+        return f"has options that YAML cannot hold: {error}"
+    return ""
+
+
+def _package(offer: EntryPoint) -> str:
+    return f"{offer.dist.name} {offer.dist.version}" if offer.dist else "an installed package"
+
+
+ENGINES: Registry[Any] = Registry("engine", tag="engine", home="xattr_cli.engines", base="LocalEngine")
+MODELS: Registry[Any] = Registry("model kind", tag="kind", home="xattr_cli.models", base="ModelSource")
+DATASETS: Registry[Any] = Registry("dataset kind", tag="kind", home="xattr_cli.datasets", base="DatasetSource")
+BASELINES: Registry[Any] = Registry("baseline kind", tag="kind", home="xattr_cli.baselines", base="Baseline")

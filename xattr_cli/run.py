@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import time
+import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +17,8 @@ from . import __version__
 from .columns import engine_attributes, engine_columns, input_columns, row_columns
 from .config import Job, identity, to_yaml
 from .device import device_name
-from .errors import StoreError
+from .device.packing import is_out_of_memory
+from .errors import RunError, StoreError, XattrError
 from .session import RowTable, Session, open_session
 from .store import (
     Column,
@@ -26,8 +29,10 @@ from .store import (
     check_writable,
     discard_leftovers,
     finished_output,
+    parts_folder,
     provenance,
 )
+from .store.reader import Results
 
 __all__ = ["Progress", "RunReport", "explain_rows", "merge_job", "run_job"]
 
@@ -73,7 +78,8 @@ def run_job(
     Arguments:
         job: a checked job.
         shard: compute only this share of the parts, and do not merge.
-        overwrite: replace a result, or parts, of another job at the same path.
+        overwrite: replace a result, or parts of another job, at the same path. Parts of this very job
+            are gone on with: they are those of an interrupted run with `overwrite`.
         progress: told how far it is.
         interrupt: called before every device call; raises `Interrupted` to stop.
         command_line: noted in the result.
@@ -88,8 +94,9 @@ def run_job(
         if finished_output(job.output.path, *_decisive(manifest), overwrite=overwrite):
             discard_leftovers(job.output.path)
             return RunReport(str(job.output.path), session.rows, 0, 0, True, 0.0)
+        start_again = overwrite and not _is_begun(job.output.path, manifest)
         with PartSet.open(
-            job.output.path, manifest, compression=job.output.compression, overwrite=overwrite, shard=shard
+            job.output.path, manifest, compression=job.output.compression, overwrite=start_again, shard=shard
         ) as parts:
             _follow_plan(session, parts.manifest.plan)
             began = time.time()
@@ -101,19 +108,36 @@ def run_job(
             return RunReport(str(job.output.path), session.rows, computed, missing, shard is None, seconds)
 
 
+def _is_begun(output: Path, manifest: Manifest) -> bool:
+    """Whether there are parts of this very job."""
+    try:
+        return not PartSet.existing(output).manifest.changes(manifest)
+    except StoreError:
+        return False
+
+
 def merge_job(job: Job) -> Path:
-    """Merge the parts that shards have computed; the path of the result.
+    """Merge the parts that shards have computed; the path of the result, also if it is there already.
 
     Raises:
         StoreError: parts are missing or of another job, or the result cannot be written.
     """
-    parts = PartSet.existing(job.output.path)
-    changed = changes(parts.manifest.identity, {**parts.manifest.identity, **identity(job)})
-    if changed:
-        lines = "".join(f"\n  {line}" for line in changed)
-        raise StoreError(f"{parts.folder}: holds parts of another job:{lines}")
+    output = job.output.path
+    if output.exists() and not parts_folder(output).exists():
+        with Results.open(output) as results:
+            stored = json.loads(results.attributes["job_identity"])
+        _refuse_other_job(f"{output}: is the result of another job", stored, job)
+        return output
+    parts = PartSet.existing(output)
+    _refuse_other_job(f"{parts.folder}: holds parts of another job", parts.manifest.identity, job)
     _merge(parts, keep_parts=job.output.keep_parts)
-    return job.output.path
+    return output
+
+
+def _refuse_other_job(what: str, stored: Mapping[str, Any], job: Job) -> None:
+    changed = changes(stored, {**stored, **identity(job)})
+    if changed:
+        raise StoreError(f"{what}:" + "".join(f"\n  {line}" for line in changed))
 
 
 def _compute(session: Session, parts: PartSet, shard: Shard | None, progress: Progress) -> int:
@@ -130,13 +154,38 @@ def _compute(session: Session, parts: PartSet, shard: Shard | None, progress: Pr
 
 
 def explain_rows(session: Session, rows: slice) -> tuple[dict[str, Column], Mapping[str, Mapping[str, str]]]:
-    """The columns and group attributes of some rows: every engine on the same block."""
+    """The columns and group attributes of some rows: every engine on the same block.
+
+    Raises:
+        RunError: the network, the dataset or an engine fails on these rows; names the samples.
+    """
+    try:
+        return _explain_rows(session, rows)
+    except XattrError:
+        raise
+    except Exception as error:
+        raise RunError(_failure(session, rows, error)) from error
+
+
+def _failure(session: Session, rows: slice, error: Exception) -> str:
+    first, last = rows.start // session.rows_per_sample, (rows.stop - 1) // session.rows_per_sample
+    where = traceback.extract_tb(error.__traceback__)[-1]
+    text = (
+        f"samples {first} to {last}: {type(error).__name__}: {str(error).strip()} "
+        f"({where.filename}, line {where.lineno}). Parts finished before are kept; when the cause is "
+        "removed, the same command goes on from there."
+    )
+    advice = " Lower output.part_rows, so that fewer rows are held at once." if is_out_of_memory(error) else ""
+    return text + advice
+
+
+def _explain_rows(session: Session, rows: slice) -> tuple[dict[str, Column], Mapping[str, Mapping[str, str]]]:
     table = session.read_rows(rows)
     block = session.block(table)
     columns = row_columns(table)
     columns |= input_columns(session.layout.specs, session.samples.classes, table, _stored(session, table))
     for label, engine in session.job.engines.items():
-        columns |= engine_columns(label, engine.explain(block), session.layout, len(table.id))
+        columns |= engine_columns(label, engine.explain(block), session.layout, table)
     attributes = {f"engines/{k}": engine_attributes(e) for k, e in session.job.engines.items()}
     return columns, attributes
 

@@ -15,23 +15,21 @@ from torch import Tensor
 from . import preflight
 from .baselines import Baseline, BoundBaseline
 from .config import Job
-from .datasets import Samples, open_dataset
+from .datasets import Samples, finite_rows, open_dataset
 from .device import (
     Packing,
     Rows,
     Scorer,
-    activation_bytes,
-    automatic_rows,
     choose_targets,
-    kinked_operations,
+    find_kinks,
     predictions,
+    rows_per_call,
     select_device,
     select_dtype,
 )
 from .engines.base import LocalEngine
 from .engines.block import Block
-from .engines.demands import PathDemand
-from .engines.sweeps import SweepKey, merge_demands
+from .engines.sweeps import PathDemand, SweepKey, merge_demands
 from .errors import JobError
 from .models import LoadedModel, frozen
 from .samples import Batch, Layout
@@ -51,7 +49,8 @@ class RowTable:
         id: (rows,) number of each row in the whole job.
         sample, target: (rows,) which sample and which output it explains.
         label: (rows,) the sample's label; -1 or NaN if there is none.
-        prediction: (rows,) predicted class (-1 if the scores are not finite) or predicted value.
+        prediction: (rows,) predicted class (-1 if inputs or scores are not finite) or predicted value.
+        finite: (rows,) whether the sample's inputs are free of NaN and infinity.
         batch: the samples of these rows.
         position: (rows,) of each row's sample in `batch`.
     """
@@ -61,6 +60,7 @@ class RowTable:
     target: np.ndarray
     label: np.ndarray
     prediction: np.ndarray
+    finite: np.ndarray
     batch: Batch
     position: np.ndarray
 
@@ -131,11 +131,12 @@ class Session:
         labels = None if batch.labels is None else torch.from_numpy(batch.labels)
         target = self.job.target
         if target.select == "label":
-            preflight.check_labels(batch.labels, self.targets)
+            preflight.check_labels(batch.labels, self.targets, first)
         chosen = choose_targets(scores, labels, target.select, target.index, target.count)
+        finite = finite_rows(batch)
         predicted = predictions(scores).numpy()
         if predicted.dtype == np.int64:
-            predicted = np.where(torch.isfinite(scores).all(dim=1).numpy(), predicted, -1)
+            predicted = np.where(finite & torch.isfinite(scores).all(dim=1).numpy(), predicted, -1)
         here = slice(rows.start - first * per_sample, rows.stop - first * per_sample)
         position = np.repeat(np.arange(len(batch)), per_sample)[here]
         known = np.full(len(batch), -1) if batch.labels is None else batch.labels
@@ -145,6 +146,7 @@ class Session:
             target=chosen.reshape(-1).numpy()[here],
             label=known[position],
             prediction=predicted[position],
+            finite=finite[position],
             batch=batch,
             position=position,
         )
@@ -255,6 +257,7 @@ def open_session(job: Job, *, interrupt: Callable[[], None] = lambda: None) -> I
         JobError: the job cannot be run; the message says what to change.
     """
     with ExitStack() as stack:
+        preflight.check_output(job)
         stack.enter_context(_threads(job.compute.threads))
         device = select_device(job.compute.device)
         samples = open_dataset(job.dataset)
@@ -273,7 +276,7 @@ def open_session(job: Job, *, interrupt: Callable[[], None] = lambda: None) -> I
             packing=Packing(model.fixed_batch or PROBE_SAMPLES, fixed=model.fixed_batch is not None),
             interrupt=interrupt,
         )
-        demands = [engine.demands() for engine in job.engines.values()]
+        demands = [engine.path() for engine in job.engines.values()]
         session = Session(job, model, samples, layout, scorer, 0, merge_demands(demands))
         _probe(session)
         yield session
@@ -281,20 +284,37 @@ def open_session(job: Job, *, interrupt: Callable[[], None] = lambda: None) -> I
 
 def _probe(session: Session) -> None:
     """Check data, model, targets and baselines on the first samples, and settle the rows per call."""
-    job, scorer, samples = session.job, session.scorer, session.samples
-    batch = samples.read(0, min(PROBE_SAMPLES, len(samples)))
+    job, scorer = session.job, session.scorer
     _check_values(session)
+    batch = _probe_batch(session.samples)
     points, context = session.tensors(batch)
     session.targets = preflight.check_model(scorer, points, context)
-    session.kinks = tuple(kinked_operations(lambda: scorer.scores(points, context)))
+    session.kinks = find_kinks(scorer, points, context)
     preflight.check_targets(job, session.targets, batch.labels is not None)
     if job.target.select == "label":
-        preflight.check_labels(batch.labels, session.targets)
+        preflight.check_labels(session.samples.known_labels(), session.targets)
     if not scorer.packing.fixed:
-        scorer.packing.rows = _rows_per_call(session, points, context)
+        asked = job.compute.batch_rows
+        scorer.packing.rows = rows_per_call(scorer, points, context) if asked == "auto" else asked
     probe = session.block(session.read_rows(slice(0, min(PROBE_SAMPLES, session.rows))))
     for label, engine in job.engines.items():
         _check_engine(label, engine, probe)
+
+
+def _probe_batch(samples: Samples) -> Batch:
+    """The first samples, but finite ones if there are any among a few more: NaN proves nothing."""
+    batch = samples.read(0, min(PROBE_SAMPLES, len(samples)))
+    if finite_rows(batch).all():
+        return batch
+    more = samples.read(0, min(16 * PROBE_SAMPLES, len(samples)))
+    chosen = np.flatnonzero(finite_rows(more))[:PROBE_SAMPLES]
+    if not len(chosen):
+        return batch
+    return Batch(
+        index=more.index[chosen],
+        inputs={name: values[chosen] for name, values in more.inputs.items()},
+        labels=None if more.labels is None else more.labels[chosen],
+    )
 
 
 def _check_engine(label: str, engine: LocalEngine, probe: Block) -> None:
@@ -311,22 +331,6 @@ def _check_values(session: Session) -> None:
     looked_at = min(len(samples), max(PROBE_SAMPLES, PART_BYTES // bytes_per_sample))
     if session.job.dataset.nonfinite == "error":
         preflight.check_values_finite(samples.read(0, looked_at))
-
-
-def _rows_per_call(session: Session, points: Tensor, context: Mapping[str, Tensor]) -> int:
-    asked = session.job.compute.batch_rows
-    if asked != "auto":
-        return asked
-    scorer = session.scorer
-
-    def forward() -> Tensor:
-        with torch.enable_grad(), scorer.exact_arithmetic():
-            return scorer.outputs(points.detach().requires_grad_(), context)
-
-    # a row also takes a point, its leaf copy, a gradient and its weighted copy
-    bytes_per_row = activation_bytes(forward, len(points)) + 4 * points.element_size() * session.layout.size
-    weight_bytes = sum(p.numel() * p.element_size() for p in scorer.module.parameters())
-    return automatic_rows(bytes_per_row, weight_bytes, scorer.device)
 
 
 @contextmanager

@@ -14,10 +14,10 @@ from ..datasets.checks import finite_rows
 from ..datasets.opening import open_dataset
 from ..datasets.streaming import blocks
 from ..errors import DataError
+from ..randomness import Purpose, dataset_generator
 from ..registry import BASELINES, DATASETS, Plugin
 from ..samples import Batch, InputSpec
 from .base import Baseline, BoundBaseline, explained_specs
-from .draws import dataset_generator
 
 __all__ = ["DatasetBackground"]
 
@@ -62,7 +62,7 @@ class DatasetBackground(Baseline):
         """Explained input → (count, *shape); `counterparts`: input of `source` → explained one."""
         drawn: dict[str, list[np.ndarray]] = {spec.name: [] for spec in counterparts.values()}
         count = 0
-        for position in dataset_generator(seed).permutation(self._positions(source)).tolist():
+        for position in dataset_generator(seed, Purpose.BASELINE).permutation(self._positions(source)).tolist():
             batch = source.read(position, position + 1)
             if not finite_rows(batch)[0]:
                 continue

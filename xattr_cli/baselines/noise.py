@@ -8,10 +8,10 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from ..datasets.base import Samples
+from ..randomness import Purpose, sample_generator
 from ..registry import BASELINES
 from ..samples import Batch, InputSpec
 from .base import Baseline, BoundBaseline, Units, explained_specs, model_units
-from .draws import sample_generator
 
 __all__ = ["Gaussian", "Uniform"]
 
@@ -74,6 +74,6 @@ class _BoundNoise(BoundBaseline):
             values = batch.inputs[spec.name]
             drawn[spec.name] = np.empty_like(values)
             for row, index in enumerate(batch.index.tolist()):
-                generator = sample_generator(self._seed, index, stream)
+                generator = sample_generator(self._seed, index, Purpose.BASELINE, stream)
                 drawn[spec.name][row] = self._draw(generator, spec, values[row])
         return drawn

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json as json_format
+import textwrap
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import click
 
 __all__ = ["engines"]
+
+WIDTH = 100
 
 
 @click.command()
@@ -21,63 +25,59 @@ def engines(name: str | None, as_json: bool) -> None:
       xattr-cli engines
       xattr-cli engines integrated_gradients
     """
+    from ..documentation import document, summary
     from ..registry import ENGINES
 
-    documented = {n: _describe(ENGINES.get(n)) for n in ([name] if name else ENGINES.names())}
+    if name:
+        about = document(ENGINES.get(name))
+        click.echo(json_format.dumps({name: about}, indent=2) if as_json else _page(name, about))
+        return
+    found = ENGINES.usable(lambda fault: click.echo(f"Warning: {fault}", err=True))
     if as_json:
-        click.echo(json_format.dumps(documented, indent=2))
-    elif name:
-        click.echo(_page(name, documented[name]))
-    else:
-        width = max(map(len, documented))
-        for each, about in documented.items():
-            click.echo(f"{each:<{width}}  {about['summary']}")
+        click.echo(json_format.dumps({each: document(engine) for each, engine in found.items()}, indent=2))
+        return
+    width = max(map(len, found))
+    for each, engine in found.items():
+        click.echo(f"{each:<{width}}  {summary(engine)}")
 
 
-def _describe(engine: Any) -> dict[str, Any]:
-    import inspect
-
-    schema = engine.model_json_schema()
-    text = inspect.getdoc(engine) or "(no documentation)"
-    options = {
-        option: {
-            "type": _type_text(details),
-            "default": _default(engine.model_fields[option]),
-            "description": details.get("description", ""),
-        }
-        for option, details in schema.get("properties", {}).items()
-    }
-    return {"summary": text.split("\n\n")[0].replace("\n", " "), "documentation": text, "options": options}
-
-
-def _default(field: Any) -> Any:
-    return "required" if field.is_required() else field.default
-
-
-def _type_text(details: dict[str, Any]) -> str:
-    if "$ref" in details:
-        return str(details["$ref"]).rsplit("/", 1)[-1]
-    if "anyOf" in details:
-        return " | ".join(_type_text(each) for each in details["anyOf"])
-    if "enum" in details:
-        return " | ".join(map(str, details["enum"]))
-    if "const" in details:
-        return str(details["const"])
-    if details.get("type") == "array":
-        return f"list of {_type_text(details.get('items', {}))}"
-    return str(details.get("type", "any"))
-
-
-def _page(name: str, about: dict[str, Any]) -> str:
+def _page(name: str, about: Mapping[str, Any]) -> str:
     lines = [name, "", about["documentation"], "", "Options:"]
-    for option, details in about["options"].items():
-        lines.append(f"  {option}: {details['type']}, default {_yaml(details['default'])}")
-        if details["description"]:
-            lines.append(f"      {details['description']}")
-    if not about["options"]:
-        lines.append("  none")
+    lines += _option_lines(about["options"]) if about["options"] else ["  none"]
+    if "baselines" in about:
+        lines += ["", "Baselines:", *_baseline_lines(about["baselines"])]
     return "\n".join(lines)
 
 
+def _option_lines(options: Mapping[str, Any]) -> Iterator[str]:
+    width = max(map(len, options))
+    for name, option in options.items():
+        yield f"  {name:<{width}}  {_type_and_default(option)}"
+        yield from _indented(option["description"], width + 4)
+
+
+def _baseline_lines(baselines: Mapping[str, Any]) -> Iterator[str]:
+    width = max(map(len, baselines))
+    for name, about in baselines.items():
+        head, *rest = _indented(about["summary"], width + 4)
+        yield f"  {name:<{width}}  {head.strip()}"
+        yield from rest
+        for key, option in about["options"].items():
+            meaning = f"; {option['description']}" if option["description"] else ""
+            yield from _indented(f"{key}: {_type_and_default(option)}{meaning}", width + 6)
+
+
+def _type_and_default(option: Mapping[str, Any]) -> str:
+    value = "required" if option["required"] else f"default {_yaml(option['default'])}"
+    return f"{option['type']}; {value}"
+
+
+def _indented(text: str, by: int) -> list[str]:
+    return textwrap.wrap(text, WIDTH, initial_indent=" " * by, subsequent_indent=" " * by)
+
+
 def _yaml(value: Any) -> str:
-    return json_format.dumps(value) if not isinstance(value, str) else value
+    import yaml
+
+    written: str = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=WIDTH)
+    return written.removesuffix("...\n").strip()

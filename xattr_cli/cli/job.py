@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from ..errors import JobError
+
 if TYPE_CHECKING:
     from ..config import Job
 
@@ -34,5 +36,12 @@ def read_job(source: str, overrides: tuple[str, ...]) -> Job:
     from ..config import load_job, parse_job
 
     if source == "-":
-        return parse_job(sys.stdin.read(), folder=Path.cwd(), overrides=overrides)
+        return parse_job(_standard_input(), folder=Path.cwd(), overrides=overrides)
     return load_job(source, overrides)
+
+
+def _standard_input() -> str:
+    try:
+        return sys.stdin.read()
+    except UnicodeDecodeError as error:
+        raise JobError(f"the job on standard input is not text: {error}") from error

@@ -47,7 +47,14 @@ __all__ = ["plot"]
     metavar="N",
     help="Row to show instead of --samples, by its number; may be repeated.",
 )
-@click.option("--format", "format_", type=click.Choice(["png", "pdf", "svg"]), default="png", show_default=True)
+@click.option(
+    "--format",
+    "format_",
+    type=click.Choice(["png", "pdf", "svg"]),
+    default="png",
+    show_default=True,
+    help="Of the figures.",
+)
 @click.option("--dpi", type=click.IntRange(10, 1200), default=150, show_default=True, help="Dots per inch.")
 def plot(
     file: Path,

@@ -24,7 +24,7 @@ __all__ = ["run"]
 @click.command()
 @job_options
 @click.option("--shard", metavar="I/N", help="Compute only every N-th part; `merge` joins the shards.")
-@click.option("--overwrite", is_flag=True, help="Replace a result or parts of another job at the same path.")
+@click.option("--overwrite", is_flag=True, help="Replace a result, or parts of another job, at the same path.")
 @click.option("--strict", is_flag=True, help="Exit with 3 if a row was quarantined or did not converge.")
 @click.option("--quiet", is_flag=True, help="No progress and no table; errors only.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table.")
@@ -49,22 +49,26 @@ def run(
     Example:
       xattr-cli run configs/digits.yaml --set compute.device=cpu
     """
-    from ..run import run_job
-    from .progress import report_progress
     from .signals import stop_on_signals
 
     logging.basicConfig(format="%(message)s", level=logging.ERROR if quiet else logging.WARNING)
-    checked = read_job(job, overrides)
-    share = _shard(shard, quiet)
-    with stop_on_signals() as interrupt, report_progress(quiet) as progress:
-        report = run_job(
-            checked,
-            shard=share,
-            overwrite=overwrite,
-            progress=progress,
-            interrupt=interrupt,
-            command_line=shlex.join(sys.argv),
-        )
+    # before torch is imported: a signal during these seconds must not look like a crash either
+    with stop_on_signals() as interrupt:
+        from ..run import run_job
+        from .progress import report_progress
+
+        checked = read_job(job, overrides)
+        share = _shard(shard, quiet)
+        interrupt()
+        with report_progress(quiet) as progress:
+            report = run_job(
+                checked,
+                shard=share,
+                overwrite=overwrite,
+                progress=progress,
+                interrupt=interrupt,
+                command_line=shlex.join(sys.argv),
+            )
     incomplete = _print_outcome(report, as_json, quiet)
     if strict and incomplete:
         ctx.exit(ExitCode.INCOMPLETE)

@@ -21,4 +21,5 @@ def schema() -> None:
     """
     from ..schema import job_schema
 
-    click.echo(json.dumps(job_schema(), indent=2))
+    schema = job_schema(lambda fault: click.echo(f"Warning: {fault}", err=True))
+    click.echo(json.dumps(schema, indent=2))

@@ -7,6 +7,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
 
+import numpy as np
 from pydantic import Field, PrivateAttr
 
 from ..registry import Plugin
@@ -43,6 +44,13 @@ class Samples(ABC):
     @abstractmethod
     def read(self, start: int, stop: int) -> Batch:
         """Samples start ≤ i < stop, as numpy arrays of their own (no views of open files)."""
+
+    def known_labels(self) -> np.ndarray | None:
+        """(n,) labels of all samples, if they are there without reading the inputs; else None.
+
+        Whoever has them lets a wrong label be found before the start, not hours into a run.
+        """
+        return None
 
     def close(self) -> None:  # noqa: B027 - most datasets hold nothing open
         """Let go of open files."""

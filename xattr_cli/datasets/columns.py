@@ -121,6 +121,9 @@ class ArraySamples(Samples):
             keys=self._keys[start:stop],
         )
 
+    def known_labels(self) -> np.ndarray | None:
+        return None if self._labels is None else self._labels.values.copy()
+
     def close(self) -> None:
         if self._on_close is not None:
             self._on_close()

@@ -58,6 +58,10 @@ class _Opened(Samples):
         self._check_labels(batch)
         return batch
 
+    def known_labels(self) -> np.ndarray | None:
+        labels = self._samples.known_labels()
+        return None if labels is None else labels[: len(self)]
+
     def close(self) -> None:
         self._samples.close()
 

@@ -1,6 +1,8 @@
 """The only door to the device: a frozen network and a score become scores and gradients of many rows."""
 
-from .packing import Packing, activation_bytes, automatic_rows
+from .activations import layer_activations
+from .packing import Packing
+from .probing import find_kinks, rows_per_call
 from .scorer import BlockField, Rows, Scorer
 from .scores import Score, choose_targets, predictions, scores_of
 from .select import device_name, select_device, select_dtype
@@ -12,12 +14,13 @@ __all__ = [
     "Rows",
     "Score",
     "Scorer",
-    "activation_bytes",
-    "automatic_rows",
     "choose_targets",
     "device_name",
+    "find_kinks",
     "kinked_operations",
+    "layer_activations",
     "predictions",
+    "rows_per_call",
     "scores_of",
     "select_device",
     "select_dtype",

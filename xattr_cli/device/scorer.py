@@ -85,7 +85,8 @@ class Scorer:
         Raises:
             ModelError: the outputs are not one tensor of shape (k,) or (k, outputs).
         """
-        explained = self.layout.split(points)
+        # a copy: a network that begins with an in-place operation may not write into the data, nor into a leaf
+        explained = self.layout.split(points.clone())
         arguments = [explained.get(spec.name, context.get(spec.name)) for spec in self.inputs]
         return _as_matrix(self.module(*arguments), len(points))
 
@@ -93,13 +94,17 @@ class Scorer:
         """(n, targets) of any number of points (n, D), without gradients."""
 
         def call(part: slice, rows: int) -> Tensor:
-            self.interrupt()
             here = {name: tensor[part] for name, tensor in context.items()}
-            filled, filling = self.fill(points[part], here, rows)
-            return scores_of(self.outputs(filled, filling), self.score)[: part.stop - part.start]
+            return self.evaluate(points[part], here, rows)
 
         with torch.no_grad(), self.exact_arithmetic():
             return torch.cat(list(self.packing.run(len(points), call)))
+
+    def evaluate(self, points: Tensor, context: Mapping[str, Tensor], rows: int) -> Tensor:
+        """(k, targets) scores of the points of one call, filled up to `rows` rows."""
+        self.interrupt()
+        filled, filling = self.fill(points, context, rows)
+        return scores_of(self.outputs(filled, filling), self.score)[: len(points)]
 
     def fill(
         self, points: Tensor, context: Mapping[str, Tensor], rows: int
@@ -120,8 +125,7 @@ class Scorer:
         filled, filling = self.fill(points, context, rows)
         leaf = filled.detach().requires_grad_()
         with torch.enable_grad():
-            # a copy: a network that starts with an in-place operation may not write into a leaf
-            scores = scores_of(self.outputs(leaf.clone(), filling), self.score)[:count]
+            scores = scores_of(self.outputs(leaf, filling), self.score)[:count]
             values = scores.gather(1, target[:, None])[:, 0]
             (gradients,) = torch.autograd.grad(values.sum(), leaf)
         return values.detach(), gradients[:count]

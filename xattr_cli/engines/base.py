@@ -12,15 +12,15 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ..registry import Plugin
-from .demands import Demands
 
 if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
     from .block import Block
+    from .sweeps import PathDemand
 
-__all__ = ["Explanation", "LocalEngine"]
+__all__ = ["Explanation", "LocalEngine", "exact"]
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Explanation:
         evaluations: (rows,) gradients (and scores) that each row took.
         score_input: (rows,) f(x).
         score_baseline: (rows,) f(x'), for methods whose map sums to f(x) − f(x'); else None.
-        status: (rows,) int8 of `numerics.integrate.Status`; None derives it: rows whose map is not
+        status: (rows,) int8 of `samples.Status`; None derives it: rows whose map is not
             finite are quarantined, all others have converged.
         maps: more values of the input's shape: name -> (rows, D) or (rows, k, D).
         curves: other values per row: name -> (rows, ...).
@@ -53,12 +53,28 @@ class Explanation:
     constants: Mapping[str, np.ndarray | tuple[str, ...]] = field(default_factory=dict)
 
 
+def exact(attribution: Tensor, scores: Tensor) -> Explanation:
+    """An explanation without error: a closed form of one gradient per row.
+
+    Arguments:
+        attribution: (rows, D), the map.
+        scores: (rows,) f(x).
+    """
+    nothing = scores.double() * 0
+    return Explanation(
+        attribution=attribution,
+        relative_error=nothing,
+        evaluations=nothing.nan_to_num().long() + 1,
+        score_input=scores,
+    )
+
+
 class LocalEngine(Plugin, ABC):
     """An attribution method that gives every row its own map; its fields are its YAML options."""
 
-    def demands(self) -> Demands:
-        """What should be evaluated before `explain`; nothing by default."""
-        return Demands()
+    def path(self) -> PathDemand | None:
+        """The sweep that `explain` will ask for, known beforehand so that engines can share it; if any."""
+        return None
 
     def check(self, probe: Block) -> None:
         """Refuse what cannot work with this network and these data, before anything is computed.

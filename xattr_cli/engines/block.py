@@ -13,17 +13,17 @@ from torch import Tensor
 
 from ..device import BlockField, Rows, Scorer
 from ..errors import DataError
-from ..numerics.expectation import PathExpectation, SamplingRule, expected_path_gradient
-from ..numerics.integrate import NestedRule, PathIntegral, integrate, integrate_fixed
-from ..numerics.paths import PowerWarp, StraightPath
-from ..numerics.quadrature import fixed_rule
-from ..numerics.sampling import row_generator
-from .curves import CurveRecorder, Curves, InputGradientRecorder
-from .demands import PathDemand
+from ..numerics.expectation import PathExpectation, expected_path_gradient
+from ..numerics.integrate import integrate, integrate_fixed
+from ..numerics.paths import StraightPath
+from ..numerics.quadrature import NestedRule, fixed_rule
+from ..numerics.sampling import SamplingRule
+from ..randomness import Purpose, sample_generator
+from .curves import CurveRecorder, InputGradientRecorder
 from .saturation import saturation
-from .sweeps import SweepKey, sweep_key
+from .sweeps import PathDemand, Sweep, SweepKey, sweep_key
 
-__all__ = ["Baselines", "Block", "SamplingOptions", "Sweep"]
+__all__ = ["Baselines", "Block"]
 
 
 class Baselines(Protocol):
@@ -37,53 +37,6 @@ class Baselines(Protocol):
 
     def background_scores(self, baseline: object) -> Tensor:
         """(targets,): mean score of the background set, for every target."""
-
-
-class SamplingOptions(Protocol):
-    """Options of an engine that samples baselines; see `numerics.expectation.SamplingRule`."""
-
-    @property
-    def rtol(self) -> float: ...
-    @property
-    def max_draws(self) -> int: ...
-    @property
-    def replicate_size(self) -> int: ...
-    @property
-    def replicates(self) -> int: ...
-
-
-@dataclass(frozen=True)
-class Sweep:
-    """A finished sweep, as one of the engines that asked for it sees it.
-
-    Attributes:
-        path: baselines and inputs.
-        integral: running integrals, errors, scores and costs.
-        marks: α of each running integral of `integral`, ending in 1.
-        recorded: what was seen at the first nodes, if curves were asked for.
-        stride: of the recorded nodes, how many lie between two that this engine asked for.
-    """
-
-    path: StraightPath
-    integral: PathIntegral
-    marks: tuple[float, ...]
-    recorded: Curves | None
-    stride: int = 1
-
-    @property
-    def curves(self) -> Curves:
-        """Scores and gradients along the path, at the nodes that the demand named."""
-        if self.recorded is None:
-            raise ValueError("this sweep was demanded without curves")
-        return self.recorded.every(self.stride)
-
-    def running(self, alphas: Sequence[float]) -> Tensor:
-        """(rows, alphas, D): ∫₀^α ∇f(γ(t)) dt at some of the marks."""
-        return self.integral.running[:, [self.marks.index(alpha) for alpha in alphas]]
-
-    def column(self, values: Sequence[float]) -> Tensor:
-        """Numbers as a (len, 1) tensor like the path, to be broadcast over its features."""
-        return self.path.input.new_tensor(values)[:, None]
 
 
 class Block:
@@ -157,7 +110,7 @@ class Block:
 
     def generator(self, row: int, stream: int = 0) -> np.random.Generator:
         """Random numbers that belong to a row's sample, whatever block the row is in."""
-        return row_generator(self.seed, int(self.rows.sample[row]), stream)
+        return sample_generator(self.seed, int(self.rows.sample[row]), Purpose.PLUGIN, stream)
 
     def gradients(self, points: Tensor) -> tuple[Tensor, Tensor]:
         """Scores (rows, k) and gradients (rows, k, D) at k points (rows, k, D) for every row."""
@@ -170,10 +123,9 @@ class Block:
 
     def input_gradient(self) -> tuple[Tensor, Tensor]:
         """Scores (rows,) and gradients (rows, D) at the inputs; from a sweep if the job has one."""
-        if self._input_gradient is None:
-            nested = [demand for demand in self._planned.values() if demand.rule == "nested"]
-            if nested:
-                self.path(nested[0])
+        for demand in self._planned.values():
+            if self._input_gradient is None and isinstance(demand.rule, NestedRule):
+                self.path(demand)
         if self._input_gradient is None:
             values, gradients = self.gradients(self.inputs[:, None])
             self._input_gradient = values[:, 0], gradients[:, 0]
@@ -191,37 +143,29 @@ class Block:
         planned = self._planned.get(key, demand)
         if key not in self._sweeps:
             self._sweeps[key] = self._sweep(planned)
-        made = self._sweeps[key]
-        stride = planned.intervals // demand.intervals if demand.curves else 1
-        return Sweep(made.path, made.integral, made.marks, made.recorded, stride)
+        return self._sweeps[key].seen_by(demand, planned)
 
     def _sweep(self, demand: PathDemand) -> Sweep:
         path = StraightPath(self.reference(demand.baseline), self.inputs)
-        if demand.rule != "nested":
-            rule = fixed_rule(demand.rule, demand.nodes)
-            return Sweep(path, integrate_fixed(self.field, path, rule), (1.0,), None)
-        warp = PowerWarp(demand.warp)
-        gradient = InputGradientRecorder(path.input, last_node=demand.intervals)
-        curves = CurveRecorder(path, warp, demand.intervals) if demand.curves else None
-        integral = integrate(
+        rule = demand.rule
+        if not isinstance(rule, NestedRule):
+            found = integrate_fixed(self.field, path, fixed_rule(rule.name, rule.nodes))
+            return Sweep(path, found, (1.0,), None)
+        gradient = InputGradientRecorder(path.input, last_node=rule.intervals)
+        curves = CurveRecorder(path, rule) if demand.curves else None
+        found = integrate(
             self.field,
             path,
-            NestedRule(demand.rtol, demand.max_nodes, demand.intervals, warp, self.smooth),
+            rule,
+            smooth=self.smooth,
             marks=demand.marks,
             observers=[gradient] if curves is None else [gradient, curves],
         )
         self._input_gradient = gradient.values, gradient.gradients
-        return Sweep(path, integral, (*demand.marks, 1.0), None if curves is None else curves.curves)
+        return Sweep(path, found, (*demand.marks, 1.0), None if curves is None else curves.curves)
 
-    def expectation(self, baseline: object, options: SamplingOptions) -> PathExpectation:
+    def expectation(self, baseline: object, rule: SamplingRule) -> PathExpectation:
         """Expected path gradient over the background set of a baseline plugin."""
-        rule = SamplingRule(
-            rtol=options.rtol,
-            max_draws=options.max_draws,
-            replicate_size=options.replicate_size,
-            replicates=options.replicates,
-            seed=self.seed,
-        )
         background = self.background(baseline)
         return expected_path_gradient(self.field, self.inputs, background, self.rows.sample, rule)
 

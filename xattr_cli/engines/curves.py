@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ..numerics.field import Evaluation
 from ..numerics.paths import PowerWarp, StraightPath
+from ..numerics.quadrature import NestedRule
 
 __all__ = ["CurveRecorder", "Curves", "InputGradientRecorder"]
 
@@ -47,23 +48,23 @@ class Curves:
 class CurveRecorder:
     """Records score, gradient length and directional derivative at the first nodes of a sweep."""
 
-    def __init__(self, path: StraightPath, warp: PowerWarp, intervals: int) -> None:
-        rows = len(path.input)
+    needs_baseline = True
+
+    def __init__(self, path: StraightPath, rule: NestedRule) -> None:
+        rows, intervals = len(path.input), rule.intervals
         node = torch.arange(intervals + 1, dtype=torch.float64, device=path.input.device)
         self._delta = path.delta
 
         def unseen() -> Tensor:
             return path.input.new_full((rows, intervals + 1), torch.nan)
 
-        self.curves = Curves(warp.t(node / intervals), unseen(), unseen(), unseen())
+        self.curves = Curves(PowerWarp(rule.warp).t(node / intervals), unseen(), unseen(), unseen())
 
     def observe(self, row: Tensor, node: Tensor, evaluation: Evaluation) -> None:
         gradients = evaluation.gradients
         self.curves.score[row, node] = evaluation.values
         self.curves.gradient_norm[row, node] = torch.linalg.vector_norm(gradients, dim=1)
         self.curves.directional_derivative[row, node] = (gradients * self._delta[row]).sum(dim=1)
-
-    needs_baseline = True
 
 
 class InputGradientRecorder:

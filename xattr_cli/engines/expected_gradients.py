@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from ..config import BaselineField
+from ..numerics.sampling import SamplingRule
 from ..registry import ENGINES
 from .base import Explanation, LocalEngine
 
@@ -38,11 +39,24 @@ class ExpectedGradients(LocalEngine):
     )
     replicates: int = Field(default=4, ge=3, description="replicates of the first round; then they double")
 
+    @model_validator(mode="after")
+    def _first_round_within_the_cap(self) -> Any:
+        least = self.replicates * self.replicate_size
+        if self.max_draws < least:
+            raise ValueError(
+                f"max_draws: {self.max_draws} is less than the {least} of the first round, replicates: "
+                f"{self.replicates} times replicate_size: {self.replicate_size}; raise the one or lower the others"
+            )
+        return self
+
+    def _rule(self, seed: int) -> SamplingRule:
+        return SamplingRule(self.rtol, self.max_draws, self.replicate_size, self.replicates, seed)
+
     def check(self, probe: Block) -> None:
         probe.background(self.baseline)
 
     def explain(self, block: Block) -> Explanation:
-        found = block.expectation(self.baseline, self)
+        found = block.expectation(self.baseline, self._rule(block.seed))
         return Explanation(
             attribution=found.attribution,
             relative_error=found.relative_error,

@@ -5,12 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..registry import ENGINES
-from .base import Explanation, LocalEngine
-from .demands import Demands
+from .base import Explanation, LocalEngine, exact
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from .block import Block
 
 __all__ = ["InputXGradient", "Saliency"]
@@ -26,12 +23,9 @@ class Saliency(LocalEngine):
     Reference: Simonyan, Vedaldi, Zisserman 2013, arXiv 1312.6034, section 3.
     """
 
-    def demands(self) -> Demands:
-        return Demands(input_gradient=True)
-
     def explain(self, block: Block) -> Explanation:
         values, gradients = block.input_gradient()
-        return _exact(gradients.abs(), values)
+        return exact(gradients.abs(), values)
 
 
 @ENGINES.register("input_x_gradient")
@@ -44,19 +38,6 @@ class InputXGradient(LocalEngine):
     Reference: Shrikumar et al. 2016, arXiv 1605.01713.
     """
 
-    def demands(self) -> Demands:
-        return Demands(input_gradient=True)
-
     def explain(self, block: Block) -> Explanation:
         values, gradients = block.input_gradient()
-        return _exact(block.inputs * gradients, values)
-
-
-def _exact(attribution: Tensor, values: Tensor) -> Explanation:
-    nothing = values.double() * 0
-    return Explanation(
-        attribution=attribution,
-        relative_error=nothing,
-        evaluations=nothing.nan_to_num().long() + 1,
-        score_input=values,
-    )
+        return exact(block.inputs * gradients, values)

@@ -8,13 +8,15 @@ from pydantic import Field, model_validator
 
 from ..registry import ENGINES
 from .base import Explanation
-from .demands import Demands, PathDemand
 from .options import PathEngine
+from .sweeps import NamedRule, PathDemand
 
 if TYPE_CHECKING:
     from .block import Block
 
 __all__ = ["IntegratedGradients"]
+
+FIRST_INTERVALS = 4
 
 
 @ENGINES.register("integrated_gradients")
@@ -44,18 +46,14 @@ class IntegratedGradients(PathEngine):
             raise ValueError(f"rule {self.rule!r} needs nodes, such as nodes: 50")
         return self
 
-    @property
-    def demand(self) -> PathDemand:
+    def path(self) -> PathDemand:
         """The sweep whose integral is the map."""
-        if self.rule == "nested":
-            return self.nested_demand()
-        return PathDemand(baseline=self.baseline, rule=self.rule, nodes=self.nodes or 0)
-
-    def demands(self) -> Demands:
-        return Demands(path=self.demand)
+        if self.nodes is None:
+            return PathDemand(self.baseline, self.nested_rule(FIRST_INTERVALS))
+        return PathDemand(self.baseline, NamedRule(self.rule, self.nodes))
 
     def explain(self, block: Block) -> Explanation:
-        sweep = block.path(self.demand)
+        sweep = block.path(self.path())
         return Explanation(
             attribution=sweep.path.delta * sweep.integral.mean_gradient,
             relative_error=sweep.integral.relative_error,

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from ..registry import ENGINES
 from .base import Explanation
-from .demands import Demands, PathDemand
 from .options import PathEngine
+from .sweeps import PathDemand, Sweep
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from .block import Block, Sweep
+    from .block import Block
 
 __all__ = ["InteriorGradients"]
 
@@ -49,21 +49,27 @@ class InteriorGradients(PathEngine):
             raise ValueError("alphas must increase and lie in (0, 1], such as [0.1, 0.5, 1.0]")
         return alphas
 
-    @property
-    def demand(self) -> PathDemand:
+    @model_validator(mode="after")
+    def _first_level_within_the_cap(self) -> Any:
+        least = 2 * self.curve_intervals + 1
+        if self.max_nodes < least:
+            raise ValueError(
+                f"max_nodes: {self.max_nodes} is less than the {least} gradients that curve_intervals: "
+                f"{self.curve_intervals} and their midpoints take; raise max_nodes or lower curve_intervals"
+            )
+        return self
+
+    def path(self) -> PathDemand:
         """The sweep whose first nodes are the curves and whose integral is the map."""
         inner = tuple(alpha for alpha in self.alphas if alpha < 1)
-        return self.nested_demand(intervals=self.curve_intervals, curves=True, marks=inner)
-
-    def demands(self) -> Demands:
-        return Demands(path=self.demand)
+        return PathDemand(self.baseline, self.nested_rule(self.curve_intervals), curves=True, marks=inner)
 
     def check(self, probe: Block) -> None:
         super().check(probe)
         probe.check_layers(self.layers)
 
     def explain(self, block: Block) -> Explanation:
-        sweep = block.path(self.demand)
+        sweep = block.path(self.path())
         integral, delta = sweep.integral, sweep.path.delta
         curves, axes = self._curves(block, sweep)
         maps: dict[str, Tensor] = {}

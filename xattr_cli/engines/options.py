@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pydantic import Field
 
 from ..config import BaselineField
+from ..numerics.quadrature import NestedRule
 from .base import LocalEngine
-from .demands import PathDemand
 
 if TYPE_CHECKING:
     from .block import Block
@@ -31,8 +31,6 @@ class PathEngine(LocalEngine):
     def check(self, probe: Block) -> None:
         probe.check_baseline(self.baseline)
 
-    def nested_demand(self, **wishes: Any) -> PathDemand:
-        """The adaptive sweep that these options describe, with further `wishes` of a `PathDemand`."""
-        return PathDemand(
-            baseline=self.baseline, warp=self.warp, rtol=self.rtol, max_nodes=self.max_nodes, **wishes
-        )
+    def nested_rule(self, intervals: int) -> NestedRule:
+        """The adaptive rule that these options describe, with the first trapezoid's `intervals`."""
+        return NestedRule(self.rtol, self.max_nodes, intervals, self.warp)

@@ -1,49 +1,129 @@
-"""Which sweeps a job needs: the demands of all its engines, merged so that equal paths are swept once."""
+"""Sweeps over paths: what engines demand, what they get, and which demands one sweep can serve."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
-from dataclasses import replace
-from typing import Any
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
-from .demands import Demands, PathDemand
+from ..numerics.quadrature import NestedRule
 
-__all__ = ["SweepKey", "merge_demands", "sweep_key"]
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ..numerics.integrate import PathIntegral
+    from ..numerics.paths import StraightPath
+    from .curves import Curves
+
+__all__ = ["NamedRule", "PathDemand", "Sweep", "SweepKey", "merge_demands", "sweep_key"]
 
 SweepKey = tuple[Any, ...]
 
 
+@dataclass(frozen=True)
+class NamedRule:
+    """A fixed rule of `numerics.quadrature`: its name and its number of nodes."""
+
+    name: str
+    nodes: int
+
+
+@dataclass(frozen=True)
+class PathDemand:
+    """A sweep over the straight paths from a baseline to each input.
+
+    Engines of one job whose demands agree in baseline and nodes share one sweep, made to serve the most
+    exacting of them.
+
+    Attributes:
+        baseline: a `Baseline` plugin.
+        rule: where the nodes lie, and when a row stops.
+        curves: the values at the nodes of the first trapezoid are wanted (nested rule only).
+        marks: path positions α in (0, 1) up to which the running integral is wanted (nested rule only).
+    """
+
+    baseline: Any
+    rule: NestedRule | NamedRule
+    curves: bool = False
+    marks: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A finished sweep, as one of the engines that asked for it sees it.
+
+    Attributes:
+        path: baselines and inputs.
+        integral: running integrals, errors, scores, costs and status. A sweep that several engines
+            share costs them all of its evaluations together, not each.
+        marks: α of each running integral of `integral`, ending in 1.
+        recorded: what was seen at the first nodes, if curves were asked for.
+        stride: of the recorded nodes, how many lie between two that this engine asked for.
+    """
+
+    path: StraightPath
+    integral: PathIntegral
+    marks: tuple[float, ...]
+    recorded: Curves | None
+    stride: int = 1
+
+    @property
+    def curves(self) -> Curves:
+        """Scores and gradients along the path, at the nodes that the demand named."""
+        if self.recorded is None:
+            raise ValueError("this sweep was demanded without curves")
+        return self.recorded.every(self.stride)
+
+    def running(self, alphas: Sequence[float]) -> Tensor:
+        """(rows, alphas, D): ∫₀^α ∇f(γ(t)) dt at some of the marks."""
+        return self.integral.running[:, [self.marks.index(alpha) for alpha in alphas]]
+
+    def column(self, values: Sequence[float]) -> Tensor:
+        """Numbers as a (len, 1) tensor like the path, to be broadcast over its features."""
+        return self.path.input.new_tensor(values)[:, None]
+
+    def seen_by(self, demand: PathDemand, planned: PathDemand) -> Sweep:
+        """This sweep, made for `planned`, in the eyes of an engine that asked for `demand`."""
+        if not isinstance(demand.rule, NestedRule) or not isinstance(planned.rule, NestedRule):
+            return self
+        integral = replace(self.integral, status=self.integral.judged_by(demand.rule.rtol))
+        stride = planned.rule.intervals // demand.rule.intervals if demand.curves else 1
+        return replace(self, integral=integral, stride=stride)
+
+
 def sweep_key(demand: PathDemand) -> SweepKey:
-    """Demands of equal key lie on the same paths and the same nodes, and are served by one sweep."""
+    """Demands of equal key lie on the same paths and on nested nodes, and are served by one sweep."""
     baseline = json.dumps(demand.baseline.model_dump(mode="json"), sort_keys=True)
-    return (baseline, demand.rule, demand.nodes) if demand.nodes else (baseline, demand.rule, demand.warp)
+    rule = demand.rule
+    return (baseline, rule.warp) if isinstance(rule, NestedRule) else (baseline, rule)
 
 
-def merge_demands(demands: Iterable[Demands]) -> dict[SweepKey, PathDemand]:
+def merge_demands(demands: Iterable[PathDemand | None]) -> dict[SweepKey, PathDemand]:
     """One demand per sweep, as exacting as the most exacting of those it serves."""
     merged: dict[SweepKey, PathDemand] = {}
-    for wanted in demands:
-        if wanted.path is not None:
-            key = sweep_key(wanted.path)
-            merged[key] = _merge(merged[key], wanted.path) if key in merged else wanted.path
+    for demand in demands:
+        if demand is not None:
+            key = sweep_key(demand)
+            merged[key] = _merge(merged[key], demand) if key in merged else demand
     return merged
 
 
 def _merge(one: PathDemand, other: PathDemand) -> PathDemand:
-    return replace(
-        one,
-        rtol=min(one.rtol, other.rtol),
-        max_nodes=max(one.max_nodes, other.max_nodes),
-        intervals=_common_intervals(one, other),
-        curves=one.curves or other.curves,
-        marks=tuple(sorted({*one.marks, *other.marks})),
+    if not isinstance(one.rule, NestedRule) or not isinstance(other.rule, NestedRule):
+        return one
+    rule = NestedRule(
+        rtol=min(one.rule.rtol, other.rule.rtol),
+        max_nodes=max(one.rule.max_nodes, other.rule.max_nodes),
+        intervals=_common_intervals([(d.rule.intervals, d.curves) for d in (one, other)]),  # type: ignore[union-attr]
+        warp=one.rule.warp,
     )
+    marks = tuple(sorted({*one.marks, *other.marks}))
+    return PathDemand(one.baseline, rule, curves=one.curves or other.curves, marks=marks)
 
 
-def _common_intervals(one: PathDemand, other: PathDemand) -> int:
+def _common_intervals(wishes: list[tuple[int, bool]]) -> int:
     """The first trapezoid must contain the nodes of every curve; whoever wants no curve takes any."""
-    wishes = [demand.intervals for demand in (one, other) if demand.curves]
-    if len(wishes) == 2:
-        return max(wishes) if max(wishes) % min(wishes) == 0 else wishes[0] * wishes[1]
-    return wishes[0] if wishes else max(one.intervals, other.intervals)
+    of_curves = [intervals for intervals, curves in wishes if curves]
+    return math.lcm(*of_curves) if of_curves else max(intervals for intervals, _ in wishes)

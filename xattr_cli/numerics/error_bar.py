@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-__all__ = ["Evidence", "fixed_rule_error", "nested_error", "ratio", "replicate_error"]
+__all__ = ["Evidence", "fixed_rule_error", "nested_error", "percentile_factor", "ratio"]
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,12 @@ class Evidence:
         self.squared_sums.index_add_(0, row, integrand.sum(dim=1).double().square())
         self.largest_score.scatter_reduce_(0, row, values.double().abs(), "amax")
 
+    def decrease(self, difference: Tensor, rows: Tensor) -> Tensor:
+        """(open,) `difference` over that of the level before, which it replaces; NaN at the first level."""
+        before = self.last_difference[rows]
+        self.last_difference[rows] = difference
+        return difference / before.clamp(min=1e-300)
+
     def missed(self, attribution: Tensor, score_difference: Tensor, rows: Tensor) -> Tensor:
         """(open,) length of an error that would show as the completeness gap found.
 
@@ -52,14 +58,7 @@ class Evidence:
 
 
 def nested_error(
-    difference: Tensor,
-    attribution: Tensor,
-    score_difference: Tensor,
-    evidence: Evidence,
-    rows: Tensor,
-    *,
-    intervals: int,
-    smooth: bool,
+    difference: Tensor, decrease: Tensor, attribution: Tensor, missed: Tensor, *, intervals: int, smooth: bool
 ) -> Tensor:
     """Relative error of T_2n = (T_n + M_n) / 2, reported so that it covers the truth.
 
@@ -70,10 +69,9 @@ def nested_error(
 
     Arguments:
         difference: (open,) ‖Δ ⊙ (T_n − M_n)‖.
+        decrease: (open,) by which factor it is smaller than one level before; NaN at the first.
         attribution: (open, D) Δ ⊙ T_2n.
-        score_difference: (open,) f(x) − f(x').
-        evidence: of all rows of the block; its `last_difference` is brought up to date.
-        rows: (open,) which rows of the block these are.
+        missed: (open,) length of an error that the completeness gap tells of; see `Evidence.missed`.
         intervals: n.
         smooth: the network has no kinks.
 
@@ -81,14 +79,11 @@ def nested_error(
         (open,) reported error; 0 where the map and its error are exactly 0.
     """
     size = torch.linalg.vector_norm(attribution, dim=1)
-    missed = evidence.missed(attribution, score_difference, rows)
-    before = evidence.last_difference[rows]
-    evidence.last_difference[rows] = difference
     if not smooth:
         return ratio(torch.hypot(difference / 2, missed), size)
     share = torch.full_like(difference, 0.25)
     if intervals >= 16:  # on fewer nodes the rate of decrease is luckily small now and then
-        share = (4 * (difference / before.clamp(min=1e-300)).square()).nan_to_num(0.25).clamp(max=0.25)
+        share = (4 * decrease.square()).nan_to_num(0.25).clamp(max=0.25)
     return ratio(torch.maximum(share * difference, 3 * missed), size)
 
 
@@ -118,7 +113,7 @@ def fixed_rule_error(
     return ratio(error, torch.linalg.vector_norm(attribution, dim=1))
 
 
-def replicate_error(sketches: Tensor) -> Tensor:
+def percentile_factor(sketches: Tensor) -> Tensor:
     """How many times its root-mean-square the error of a mean of replicates is, at the 95th percentile.
 
     The squared error over its estimate follows F(ν, ν (R − 1)) for R replicates of a vector that varies

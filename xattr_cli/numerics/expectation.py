@@ -8,34 +8,15 @@ import torch
 from torch import Tensor
 
 from ..samples import Status
-from .error_bar import ratio, replicate_error
+from .error_bar import percentile_factor, ratio
 from .field import Field
-from .sampling import Replicates, draw_replicates
+from .sampling import Replicates, SamplingRule, draw_replicates
 from .sketch import CountSketch
 
-__all__ = ["PathExpectation", "SamplingRule", "expected_path_gradient"]
+__all__ = ["PathExpectation", "expected_path_gradient"]
 
 
 SKETCH_SIZE = 32
-
-
-@dataclass(frozen=True)
-class SamplingRule:
-    """Independent replicates of stratified draws, doubled until a row's reported error is at most `rtol`.
-
-    Attributes:
-        rtol: relative error at which a row stops.
-        max_draws: no row evaluates more gradients than this.
-        replicate_size: draws per replicate, one per stratum of the path.
-        replicates: of the first round; later rounds double the total.
-        seed: of the job.
-    """
-
-    rtol: float
-    max_draws: int
-    replicate_size: int
-    replicates: int
-    seed: int
 
 
 @dataclass(frozen=True)
@@ -182,7 +163,7 @@ def _close(result: PathExpectation, rows: Tensor, tally: _Tally, rule: SamplingR
     standard_error = tally.standard_error()
     size = torch.linalg.vector_norm(tally.mean.double(), dim=1)
     spread = torch.linalg.vector_norm(standard_error.double(), dim=1)
-    error = ratio(spread * replicate_error(tally.sketches), size)
+    error = ratio(spread * percentile_factor(tally.sketches), size)
     draws = tally.count * rule.replicate_size
     finite = torch.isfinite(tally.mean).all(dim=1)
     converged = finite & (error <= rule.rtol)

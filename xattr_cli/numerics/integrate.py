@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -14,28 +13,9 @@ from ..samples import Status
 from .error_bar import Evidence, fixed_rule_error, nested_error
 from .field import Evaluation, Field
 from .paths import PowerWarp, StraightPath
-from .quadrature import FixedRule
+from .quadrature import FixedRule, NestedRule
 
-__all__ = ["NestedRule", "Observer", "PathIntegral", "integrate", "integrate_fixed"]
-
-
-@dataclass(frozen=True)
-class NestedRule:
-    """Trapezoid and midpoint rules in u = φ⁻¹(t), doubled until a row's reported error is at most `rtol`.
-
-    Attributes:
-        rtol: relative error at which a row stops.
-        max_nodes: no row evaluates more gradients than this on its path.
-        intervals: of the first trapezoid.
-        warp: φ, where the nodes lie.
-        smooth: the network is known to have no kinks, so the error may be taken to fall like 1/n².
-    """
-
-    rtol: float
-    max_nodes: int
-    intervals: int
-    warp: PowerWarp
-    smooth: bool = False
+__all__ = ["Observer", "PathIntegral", "integrate", "integrate_fixed"]
 
 
 @dataclass(frozen=True)
@@ -62,6 +42,11 @@ class PathIntegral:
         """∫₀¹ ∇f(γ(t)) dt, (rows, D)."""
         return self.running[:, -1]
 
+    def judged_by(self, rtol: float) -> Tensor:
+        """(rows,) status for somebody who asked for less accuracy than the sweep was made with."""
+        good = self.relative_error <= rtol
+        return torch.where(good, Status.CONVERGED, self.status).to(torch.int8)
+
 
 class Observer(Protocol):
     """Somebody who wants to see the nodes of the first trapezoid as they are evaluated.
@@ -81,6 +66,7 @@ def integrate(
     path: StraightPath,
     rule: NestedRule,
     *,
+    smooth: bool = False,
     marks: Sequence[float] = (),
     observers: Sequence[Observer] = (),
 ) -> PathIntegral:
@@ -88,23 +74,26 @@ def integrate(
 
     T_n (trapezoid, n intervals) and M_n (midpoint) give T_2n = (T_n + M_n) / 2, so that every gradient
     is used and a row needs two accumulators of its own size, whatever n is. A row stops alone; the
-    remaining ones go on, packed together. METHODS: nested pair with an error bar.
+    remaining ones go on, packed together.
 
     Arguments:
         field: evaluates f and ∇f.
         path: of every row.
         rule: nodes and tolerance.
+        smooth: the network is known to have no kinks, so the error may be taken to fall like 1/n².
         marks: path positions α in (0, 1) at which the running integral is wanted too.
         observers: see the nodes of the first level.
     """
-    sweep = _Sweep(field, path, rule, torch.tensor([*marks, 1.0], dtype=torch.float64))
-    sweep.start(observers)
+    sweep = _Sweep(field, path, rule, smooth, torch.tensor([*marks, 1.0], dtype=torch.float64), observers)
     while sweep.open_rows.numel():
         sweep.refine()
     return sweep.result
 
 
-@dataclass
+class _Watcher(Protocol):
+    def __call__(self, row: Tensor, index: Tensor, evaluation: Evaluation) -> None: ...
+
+
 class _Sweep:
     """The rows still open, and what has been found about them so far.
 
@@ -116,26 +105,22 @@ class _Sweep:
         result: filled in as rows are closed.
     """
 
-    field: Field
-    path: StraightPath
-    rule: NestedRule
-    marks: Tensor
-    intervals: int = dataclasses.field(init=False)
-    open_rows: Tensor = dataclasses.field(init=False)
-    trapezoid: Tensor = dataclasses.field(init=False)
-    evidence: Evidence = dataclasses.field(init=False)
-    result: PathIntegral = dataclasses.field(init=False)
-
-    def start(self, observers: Sequence[Observer]) -> None:
-        """Evaluate T_n at the first n, and the scores of both ends."""
-        rows, device = len(self.path.input), self.path.input.device
-        self.intervals = self.rule.intervals
-        self.open_rows = torch.arange(rows, device=device)
-        self.delta = self.path.delta
+    def __init__(
+        self,
+        field: Field,
+        path: StraightPath,
+        rule: NestedRule,
+        smooth: bool,
+        marks: Tensor,
+        observers: Sequence[Observer],
+    ) -> None:
+        """Evaluate the first trapezoid, and the scores of both ends."""
+        self.field, self.path, self.rule, self.smooth, self.marks = field, path, rule, smooth, marks
+        self.warp = PowerWarp(rule.warp)
+        self.delta = path.delta
         self.evidence = Evidence.none_yet(self.delta)
-        node = torch.arange(self.intervals + 1, dtype=torch.float64)
-        wanted = any(observer.needs_baseline for observer in observers)
-        used = node if wanted or float(self.rule.warp.density(node[0])) > 0 else node[1:]
+        self.intervals = rule.intervals
+        self.open_rows = torch.arange(len(self.delta), device=self.delta.device)
         score_input = torch.full_like(self.delta[:, 0], torch.nan)
 
         def watch(row: Tensor, index: Tensor, evaluation: Evaluation) -> None:
@@ -144,25 +129,29 @@ class _Sweep:
             for observer in observers:
                 observer.observe(row, index, evaluation)
 
+        node = torch.arange(self.intervals + 1, dtype=torch.float64)
+        wanted = any(observer.needs_baseline for observer in observers)
+        used = node if wanted or float(self.warp.density(node[0])) > 0 else node[1:]
         self.trapezoid = self._weighted_sum(used / self.intervals, watch)
-        self._begin_result(score_input, evaluations=len(used) + 1)
+        self.result = self._nothing_yet(score_input, evaluations=len(used) + 1)
 
     def refine(self) -> None:
         """Evaluate M_n of the open rows, double n, and let go of the rows that are done."""
         n = self.intervals
         midpoint = self._weighted_sum((torch.arange(n, dtype=torch.float64) + 0.5) / n)
-        difference = self._map(self.trapezoid) - self._map(midpoint)
+        difference = torch.linalg.vector_norm(self._map(self.trapezoid) - self._map(midpoint), dim=1)
         self.trapezoid = self.trapezoid.add_(midpoint).div_(2)
         self.intervals = 2 * n
         self.result.evaluations[self.open_rows] += n
+        attribution = self._map(self.trapezoid)
+        score_difference = (self.result.score_input - self.result.score_baseline)[self.open_rows]
         error = nested_error(
-            torch.linalg.vector_norm(difference, dim=1),
-            self._map(self.trapezoid),
-            (self.result.score_input - self.result.score_baseline)[self.open_rows],
-            self.evidence,
-            self.open_rows,
+            difference,
+            self.evidence.decrease(difference, self.open_rows),
+            attribution,
+            self.evidence.missed(attribution, score_difference, self.open_rows),
             intervals=n,
-            smooth=self.rule.smooth,
+            smooth=self.smooth,
         )
         self._close(error)
 
@@ -170,8 +159,8 @@ class _Sweep:
         """Σ weight · gradient over the nodes u of every open row, (open, marks, D)."""
         open_count, nodes = len(self.open_rows), len(u)
         weights = self._weights(u).to(self.delta)
-        density = self.rule.warp.density(u).to(self.delta)
-        t = self.rule.warp.t(u).to(self.delta)
+        density = self.warp.density(u).to(self.delta)
+        t = self.warp.t(u).to(self.delta)
         slot = torch.arange(open_count, device=t.device).repeat_interleave(nodes)
         node = torch.arange(nodes, device=t.device).repeat(open_count)
         total = self.delta.new_zeros(open_count, len(self.marks), self.delta.shape[1])
@@ -194,18 +183,18 @@ class _Sweep:
         """
         n = self.intervals
         left = (u - 0.5 / n).clamp(min=0)[:, None]
-        right = torch.minimum((u + 0.5 / n)[:, None], self.rule.warp.inverse(self.marks)[None, :])
-        return (right - left).clamp(min=0) * self.rule.warp.density(u)[:, None]
+        right = torch.minimum((u + 0.5 / n)[:, None], self.warp.inverse(self.marks)[None, :])
+        return (right - left).clamp(min=0) * self.warp.density(u)[:, None]
 
     def _map(self, running: Tensor) -> Tensor:
         """(open, D) float64, Δ ⊙ the integral over all of the path."""
         return (running[:, -1] * self.delta[self.open_rows]).double()
 
-    def _begin_result(self, score_input: Tensor, evaluations: int) -> None:
+    def _nothing_yet(self, score_input: Tensor, evaluations: int) -> PathIntegral:
         rows = self.open_rows
         at_baseline = self.path.at(rows, torch.zeros_like(score_input))
         unknown = torch.full((len(rows),), torch.nan, dtype=torch.float64, device=rows.device)
-        self.result = PathIntegral(
+        return PathIntegral(
             running=torch.full_like(self.trapezoid, torch.nan),
             relative_error=unknown,
             score_input=score_input,
@@ -231,10 +220,6 @@ class _Sweep:
         if not remaining.all():
             self.open_rows = rows[remaining]
             self.trapezoid = self.trapezoid[remaining]
-
-
-class _Watcher(Protocol):
-    def __call__(self, row: Tensor, index: Tensor, evaluation: Evaluation) -> None: ...
 
 
 def integrate_fixed(field: Field, path: StraightPath, rule: FixedRule) -> PathIntegral:

@@ -1,4 +1,4 @@
-"""Fixed quadrature rules on [0, 1], for comparison with papers and other libraries."""
+"""Quadrature rules on [0, 1]: the nested one that adapts to each row, and fixed ones as in papers."""
 
 from __future__ import annotations
 
@@ -6,9 +6,26 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["RULES", "FixedRule", "fixed_rule"]
+__all__ = ["RULES", "FixedRule", "NestedRule", "fixed_rule"]
 
 RULES = ("midpoint", "trapezoid", "gauss_legendre", "riemann_right")
+
+
+@dataclass(frozen=True)
+class NestedRule:
+    """Trapezoid and midpoint rules in u, doubled until a row's reported error is at most `rtol`.
+
+    Attributes:
+        rtol: relative error at which a row stops.
+        max_nodes: no row evaluates more gradients than this on its path.
+        intervals: of the first trapezoid.
+        warp: power p of t = u^p, the path position at a node u.
+    """
+
+    rtol: float
+    max_nodes: int
+    intervals: int
+    warp: float
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Random draws that belong to a row: keyed by the seed and the sample, never by what else is computed."""
+"""Stratified draws of path positions and baselines, in independent replicates."""
 
 from __future__ import annotations
 
@@ -7,20 +7,28 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["Replicates", "draw_replicates", "row_generator"]
+from ..randomness import Purpose, sample_generator
+
+__all__ = ["Replicates", "SamplingRule", "draw_replicates"]
 
 
-def row_generator(seed: int, sample: int, stream: int = 0) -> np.random.Generator:
-    """The generator of one sample; counter-based (Philox), so that making one costs microseconds.
+@dataclass(frozen=True)
+class SamplingRule:
+    """Independent replicates of stratified draws, doubled until a row's reported error is at most `rtol`.
 
-    Arguments:
+    Attributes:
+        rtol: relative error at which a row stops.
+        max_draws: no row evaluates more gradients than this.
+        replicate_size: draws per replicate, one per stratum of the path.
+        replicates: of the first round; later rounds double the total.
         seed: of the job.
-        sample: index of the sample in its dataset.
-        stream: which of several independent streams of that sample.
     """
-    key = np.array([np.uint64(seed), np.uint64(sample)], dtype=np.uint64)
-    counter = np.array([0, 0, 0, stream], dtype=np.uint64)
-    return np.random.Generator(np.random.Philox(key=key, counter=counter))
+
+    rtol: float
+    max_draws: int
+    replicate_size: int
+    replicates: int
+    seed: int
 
 
 @dataclass(frozen=True)
@@ -51,7 +59,7 @@ def draw_replicates(
     strata = np.arange(size)
     for i, sample in enumerate(samples):
         for j in range(count):
-            random = row_generator(seed, int(sample), stream=first + j)
+            random = sample_generator(seed, int(sample), Purpose.EXPECTATION, stream=first + j)
             t[i, j] = (strata + random.random(size)) / size
             draw[i, j] = _without_repetition(random, background, size)
     return Replicates(t, draw)
