@@ -8,7 +8,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.installed
 
-.PHONY: help install demo test test-slow test-gpu lint format bench bench-error-bars bench-memory clean
+.PHONY: help install demo test test-slow test-gpu lint format bench bench-error-bars clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -28,10 +28,10 @@ demo: install runs/digits/model.pt ## Train a small network on real digits, expl
 	@$(BIN)/xattr-cli plot runs/digits/attributions.h5
 
 test: install ## Run the tests (minutes on two cores)
-	$(BIN)/python -m pytest -n auto
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 test-slow: install ## Run the long tests too
-	$(BIN)/python -m pytest -n auto -m 'not gpu'
+	$(BIN)/python -m pytest -n auto --dist loadfile -m 'not gpu'
 
 test-gpu: install ## Run the tests that need a CUDA device
 	$(BIN)/python -m pytest -m gpu

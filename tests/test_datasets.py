@@ -90,7 +90,7 @@ class WrongSource(DatasetSource):
         return self.samples
 
 
-WrongSource.name, WrongSource.tag = "wrong", "kind"
+WrongSource.registered_name, WrongSource.tag = "wrong", "kind"
 SPEC = InputSpec("X", (2,), np.dtype(np.float32))
 
 

@@ -64,9 +64,7 @@ def engine_attributes(engine: LocalEngine) -> dict[str, str]:
     return {"engine": engine.registered_name, "options": yaml.safe_dump(options, sort_keys=False)}
 
 
-def engine_columns(
-    label: str, explanation: Explanation, layout: Layout, table: RowTable
-) -> dict[str, Column]:
+def engine_columns(label: str, explanation: Explanation, layout: Layout, table: RowTable) -> dict[str, Column]:
     """What an engine says about the rows of a part, with what every engine's rows have in common.
 
     Rows whose input, score or map is not finite are quarantined, whatever the engine makes of them.

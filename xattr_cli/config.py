@@ -243,11 +243,11 @@ class Compute(Options):
 
     device: str = Field(
         default="auto",
-        description="auto, cpu, cuda, cuda:N or mps; auto takes the first CUDA device, else the CPU",
+        description="auto, cpu, cuda, cuda:N or mps; auto takes the first CUDA device, else Apple's, else the CPU",
         json_schema_extra={"pattern": rf"^{DEVICE}$|{VARIABLE}"},
     )
     precision: Literal["auto", "float32", "float64"] = Field(
-        default="auto", description="auto keeps the precision of the checkpoint; TF32 stays off"
+        default="auto", description="auto keeps that of the checkpoint, at least float32; TF32 stays off"
     )
     batch_rows: Literal["auto"] | Annotated[int, Field(ge=1)] = Field(
         default="auto", description="points per device call; auto derives it from the network's activations"

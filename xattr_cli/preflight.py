@@ -84,7 +84,8 @@ def check_model(scorer: Scorer, points: Tensor, context: Context) -> int:
 
     Arguments:
         scorer: the network.
-        points, context: (n, D) rows of some samples, and what goes with them.
+        points, context: (n, D) rows of some samples, and what goes with them; no more than the network
+            takes in a call.
 
     Returns:
         The number of targets.
@@ -94,8 +95,6 @@ def check_model(scorer: Scorer, points: Tensor, context: Context) -> int:
             gradient to an explained input, writes into its inputs, is random in eval mode, or mixes the
             rows of a batch.
     """
-    if scorer.packing.fixed:
-        points, context = _first(scorer.packing.rows, points, context)
     scores = _scores(scorer, points, context)
     _check_deterministic(scores, _scores(scorer, points, context))
     _check_rows_independent(scorer, points, context)
@@ -221,7 +220,9 @@ def check_targets(job: Job, targets: int, has_labels: bool) -> None:
         if index >= targets:
             raise JobError(f"target.index: {index}: out of range; {outputs}.")
     if target.select == "top" and target.count > targets:
-        raise JobError(f"target.top: {target.count}: too many; {outputs}.")
+        raise JobError(
+            f"target.top: {target.count}: too many; {outputs}. Use top: {targets} at most, or target: all."
+        )
     if target.select == "label" and targets > 1 and not has_labels:
         raise JobError("target: 'label': the dataset has no labels. Set dataset.labels, or target: predicted.")
 

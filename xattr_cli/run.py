@@ -32,6 +32,7 @@ from .store import (
     parts_folder,
     provenance,
 )
+from .store.folder import MANIFEST
 from .store.reader import Results
 
 __all__ = ["Progress", "RunReport", "explain_rows", "merge_job", "run_job"]
@@ -79,7 +80,7 @@ def run_job(
         job: a checked job.
         shard: compute only this share of the parts, and do not merge.
         overwrite: replace a result, or parts of another job, at the same path. Parts of this very job
-            are gone on with: they are those of an interrupted run with `overwrite`.
+            that are younger than the result are gone on with: a run with `overwrite` was interrupted.
         progress: told how far it is.
         interrupt: called before every device call; raises `Interrupted` to stop.
         command_line: noted in the result.
@@ -109,11 +110,14 @@ def run_job(
 
 
 def _is_begun(output: Path, manifest: Manifest) -> bool:
-    """Whether there are parts of this very job."""
+    """Whether there are parts of this very job, begun after the result at `output` was finished."""
     try:
-        return not PartSet.existing(output).manifest.changes(manifest)
+        parts = PartSet.existing(output)
     except StoreError:
         return False
+    begun = (parts.folder / MANIFEST).stat().st_mtime_ns
+    is_younger = not output.exists() or begun > output.stat().st_mtime_ns
+    return is_younger and not parts.manifest.changes(manifest)
 
 
 def merge_job(job: Job) -> Path:

@@ -286,7 +286,7 @@ def _probe(session: Session) -> None:
     """Check data, model, targets and baselines on the first samples, and settle the rows per call."""
     job, scorer = session.job, session.scorer
     _check_values(session)
-    batch = _probe_batch(session.samples)
+    batch = _probe_batch(session.samples, min(PROBE_SAMPLES, scorer.packing.rows))
     points, context = session.tensors(batch)
     session.targets = preflight.check_model(scorer, points, context)
     session.kinks = find_kinks(scorer, points, context)
@@ -301,13 +301,13 @@ def _probe(session: Session) -> None:
         _check_engine(label, engine, probe)
 
 
-def _probe_batch(samples: Samples) -> Batch:
-    """The first samples, but finite ones if there are any among a few more: NaN proves nothing."""
-    batch = samples.read(0, min(PROBE_SAMPLES, len(samples)))
+def _probe_batch(samples: Samples, count: int) -> Batch:
+    """The first `count` samples, but finite ones if there are any among a few more: NaN proves nothing."""
+    batch = samples.read(0, min(count, len(samples)))
     if finite_rows(batch).all():
         return batch
     more = samples.read(0, min(16 * PROBE_SAMPLES, len(samples)))
-    chosen = np.flatnonzero(finite_rows(more))[:PROBE_SAMPLES]
+    chosen = np.flatnonzero(finite_rows(more))[:count]
     if not len(chosen):
         return batch
     return Batch(

@@ -28,7 +28,7 @@ score: auto                         # auto | logit | probability | log_probabili
 
 engines:                            # `xattr-cli engines NAME` documents every option
   integrated_gradients:
-    baseline: {kind: zero}          # zero | constant | mean | blur | uniform | file
+    baseline: {kind: zero}          # zero | constant | mean | blur | uniform | gaussian | file
     rtol: 0.05                      # every row is refined until its map is this accurate
   expected_gradients:
     baseline: {kind: samples, count: 64}
@@ -37,7 +37,7 @@ engines:                            # `xattr-cli engines NAME` documents every o
   # from_mean: {engine: integrated_gradients, baseline: {kind: mean}}   # a second run of one engine
 
 compute:
-  device: auto                      # auto | cpu | cuda | cuda:N
+  device: auto                      # auto | cpu | cuda | cuda:N | mps
   seed: 0
 
 output:

@@ -56,9 +56,7 @@ class DatasetBackground(Baseline):
             counterparts = _counterparts(source, specs, is_only=len(samples.inputs) == 1)
             return _BoundBackground(self._draw(source, seed, counterparts), source.fingerprint)
 
-    def _draw(
-        self, source: Samples, seed: int, counterparts: Mapping[str, InputSpec]
-    ) -> dict[str, np.ndarray]:
+    def _draw(self, source: Samples, seed: int, counterparts: Mapping[str, InputSpec]) -> dict[str, np.ndarray]:
         """Explained input → (count, *shape); `counterparts`: input of `source` → explained one."""
         drawn: dict[str, list[np.ndarray]] = {spec.name: [] for spec in counterparts.values()}
         count = 0
@@ -79,9 +77,7 @@ class DatasetBackground(Baseline):
         if not self.labels:
             return np.arange(len(source))
         found = [
-            batch.index[np.isin(batch.labels, self.labels)]
-            for batch in blocks(source)
-            if batch.labels is not None
+            batch.index[np.isin(batch.labels, self.labels)] for batch in blocks(source) if batch.labels is not None
         ]
         if not found:
             raise DataError("baseline.labels: the dataset has no labels.")

@@ -38,9 +38,7 @@ class Constant(Baseline):
     {value: 0, units: original} is black for pictures, however they are normalised.
     """
 
-    value: Numbers | dict[str, Numbers] = Field(
-        description="a number, a list, or a mapping from input to these"
-    )
+    value: Numbers | dict[str, Numbers] = Field(description="a number, a list, or a mapping from input to these")
     units: Units = Field(
         default="model",
         description="model: as the network is given it; original: before the dataset scales it",

@@ -98,9 +98,7 @@ class _ManyBaselines(BoundBaseline):
         self.fingerprint = fingerprint
         counts = {len(array) for array in self._arrays.values()}
         if len(counts) > 1:
-            raise DataError(
-                f"baseline.path: {name}: the inputs have {sorted(counts)} baselines; make them equal."
-            )
+            raise DataError(f"baseline.path: {name}: the inputs have {sorted(counts)} baselines; make them equal.")
         self._count = counts.pop()
 
     def reference(self, batch: Batch) -> dict[str, np.ndarray]:
@@ -109,9 +107,7 @@ class _ManyBaselines(BoundBaseline):
                 f"baseline.path: {self._file} holds {self._count} baselines for {self._samples[0]} samples. "
                 "Give one, or one per sample; or use the engine expected_gradients, which takes a background."
             )
-        return {
-            name: array[batch.index].astype(batch.inputs[name].dtype) for name, array in self._arrays.items()
-        }
+        return {name: array[batch.index].astype(batch.inputs[name].dtype) for name, array in self._arrays.items()}
 
     def background(self) -> dict[str, np.ndarray]:
         return dict(self._arrays)

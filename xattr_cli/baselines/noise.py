@@ -47,9 +47,7 @@ class Uniform(Baseline):
 class Gaussian(Baseline):
     """The sample itself with Gaussian noise added, one draw per sample."""
 
-    sigma: float = Field(
-        gt=0, allow_inf_nan=False, description="standard deviation, as the network is given it"
-    )
+    sigma: float = Field(gt=0, allow_inf_nan=False, description="standard deviation, as the network is given it")
 
     def bind(self, samples: Samples, seed: int, inputs: Sequence[str] | None = None) -> BoundBaseline:
         """Draws of the seed."""

@@ -154,9 +154,7 @@ class _Hdf5File(ArrayFile):
 
     def names(self) -> list[str]:
         found: list[str] = []
-        self._file.visititems(
-            lambda name, item: found.append(name) if isinstance(item, h5py.Dataset) else None
-        )
+        self._file.visititems(lambda name, item: found.append(name) if isinstance(item, h5py.Dataset) else None)
         return sorted(found)
 
     def array(self, name: str, key: str) -> Sliceable:
@@ -192,9 +190,7 @@ def _map(file: BinaryIO, start: int, size: int, where: str) -> np.ndarray:
     file.seek(start)
     try:
         version = np.lib.format.read_magic(file)
-        read = (
-            np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        )
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         shape, fortran_order, dtype = read(file)
     except (ValueError, OSError) as error:
         raise DataError(f"{where} is damaged or not in .npy format: {error}") from error
@@ -207,8 +203,7 @@ def _map(file: BinaryIO, start: int, size: int, where: str) -> np.ndarray:
     expected = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
     if offset - start + expected > size:
         raise DataError(
-            f"{where} is cut off: {dtype} {shape} takes {expected} bytes, "
-            f"{size - (offset - start)} are there."
+            f"{where} is cut off: {dtype} {shape} takes {expected} bytes, {size - (offset - start)} are there."
         )
     if expected == 0:
         return np.empty(shape, dtype)

@@ -161,9 +161,7 @@ def _for_input(
 
 def _check_names(features: Sequence[str], last: tuple[int, ...], key: str) -> None:
     if features and last != (len(features),):
-        raise DataError(
-            f"{key}: {len(features)} names, but the last axis has {last[0] if last else 0} values."
-        )
+        raise DataError(f"{key}: {len(features)} names, but the last axis has {last[0] if last else 0} values.")
 
 
 def _delivered(stored: np.dtype[Any], dtype: str | None, scaled: bool) -> np.dtype[Any]:

@@ -68,9 +68,7 @@ class Builtin(DatasetSource):
         )
 
     def _load(self) -> Any:
-        library = optional(
-            "sklearn.datasets", needed_by="dataset kind 'builtin'", install="xattr-cli[builtin]"
-        )
+        library = optional("sklearn.datasets", needed_by="dataset kind 'builtin'", install="xattr-cli[builtin]")
         if self.name == "diabetes":
             return library.load_diabetes(scaled=False)
         return getattr(library, f"load_{self.name}")()

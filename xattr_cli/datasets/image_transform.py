@@ -122,8 +122,7 @@ class ImageTransform(Options):
     def _apply(self, picture: Any) -> np.ndarray:
         if not isinstance(picture, Image.Image):
             raise DataError(
-                f"the dataset delivers {type(picture).__name__}, not pictures; "
-                "give dataset.transform.function."
+                f"the dataset delivers {type(picture).__name__}, not pictures; give dataset.transform.function."
             )
         picture = _with_mode(picture, "L" if self.grayscale else "RGB")
         if self.resize is not None:

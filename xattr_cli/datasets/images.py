@@ -60,9 +60,7 @@ class Images(DatasetSource):
         folder = existing_folder(self.path, "dataset.path")
         paths = list_images(folder, self.extensions, self.follow_links)
         if not paths:
-            raise DataError(
-                f"dataset.path: the dataset is empty: no {', '.join(self.extensions)} in {folder}."
-            )
+            raise DataError(f"dataset.path: the dataset is empty: no {', '.join(self.extensions)} in {folder}.")
         preparation = self.transform.prepare(self._job_folder, "dataset.transform")
         labels = self._labels(paths, preparation.classes)
         return _Pictures(folder, paths, labels, preparation, self.damaged == "quarantine")
@@ -101,7 +99,7 @@ class _Pictures(Samples):
         self._spec = picture_spec(self._first(), preparation)
         self.inputs = (self._spec,)
         self.classes = labels.classes if labels else preparation.classes
-        self.fingerprint = fingerprint_files(folder, (folder / path for path in paths))
+        self.fingerprint = fingerprint_files(folder, [folder / path for path in paths])
 
     def __len__(self) -> int:
         return len(self._paths)

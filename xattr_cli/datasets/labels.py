@@ -84,9 +84,7 @@ def _class_numbers(values: np.ndarray, key: str, class_names: Sequence[str]) -> 
             "Store the values of a regression as floats."
         )
     if class_names and (wrong := np.flatnonzero(values >= len(class_names))).size:
-        raise DataError(
-            f"{key}: dataset.class_names has {len(class_names)} names; found {_shown(values, wrong)}."
-        )
+        raise DataError(f"{key}: dataset.class_names has {len(class_names)} names; found {_shown(values, wrong)}.")
     return values
 
 

@@ -23,7 +23,5 @@ def to_numpy(value: Any, key: str) -> np.ndarray:
     except (TypeError, ValueError, RuntimeError) as error:
         raise DataError(f"{key}: {type(value).__name__} does not become an array: {error}") from error
     if array.dtype.kind not in "buifU":
-        raise DataError(
-            f"{key}: {type(value).__name__} becomes an array of {array.dtype}; numbers are needed."
-        )
+        raise DataError(f"{key}: {type(value).__name__} becomes an array of {array.dtype}; numbers are needed.")
     return array

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -47,9 +49,10 @@ class Python(DatasetSource):
         """
         factory = import_callable(self.factory, self._job_folder, "dataset.factory")
         try:
-            with importable_from(self._job_folder):
+            # the summary of a run goes to standard output; nothing that a factory says may mix with it
+            with contextlib.redirect_stdout(sys.stderr), importable_from(self._job_folder):
                 made = factory(**self.kwargs)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise DataError(
                 f"dataset.factory: {self.factory!r} failed: {type(error).__name__}: {error}"
             ) from error
@@ -83,8 +86,7 @@ class Python(DatasetSource):
             for name in names:
                 if name not in arrays:
                     raise DataError(
-                        f"dataset.{key}: {self.factory!r} returned no array {name!r}."
-                        f"{suggestion(name, arrays)}"
+                        f"dataset.{key}: {self.factory!r} returned no array {name!r}.{suggestion(name, arrays)}"
                     )
         return self._of_arrays({name: arrays[name] for name in inputs}, arrays[labels] if labels else None)
 

@@ -31,9 +31,7 @@ class Statistics(Options):
         mean = _values(self.mean, columns, f"{key}.mean")
         std = _values(self.std, columns, f"{key}.std")
         if (std < 0).any():
-            raise DataError(
-                f"{key}.std: {columns[int(np.argmin(std))]!r} has {std.min()}, which is negative."
-            )
+            raise DataError(f"{key}.std: {columns[int(np.argmin(std))]!r} has {std.min()}, which is negative.")
         return mean, nonzero_scale(std)
 
 

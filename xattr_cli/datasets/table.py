@@ -128,9 +128,7 @@ class Table(DatasetSource):
         refuse_missing(frame[[self.label]], "dataset.label")
         return as_labels(column.to_numpy(), "dataset.label", self.class_names)
 
-    def _scaling(
-        self, features: Sequence[str], values: np.ndarray
-    ) -> tuple[np.ndarray | None, np.ndarray | None]:
+    def _scaling(self, features: Sequence[str], values: np.ndarray) -> tuple[np.ndarray | None, np.ndarray | None]:
         if self.standardise is False:
             return None, None
         if self.standardise is True:

@@ -38,9 +38,7 @@ class Torchvision(DatasetSource):
         for name in _OURS:
             if name in value:
                 raise ValueError(
-                    "nothing is downloaded"
-                    if name == "download"
-                    else f"give dataset.{name.rstrip('s')} instead"
+                    "nothing is downloaded" if name == "download" else f"give dataset.{name.rstrip('s')} instead"
                 )
         return value
 
@@ -50,9 +48,7 @@ class Torchvision(DatasetSource):
         Raises:
             DataError: unknown class or argument; files are missing.
         """
-        library = optional(
-            "torchvision.datasets", needed_by="dataset kind 'torchvision'", install="torchvision"
-        )
+        library = optional("torchvision.datasets", needed_by="dataset kind 'torchvision'", install="torchvision")
         cls = getattr(library, self.name, None) if self.name in library.__all__ else None
         if not isinstance(cls, type):
             match = nearest(self.name, library.__all__)

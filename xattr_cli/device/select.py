@@ -24,7 +24,10 @@ def select_device(name: str) -> torch.device:
     if device.type == "cuda":
         count = torch.cuda.device_count()
         if (device.index or 0) >= count:
-            raise JobError(f"compute.device: {name!r}: this machine has {count} CUDA devices. Use auto or cpu.")
+            raise JobError(
+                f"compute.device: {name!r}: this machine has {count or 'no'} CUDA "
+                f"device{'' if count == 1 else 's'}. Use auto or cpu."
+            )
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise JobError(f"compute.device: {name!r}: not available on this machine. Use auto or cpu.")
     return device

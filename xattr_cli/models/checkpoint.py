@@ -64,9 +64,7 @@ def read_checkpoint(path: Path, *, key: str | None = None, trust_pickle: bool = 
     if key is not None:
         content = _entry(content, key, path)
         if _state_dict(content) is None:
-            raise ModelError(
-                f"model.checkpoint_key: {key!r} in {path} is {_describe(content)}, no state dict."
-            )
+            raise ModelError(f"model.checkpoint_key: {key!r} in {path} is {_describe(content)}, no state dict.")
     tensors = _state_dict(content)
     if tensors is not None:
         taken = (f"took the weights out of a pickled {type(content).__name__}",)
@@ -166,9 +164,7 @@ def _only_state_dict(content: Any, path: Path, notes: tuple[str, ...]) -> Checkp
         return Checkpoint(path, tensors, (*notes, f"used the entry {key!r} of {path.name}"))
     if found:
         keys = ", ".join(map(str, found))
-        raise ModelError(
-            f"{OPTION}: {path}: holds several state dicts: {keys}. Set model.checkpoint_key to one."
-        )
+        raise ModelError(f"{OPTION}: {path}: holds several state dicts: {keys}. Set model.checkpoint_key to one.")
     raise ModelError(f"{OPTION}: {path}: is {_describe(content)}, in which no state dict was found.")
 
 

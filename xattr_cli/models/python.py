@@ -60,8 +60,7 @@ class PythonModel(BuiltModel):
             return factory(**self.kwargs)
         except (Exception, SystemExit) as error:
             raise ModelError(
-                f"model.factory: {self.factory} failed with kwargs {self.kwargs}: "
-                f"{type(error).__name__}: {error}"
+                f"model.factory: {self.factory} failed with kwargs {self.kwargs}: {type(error).__name__}: {error}"
             ) from error
 
     def _check_arguments(self, factory: Callable[..., Any]) -> None:

@@ -31,9 +31,7 @@ class TorchvisionModel(BuiltModel):
     """
 
     name: str = Field(description="as in torchvision.models.list_models()", examples=["resnet18"])
-    kwargs: dict[str, Any] = Field(
-        default={}, description="keyword arguments of its builder, such as num_classes"
-    )
+    kwargs: dict[str, Any] = Field(default={}, description="keyword arguments of its builder, such as num_classes")
 
     @field_validator("kwargs")
     @classmethod

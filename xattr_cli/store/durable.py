@@ -176,7 +176,7 @@ def _is_alive(pid: int) -> bool:
 
 
 def check_writable(output: Path) -> None:
-    """Make sure that a result can be left at `output`; creates its folder.
+    """Make sure that a result can be left at `output`; creates nothing.
 
     Raises:
         JobError: it is a folder or a device, something above it is a file, or nothing may be written there.
@@ -184,8 +184,8 @@ def check_writable(output: Path) -> None:
     try:
         if output.exists() and not output.is_file():
             raise JobError(f"output.path: {output} is not a regular file; name the file to write.")
-        make_folder(output.parent)
-        temporary = temporary_for(output)
+        folder = next(folder for folder in output.absolute().parents if folder.exists())
+        temporary = temporary_for(folder / output.name)
         temporary.touch()
         temporary.unlink()
     except OSError as error:

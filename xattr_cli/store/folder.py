@@ -41,9 +41,7 @@ def part_path(folder: Path, part: int) -> Path:
     return folder / f"part-{part:05d}.h5"
 
 
-def claim(
-    output: Path, manifest: Manifest, *, shard: Shard | None, overwrite: bool
-) -> tuple[Manifest, RunLock]:
+def claim(output: Path, manifest: Manifest, *, shard: Shard | None, overwrite: bool) -> tuple[Manifest, RunLock]:
     """Lock the parts folder of `output`, make it if there is none, and see that it is of this job.
 
     Returns:
