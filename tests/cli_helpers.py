@@ -63,7 +63,7 @@ def digits_job(folder, rows, name="job.yaml", **sections):
     """A job on the digits CNN, trained; its checkpoint and data lie in the folder."""
     images, labels = digits()[2][:rows].numpy(), digits()[3][:rows].numpy()
     if not (folder / "model.pt").exists():
-        torch.save(trained("relu_cnn_maxpool").state_dict(), folder / "model.pt")
+        torch.save(trained("relu_cnn_maxpool", epochs=4).state_dict(), folder / "model.pt")
         np.savez(folder / "train.npz", X=digits()[0][:200].numpy())
     np.savez(folder / "data.npz", X=images, y=labels)
     background = {"kind": "samples", "dataset": {"kind": "arrays", "path": "train.npz"}}
@@ -71,7 +71,7 @@ def digits_job(folder, rows, name="job.yaml", **sections):
         "saliency": None,
         "integrated_gradients": None,
         "interior_gradients": {"layers": ["pool", "hidden_relu"]},
-        "expected_gradients": {"baseline": background},
+        "expected_gradients": {"baseline": background, "replicate_size": 16, "rtol": 0.3},
     })  # fmt: skip
     model = {"factory": "xattr_cli.models.zoo:digits_cnn", "checkpoint": "model.pt", **sections.pop("model", {})}
     return write_job(folder, name, model=model, **sections)

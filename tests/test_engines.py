@@ -219,11 +219,11 @@ def test_a_constant_score_has_a_zero_map_known_exactly():
 def test_expected_gradients_of_a_linear_function_are_exact():
     """With every background sample once per replicate, w ⊙ (x − mean background) has no sampling error."""
     x, background, weights = draws(5, 4, 10), draws(8, 4, 11), draws(1, 4, 12)[0]
-    engine = ExpectedGradients(replicate_size=8)
+    engine = ExpectedGradients()
     found = explain(engine, Function(lambda x: x @ weights), x, background=background)
     torch.testing.assert_close(found.attribution, weights * (x - background.mean(0)))
     assert (found.maps["standard_error"] < 1e-14).all()
-    assert (found.evaluations == 8 * engine.replicates).all()
+    assert (found.evaluations == 16 * engine.replicates).all()  # each of the 8 twice
     torch.testing.assert_close(found.score_baseline, (background @ weights).mean().expand(5))
 
 
@@ -252,3 +252,75 @@ def test_draws_are_stratified_and_never_repeat_a_baseline_within_a_replicate():
     assert (again.t[0, 0] == found.t[1, 1]).all()
     small = draw_replicates(seed=3, samples=[7], first=0, count=1, size=8, background=3)
     assert sorted(np.bincount(small.draw[0, 0]).tolist()) == [2, 3, 3]
+
+
+# --- scales, corners -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e-12, 1e20, 1e30])
+def test_reported_errors_do_not_depend_on_the_units_of_the_score(scale):
+    network, images = trained("relu_cnn_maxpool"), digits()[2][:20]
+    scaled = Function(lambda x: network(x)[:, 0] * scale)
+    plain = Function(lambda x: network(x)[:, 0])
+    found, expected = (explain(IntegratedGradients(), module, images) for module in (scaled, plain))
+    torch.testing.assert_close(found.relative_error, expected.relative_error, rtol=1e-4, atol=0)
+    assert torch.equal(found.evaluations, expected.evaluations)
+    engine = ExpectedGradients(rtol=0.5)
+    sampled, reference = (
+        explain(engine, module, images, background=digits()[0][:16]) for module in (scaled, plain)
+    )
+    torch.testing.assert_close(sampled.relative_error, reference.relative_error, rtol=1e-4, atol=0)
+
+
+def test_interior_gradients_at_one_are_those_of_the_input_itself():
+    """x' + 1 · (x − x') need not be x in floating point; a kink at x tells the difference."""
+    x = torch.full((200, 1), 0.7)
+    baseline = torch.randn(200, 1, generator=torch.Generator().manual_seed(0))
+    kink = Function(lambda x: torch.relu(x[:, 0] - torch.tensor(0.7)))
+    found = explain(InteriorGradients(alphas=(1.0,)), kink, x, baseline=baseline)
+    assert (found.maps["maps"] == 0).all()
+
+
+@pytest.mark.parametrize("warp", [1.0, 1.5, 2.0, 3.0])
+def test_a_constant_gradient_integrates_exactly_up_to_every_mark(warp):
+    x, weights = draws(4, 3, 20), draws(1, 3, 21)[0]
+    alphas = (1e-5, 1e-3, 0.3, 0.999, 1.0)
+    engine = InteriorGradients(warp=warp, curve_intervals=4, alphas=alphas)
+    found = explain(engine, Function(lambda x: x @ weights), x)
+    for k, alpha in enumerate(alphas):
+        torch.testing.assert_close(found.maps["running"][:, k], alpha * weights * x, rtol=1e-9, atol=0)
+
+
+def test_an_infinite_gradient_of_a_feature_that_does_not_change_is_harmless():
+    x = torch.tensor([[0.0, 1.0]], dtype=torch.float64)
+    found = explain(IntegratedGradients(), Function(lambda x: x[:, 0].sqrt() + x[:, 1]), x)
+    assert found.attribution.tolist() == [[0.0, 1.0]]
+
+
+def test_an_engine_is_judged_by_its_own_tolerance_in_a_shared_sweep():
+    x = torch.tensor([[3.0]], dtype=torch.float64)
+    step = Function(lambda x: torch.sigmoid(80 * (x[:, 0] - 1)))
+    loose, strict = (IntegratedGradients(rtol=rtol, max_nodes=256) for rtol in (0.3, 1e-12))
+    block = block_of(step, x, engines=[loose, strict])
+    assert strict.explain(block).status.tolist() == [Status.NOT_CONVERGED]
+    assert loose.explain(block).status.tolist() == [Status.CONVERGED]
+
+
+def test_caps_are_caps():
+    steep = Function(lambda x: torch.sigmoid(80 * (x[:, 0] - 1)))
+    x = torch.tensor([[3.0]], dtype=torch.float64)
+    for cap in (9, 32, 33, 1000, 1024):
+        found = explain(IntegratedGradients(rtol=1e-12, max_nodes=cap), steep, x)
+        assert found.evaluations.item() - 1 <= cap < 2 * found.evaluations.item()
+    with pytest.raises(ValueError, match="max_nodes: 9 is less than the 65 gradients"):
+        InteriorGradients(max_nodes=9)
+    with pytest.raises(JobError, match="max_draws: 63 is less than the 64 of the first round"):
+        ExpectedGradients(max_draws=63).check(block_of(steep, x, background=torch.zeros(4, 1).double()))
+
+
+def test_no_error_bar_undercuts_the_rounding_of_float32():
+    x = draws(20, 3, 22).float()
+    found = explain(IntegratedGradients(rtol=1e-8, max_nodes=2**12), Function(curved), x, rows=4096)
+    truth = explain(IntegratedGradients(rtol=1e-10, max_nodes=2**17), Function(curved), x.double(), rows=4096)
+    error = (found.attribution - truth.attribution).norm(dim=1) / truth.attribution.norm(dim=1)
+    assert (error <= 1.25 * found.relative_error).all()

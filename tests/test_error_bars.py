@@ -64,7 +64,7 @@ def test_kinks_are_recognised():
 def test_fixed_rules_report_honestly_too(name, rule):
     network, images, targets = rows_of(name)
     truth = reference(name, "logit")
-    for nodes in (11, 24):
+    for nodes in (11, 24, 25):
         engine = IntegratedGradients(rule=rule, nodes=nodes)
         found = explain(engine, network, images, target=targets, rows=512)
         error = true_error(found.attribution, truth)
@@ -100,11 +100,11 @@ def test_expected_gradients(name):
 
 def test_standard_error_of_expected_gradients_covers_the_error_of_each_feature():
     network, images, targets = rows_of("gelu_mlp")
-    images, targets, background = images[:16], targets[:16], digits()[0][:8]
+    images, targets, background = images[:64], targets[:64], digits()[0][:8]
     many = ExpectedGradients(rtol=0.999, replicate_size=8, replicates=1024, max_draws=2**13)
     few = ExpectedGradients(rtol=0.999, replicate_size=8, replicates=32, max_draws=256)
     truth = explain(many, network, images, target=targets, background=background, rows=512, seed=1)
     found = explain(few, network, images, target=targets, background=background, rows=512, seed=2)
     standard_error = found.maps["standard_error"]
     z = ((found.attribution - truth.attribution) / standard_error)[standard_error > 0]
-    assert 0.93 < (z.abs() < 2.04).double().mean() < 0.97  # 95 % quantile of t with 31 degrees of freedom
+    assert 0.925 < (z.abs() < 2.04).double().mean() < 0.975  # 95 % quantile of t with 31 degrees of freedom

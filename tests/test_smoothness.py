@@ -7,6 +7,26 @@ from torch.nn import functional
 
 from xattr_cli.device import kinked_operations
 
+
+@torch.library.custom_op("attack::linear", mutates_args=())
+def rectified(x: torch.Tensor) -> torch.Tensor:
+    """A kink under a name that sounds smooth."""
+    return x.clamp(min=0)
+
+
+class Hidden(torch.autograd.Function):
+    """A kink that torch cannot see: the forward pass leaves it."""
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return torch.from_numpy(x.detach().numpy().clip(0))
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return gradient * (ctx.saved_tensors[0] > 0)
+
+
 INPUT = torch.linspace(-2, 2, 24).reshape(4, 6)
 
 
@@ -46,6 +66,12 @@ def kinks(function):
         lambda x: functional.adaptive_max_pool1d(x[:, None], 2),
         lambda x: functional.l1_loss(x, torch.zeros_like(x)),
         nn.Sequential(nn.Linear(6, 6), nn.RReLU()).eval(),
+        lambda x: functional.celu(x, alpha=1e-3),
+        lambda x: functional.softplus(x, threshold=0),
+        lambda x: torch.div(x, 0.5, rounding_mode="floor"),
+        lambda x: torch.empty_like(x, dtype=torch.int64).copy_(x) + x,
+        torch.ops.attack.linear,
+        lambda x: Hidden.apply(x),
     ],
 )
 def test_kinks_are_found(function):

@@ -16,10 +16,12 @@ from .registry import Plugin
 from .samples import Batch, InputSpec, Layout
 
 __all__ = [
+    "check_background",
     "check_explained_inputs",
     "check_labels",
     "check_model",
     "check_output",
+    "check_scores_finite",
     "check_targets",
     "check_values_finite",
 ]
@@ -79,7 +81,7 @@ def check_explained_inputs(job: Job, inputs: tuple[InputSpec, ...]) -> Layout:
     return layout
 
 
-def check_model(scorer: Scorer, points: Tensor, context: Context) -> int:
+def check_model(scorer: Scorer, points: Tensor, context: Context) -> Tensor:
     """Run the network on a few rows, and make sure that it can be explained.
 
     Arguments:
@@ -88,25 +90,25 @@ def check_model(scorer: Scorer, points: Tensor, context: Context) -> int:
             takes in a call.
 
     Returns:
-        The number of targets.
+        (n, targets) scores.
 
     Raises:
         ModelError: the network does not run on these shapes, gives something else than scores, cuts the
-            gradient to an explained input, writes into its inputs, is random in eval mode, or mixes the
+            gradient to an explained input, writes into its context, is random in eval mode, or mixes the
             rows of a batch.
     """
     scores = _scores(scorer, points, context)
     _check_deterministic(scores, _scores(scorer, points, context))
     _check_rows_independent(scorer, points, context)
     _check_gradient_path(scorer, points, context)
-    return scores.shape[1]
+    return scores
 
 
 def _check_gradient_path(scorer: Scorer, points: Tensor, context: Context) -> None:
     """Every explained input must move some output somewhere: at the samples, half-way to zero, or near by."""
     noise = torch.randn(points.shape, generator=torch.Generator().manual_seed(0)).to(points)
     unreached = [spec.name for spec in scorer.layout.specs]
-    for trial in (points, points / 2, points + noise * points.nan_to_num().std().clamp(min=1)):
+    for trial in (points, points / 2, points + noise * points.nan_to_num().std(correction=0).clamp(min=1)):
         reached = _inputs_with_gradient(scorer, trial, context)
         unreached = [name for name in unreached if name not in reached]
         if not unreached:
@@ -114,8 +116,8 @@ def _check_gradient_path(scorer: Scorer, points: Tensor, context: Context) -> No
     others = " Explain the other inputs only (explain: {inputs: [...]}), or check the order in which the"
     advice = f"{others} dataset hands its inputs to the model." if len(scorer.inputs) > 1 else ""
     raise ModelError(
-        f"the model ignores {_names(unreached)}: on the first {len(points)} samples, and on others made from "
-        "them, its gradient is exactly zero for every output. The network does not use it, or it rounds, "
+        f"the model ignores {_names(unreached)}: on the samples looked at, and on others made from them, its "
+        "gradient is exactly zero for every output. The network does not use it, or it rounds, "
         f"detaches or takes an argmax on the way. Every map would be zero.{advice}"
     )
 
@@ -143,9 +145,9 @@ def _run(scorer: Scorer, points: Tensor, context: Context) -> Tensor:
     """Scores of one call of the network, as large as the points are many, or as it demands."""
     rows = scorer.packing.rows if scorer.packing.fixed else len(points)
     filled, filling = scorer.fill(points, context, rows)
-    copy, copies = filled.clone(), {name: tensor.clone() for name, tensor in filling.items()}
+    beside = {name: tensor.clone() for name, tensor in filling.items()}
     try:
-        outputs = scorer.outputs(copy, copies)
+        outputs = scorer.outputs(filled, beside)
     except XattrError:
         raise
     except Exception as error:
@@ -155,17 +157,13 @@ def _run(scorer: Scorer, points: Tensor, context: Context) -> Tensor:
             f"the model does not run on the dataset's inputs ({shapes}): {type(error).__name__}: {reason}. "
             "Check the dataset's shape and order of inputs against what the model was trained on."
         ) from error
-    if _changed(filled, copy) or any(_changed(filling[name], copies[name]) for name in filling):
+    changed = [name for name in filling if not torch.equal(filling[name].nan_to_num(), beside[name].nan_to_num())]
+    if changed:
         raise ModelError(
-            "the model writes into its own input (an operation such as x.mul_(2), or a first layer with "
-            "inplace=True), which would spoil the data for what follows. Let its forward begin with "
-            "x = x.clone()."
+            f"the model writes into its {_names(changed)} (an operation such as mask.mul_(2)), which would "
+            "spoil the data for what follows. Let its forward begin with a clone() of it."
         )
     return scores_of(outputs, scorer.score)[: len(points)]
-
-
-def _changed(before: Tensor, after: Tensor) -> bool:
-    return not torch.equal(before.nan_to_num(), after.nan_to_num())
 
 
 def _check_deterministic(first: Tensor, again: Tensor) -> None:
@@ -206,6 +204,37 @@ def _differ(scores: Tensor, others: Tensor, tolerance: float) -> bool:
 
 def _first(count: int, points: Tensor, context: Context) -> tuple[Tensor, Context]:
     return points[:count], {name: tensor[:count] for name, tensor in context.items()}
+
+
+def check_scores_finite(scores: Tensor) -> None:
+    """Refuse a network that has no finite score for any of some finite samples.
+
+    Raises:
+        ModelError: it has none.
+    """
+    if not torch.isfinite(scores).any():
+        raise ModelError(
+            f"the model's scores are NaN or infinite for all of the {len(scores)} samples looked at, which are "
+            "finite: every row would be quarantined. Check that the samples are scaled as in training "
+            "(dataset.divide_by, mean, std), or set dataset.nonfinite: quarantine to go on."
+        )
+
+
+def check_background(background: Tensor, inputs: Tensor) -> None:
+    """Refuse a set of baselines that holds nothing but the input itself: its maps would be zero everywhere.
+
+    Arguments:
+        background: (m, D).
+        inputs: (n, D) of some rows.
+
+    Raises:
+        DataError: all of both are equal.
+    """
+    if bool((background == inputs[0]).all()) and bool((inputs == inputs[0]).all()):
+        raise DataError(
+            "baseline: the background holds nothing but the input itself, so every map would be zero. Draw "
+            "it from other data, such as baseline: {kind: samples, dataset: {...}} of the training set."
+        )
 
 
 def check_targets(job: Job, targets: int, has_labels: bool) -> None:

@@ -49,7 +49,7 @@ class RowTable:
         id: (rows,) number of each row in the whole job.
         sample, target: (rows,) which sample and which output it explains.
         label: (rows,) the sample's label; -1 or NaN if there is none.
-        prediction: (rows,) predicted class (-1 if inputs or scores are not finite) or predicted value.
+        prediction: (rows,) predicted class (-1 if the inputs or its score are not finite) or predicted value.
         finite: (rows,) whether the sample's inputs are free of NaN and infinity.
         batch: the samples of these rows.
         position: (rows,) of each row's sample in `batch`.
@@ -136,7 +136,8 @@ class Session:
         finite = finite_rows(batch)
         predicted = predictions(scores).numpy()
         if predicted.dtype == np.int64:
-            predicted = np.where(finite & torch.isfinite(scores).all(dim=1).numpy(), predicted, -1)
+            # a class that is ruled out by a score of -inf spoils nothing, unless all are
+            predicted = np.where(finite & torch.isfinite(scores.amax(dim=1)).numpy(), predicted, -1)
         here = slice(rows.start - first * per_sample, rows.stop - first * per_sample)
         position = np.repeat(np.arange(len(batch)), per_sample)[here]
         known = np.full(len(batch), -1) if batch.labels is None else batch.labels
@@ -288,7 +289,10 @@ def _probe(session: Session) -> None:
     _check_values(session)
     batch = _probe_batch(session.samples, min(PROBE_SAMPLES, scorer.packing.rows))
     points, context = session.tensors(batch)
-    session.targets = preflight.check_model(scorer, points, context)
+    scores = preflight.check_model(scorer, points, context)
+    session.targets = scores.shape[1]
+    if job.dataset.nonfinite == "error":
+        preflight.check_scores_finite(scores)
     session.kinks = find_kinks(scorer, points, context)
     preflight.check_targets(job, session.targets, batch.labels is not None)
     if job.target.select == "label":
@@ -298,7 +302,7 @@ def _probe(session: Session) -> None:
         scorer.packing.rows = rows_per_call(scorer, points, context) if asked == "auto" else asked
     probe = session.block(session.read_rows(slice(0, min(PROBE_SAMPLES, session.rows))))
     for label, engine in job.engines.items():
-        _check_engine(label, engine, probe)
+        _check_engine(session, label, engine, probe)
 
 
 def _probe_batch(samples: Samples, count: int) -> Batch:
@@ -317,9 +321,12 @@ def _probe_batch(samples: Samples, count: int) -> Batch:
     )
 
 
-def _check_engine(label: str, engine: LocalEngine, probe: Block) -> None:
+def _check_engine(session: Session, label: str, engine: LocalEngine, probe: Block) -> None:
+    baseline = getattr(engine, "baseline", None)
     try:
         engine.check(probe)
+        if isinstance(baseline, Baseline) and session.bound(baseline).background() is not None:
+            preflight.check_background(session.background(baseline)[0], probe.inputs)
     except JobError as error:
         raise type(error)(f"engines.{label}.{error}") from error
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import torch
+from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 __all__ = ["SMOOTH_OPERATIONS", "kinked_operations"]
@@ -15,15 +17,15 @@ SMOOTH_OPERATIONS = frozenset(
     _native_multi_head_attention _scaled_dot_product_efficient_attention
     _scaled_dot_product_flash_attention _scaled_dot_product_flash_attention_for_cpu _softmax
     _thnn_fused_gru_cell _thnn_fused_lstm_cell _unsafe_view add addbmm addcdiv addcmul addmm alias arange
-    as_strided avg_pool1d avg_pool2d avg_pool3d baddbmm bmm cat celu chunk clone constant_pad_nd contiguous
-    convolution copy_ cos cosh cumsum detach div dot embedding empty empty_like erf exp expand expm1 fill_
-    flatten flip full full_like gather gelu glu gru imag index index_select lift_fresh linear log log1p
+    as_strided avg_pool1d avg_pool2d avg_pool3d baddbmm bmm cat chunk clone constant_pad_nd contiguous
+    convolution cos cosh cumsum detach dot embedding empty empty_like erf exp expand expm1 fill_ flatten
+    flip full full_like gather gelu glu gru imag index index_select lift_fresh linear log log1p
     log_sigmoid log_sigmoid_forward logsumexp lstm masked_fill matmul mean mish mkldnn_convolution
     mkldnn_rnn_layer mm movedim mul mv narrow native_batch_norm native_group_norm native_layer_norm neg
     new_empty new_zeros ones ones_like permute pixel_shuffle real reciprocal repeat reshape rsqrt rsub
-    scalar_tensor select sigmoid silu sin sinh size slice softmax softplus split split_with_sizes square
-    squeeze stack sub sum t tan tanh transpose tril triu unbind unflatten unsafe_chunk unsafe_split
-    unsqueeze var var_mean view zero_ zeros zeros_like
+    scalar_tensor select sigmoid silu sin sinh size slice softmax split split_with_sizes square squeeze
+    stack sub sum t tan tanh transpose tril triu unbind unflatten unsafe_chunk unsafe_split unsqueeze var
+    var_mean view zero_ zeros zeros_like
     """.split()
 )
 """Operations without kinks, by their name in ATen; everything that is not listed counts as kinked."""
@@ -37,9 +39,8 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         self.seen = True
-        name = func.overloadpacket.__name__
-        if not _is_smooth(name.rstrip("_") or name, name, args, kwargs or {}):
-            self.kinked.add(name)
+        if not _is_smooth(func, args, kwargs or {}):
+            self.kinked.add(func.overloadpacket.__name__)
         return func(*args, **(kwargs or {}))
 
 
@@ -54,19 +55,58 @@ def kinked_operations(forward: Callable[[], object]) -> list[str]:
             kernels of its own, which hide what they do.
     """
     with _Recorder() as recorder:
-        forward()
-    return sorted(recorder.kinked) if recorder.seen else ["(none could be seen)"]
+        output = forward()
+    if not recorder.seen:
+        return ["(none could be seen)"]
+    return sorted(recorder.kinked | _python_functions(output))
 
 
-def _is_smooth(plain: str, name: str, args: Any, kwargs: Any) -> bool:
+def _is_smooth(func: Any, args: Any, kwargs: Any) -> bool:
     """Whether an operation is smooth; some are for some of their arguments only."""
-    if plain == "elu":  # slopes at 0: alpha · scale · input_scale and scale; SELU has a kink
-        given = dict(zip(("alpha", "scale", "input_scale"), args[1:], strict=False)) | dict(kwargs)
-        return bool(abs(given.get("alpha", 1) * given.get("input_scale", 1) - 1) < 1e-6)
-    if plain == "pow":  # not |x| written as (x * x) ** 0.5
-        exponent = args[1] if len(args) > 1 else kwargs.get("exponent")
-        return isinstance(exponent, int | float) and float(exponent).is_integer() and exponent > 0
-    if plain == "_to_copy":  # rounding to integers is a staircase
-        dtype = kwargs.get("dtype")
-        return dtype is None or dtype.is_floating_point or not args[0].is_floating_point()
-    return name in SMOOTH_OPERATIONS or plain in SMOOTH_OPERATIONS
+    name = func.overloadpacket.__name__
+    plain = name.rstrip("_") or name
+    if func.namespace not in ("aten", "prims"):
+        return False
+    decide = _DEPENDING_ON_ARGUMENTS.get(plain)
+    if decide is None:
+        return name in SMOOTH_OPERATIONS or plain in SMOOTH_OPERATIONS
+    names = [argument.name for argument in func._schema.arguments]
+    defaults = {a.name: a.default_value for a in func._schema.arguments if a.has_default_value()}
+    return bool(decide({**defaults, **dict(zip(names, args, strict=False)), **kwargs}))
+
+
+def _keeps_floating(source: Tensor, dtype: torch.dtype | None) -> bool:
+    """Rounding to integers is a staircase."""
+    return dtype is None or dtype.is_floating_point or not source.is_floating_point()
+
+
+def _is_power(exponent: object) -> bool:
+    return isinstance(exponent, int | float) and float(exponent).is_integer() and exponent > 0
+
+
+_DEPENDING_ON_ARGUMENTS: dict[str, Callable[[dict[str, Any]], bool]] = {
+    # slopes at 0 are alpha · scale · input_scale and scale: those of SELU differ
+    "elu": lambda given: abs(given["alpha"] * given["input_scale"] - 1) < 1e-6,
+    "celu": lambda given: given["alpha"] >= 0.1,
+    "softplus": lambda given: given["threshold"] >= 10 and given["beta"] <= 100,
+    "div": lambda given: given.get("rounding_mode") is None,
+    "pow": lambda given: _is_power(given.get("exponent")),  # not |x| written as (x * x) ** 0.5
+    "_to_copy": lambda given: _keeps_floating(given["self"], given.get("dtype")),
+    "copy": lambda given: _keeps_floating(given["src"], given["self"].dtype),
+}
+
+
+def _python_functions(output: object) -> set[str]:
+    """Names of the autograd Functions written in Python on the way to `output`: what they do is unseen."""
+    found: set[str] = set()
+    known: set[object] = set()
+    waiting = [getattr(output, "grad_fn", None)]
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in known:
+            continue
+        known.add(node)
+        if isinstance(node, torch.autograd.function.BackwardCFunction):
+            found.add(type(node).__name__)
+        waiting += [following for following, _ in node.next_functions]
+    return found

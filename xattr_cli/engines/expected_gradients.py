@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from ..config import BaselineField
+from ..errors import JobError
 from ..numerics.sampling import SamplingRule
 from ..registry import ENGINES
 from .base import Explanation, LocalEngine
@@ -32,31 +33,32 @@ class ExpectedGradients(LocalEngine):
     baseline: BaselineField = Field(
         default={"kind": "samples"}, validate_default=True, description="the background set D"
     )
-    rtol: float = Field(default=0.1, gt=0, lt=1, description="relative L2 error of the map at which a row stops")
+    rtol: float = Field(default=0.05, gt=0, lt=1, description="relative L2 error of the map at which a row stops")
     max_draws: int = Field(default=4096, ge=16, description="most gradients per row; then it is not converged")
-    replicate_size: int = Field(
-        default=64, ge=1, description="draws per replicate: strata of α, each with its own baseline"
+    replicate_size: int | None = Field(
+        default=None,
+        ge=1,
+        description="draws per replicate: strata of α, each with its own baseline; null takes the size of "
+        "the background, at least 16 and at most 256, so that every replicate sees all of it",
     )
-    replicates: int = Field(default=4, ge=3, description="replicates of the first round; then they double")
+    replicates: int = Field(default=4, ge=4, description="replicates of the first round; then they double")
 
-    @model_validator(mode="after")
-    def _first_round_within_the_cap(self) -> Any:
-        least = self.replicates * self.replicate_size
+    def _rule(self, block: Block) -> SamplingRule:
+        background = len(block.background(self.baseline))
+        size = self.replicate_size or min(max(background, 16), 256)
+        least = self.replicates * size
         if self.max_draws < least:
-            raise ValueError(
+            raise JobError(
                 f"max_draws: {self.max_draws} is less than the {least} of the first round, replicates: "
-                f"{self.replicates} times replicate_size: {self.replicate_size}; raise the one or lower the others"
+                f"{self.replicates} times replicate_size: {size}. Raise the one or lower the others."
             )
-        return self
-
-    def _rule(self, seed: int) -> SamplingRule:
-        return SamplingRule(self.rtol, self.max_draws, self.replicate_size, self.replicates, seed)
+        return SamplingRule(self.rtol, self.max_draws, size, self.replicates, block.seed)
 
     def check(self, probe: Block) -> None:
-        probe.background(self.baseline)
+        self._rule(probe)
 
     def explain(self, block: Block) -> Explanation:
-        found = block.expectation(self.baseline, self._rule(block.seed))
+        found = block.expectation(self.baseline, self._rule(block))
         return Explanation(
             attribution=found.attribution,
             relative_error=found.relative_error,

@@ -74,7 +74,8 @@ class InteriorGradients(PathEngine):
         curves, axes = self._curves(block, sweep)
         maps: dict[str, Tensor] = {}
         if self.alphas:
-            points = sweep.path.baseline[:, None] + delta[:, None] * sweep.column(self.alphas)
+            alphas = sweep.column(self.alphas)
+            points = sweep.path.baseline[:, None].lerp(sweep.path.input[:, None], alphas)
             maps["maps"] = delta[:, None] * block.gradients(points)[1]
             maps["running"] = delta[:, None] * sweep.running(self.alphas)
             axes |= {"maps": ("alpha",), "running": ("alpha",)}

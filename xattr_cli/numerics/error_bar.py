@@ -34,8 +34,10 @@ class Evidence:
 
     def add(self, row: Tensor, integrand: Tensor, values: Tensor) -> None:
         """Take note of some nodes: their rows (k,), integrand (k, D) and scores (k,)."""
-        self.squares.index_add_(0, row, integrand.square().sum(dim=1).double())
-        self.squared_sums.index_add_(0, row, integrand.sum(dim=1).double().square())
+        # in float64 before they are squared: scores of 1e-25 or 1e20 are somebody's probabilities or units
+        lengths = torch.linalg.vector_norm(integrand, dim=1, dtype=torch.float64)
+        self.squares.index_add_(0, row, lengths.square())
+        self.squared_sums.index_add_(0, row, integrand.sum(dim=1, dtype=torch.float64).square())
         self.largest_score.scatter_reduce_(0, row, values.double().abs(), "amax")
 
     def decrease(self, difference: Tensor, rows: Tensor) -> Tensor:
@@ -58,7 +60,14 @@ class Evidence:
 
 
 def nested_error(
-    difference: Tensor, decrease: Tensor, attribution: Tensor, missed: Tensor, *, intervals: int, smooth: bool
+    difference: Tensor,
+    decrease: Tensor,
+    attribution: Tensor,
+    missed: Tensor,
+    *,
+    intervals: int,
+    smooth: bool,
+    dtype: torch.dtype,
 ) -> Tensor:
     """Relative error of T_2n = (T_n + M_n) / 2, reported so that it covers the truth.
 
@@ -74,17 +83,24 @@ def nested_error(
         missed: (open,) length of an error that the completeness gap tells of; see `Evidence.missed`.
         intervals: n.
         smooth: the network has no kinks.
+        dtype: of the computation, whose rounding no error bar can undercut.
 
     Returns:
         (open,) reported error; 0 where the map and its error are exactly 0.
     """
     size = torch.linalg.vector_norm(attribution, dim=1)
     if not smooth:
-        return ratio(torch.hypot(difference / 2, missed), size)
+        return _with_rounding(ratio(torch.hypot(difference / 2, missed), size), dtype)
     share = torch.full_like(difference, 0.25)
     if intervals >= 16:  # on fewer nodes the rate of decrease is luckily small now and then
-        share = (4 * decrease.square()).nan_to_num(0.25).clamp(max=0.25)
-    return ratio(torch.maximum(share * difference, 3 * missed), size)
+        # nor does it stay what it is: steep but smooth functions would be trusted too early below 1/16
+        share = (4 * decrease.square()).nan_to_num(0.25).clamp(min=1 / 16, max=0.25)
+    return _with_rounding(ratio(torch.maximum(share * difference, 3 * missed), size), dtype)
+
+
+def _with_rounding(error: Tensor, dtype: torch.dtype) -> Tensor:
+    rounding = torch.full_like(error, 4 * torch.finfo(dtype).eps)
+    return torch.where(error > 0, torch.hypot(error, rounding), error)
 
 
 def fixed_rule_error(
@@ -131,7 +147,8 @@ def percentile_factor(sketches: Tensor) -> Tensor:
     trace = gram.diagonal(dim1=1, dim2=2).sum(dim=1)
     square = gram.square().sum(dim=(1, 2)) - trace.square() / (count - 1)
     unbiased = square * (count - 1) ** 2 / ((count - 2) * (count + 1))
-    directions = (trace.square() / unbiased.clamp(min=1e-300)).clamp(1, sketches.shape[2])
+    directions = trace.square() / unbiased.clamp(min=1e-300) - 2 / (count - 1)
+    directions = directions.clamp(1, sketches.shape[2])
     return _f_quantile(directions, directions * (count - 1)).sqrt()
 
 

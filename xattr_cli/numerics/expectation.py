@@ -61,9 +61,10 @@ class _Tally:
 
     def __init__(self, rows: int, dim: int, like: Tensor) -> None:
         self.count = 0
-        self.mean = like.new_zeros(rows, dim)
-        self.squares = like.new_zeros(rows, dim)
-        self.sketches = like.new_zeros(rows, 0, min(SKETCH_SIZE, dim))
+        # float64: squares of the attributions of a probability of 1e-25 would vanish in float32
+        self.mean = like.new_zeros(rows, dim, dtype=torch.float64)
+        self.squares = torch.zeros_like(self.mean)
+        self.sketches = self.mean.new_zeros(rows, 0, min(SKETCH_SIZE, dim))
 
     def add(self, estimates: Tensor, sketches: Tensor) -> None:
         """One replicate: estimates (rows, D), their sketches (rows, size)."""
@@ -97,7 +98,7 @@ def expected_path_gradient(
         rule: how many draws, and when to stop.
     """
     rows, dim = input.shape
-    sketch = CountSketch(dim, SKETCH_SIZE, device=input.device, dtype=input.dtype)
+    sketch = CountSketch(dim, SKETCH_SIZE, device=input.device, dtype=torch.float64)
     result = _nothing_yet(input)
     open_rows = torch.arange(rows, device=input.device)
     tally = _Tally(rows, dim, input)
@@ -143,7 +144,7 @@ def _evaluate(
         for evaluation in field.gradients(points):
             part = evaluation.part
             total.index_add_(0, slot[part], points.delta(part) * evaluation.gradients)
-        estimates = total / size
+        estimates = total.double() / size
         tally.add(estimates, sketch(estimates))
 
 
@@ -161,8 +162,8 @@ def _nothing_yet(input: Tensor) -> PathExpectation:
 def _close(result: PathExpectation, rows: Tensor, tally: _Tally, rule: SamplingRule) -> Tensor:
     """Write down the rows that are done; True for those that stay open."""
     standard_error = tally.standard_error()
-    size = torch.linalg.vector_norm(tally.mean.double(), dim=1)
-    spread = torch.linalg.vector_norm(standard_error.double(), dim=1)
+    size = torch.linalg.vector_norm(tally.mean, dim=1)
+    spread = torch.linalg.vector_norm(standard_error, dim=1)
     error = ratio(spread * percentile_factor(tally.sketches), size)
     draws = tally.count * rule.replicate_size
     finite = torch.isfinite(tally.mean).all(dim=1)
@@ -170,8 +171,8 @@ def _close(result: PathExpectation, rows: Tensor, tally: _Tally, rule: SamplingR
     exhausted = 2 * draws > rule.max_draws
     done = finite if exhausted else converged
     closing = rows[done]
-    result.attribution[closing] = tally.mean[done]
-    result.standard_error[closing] = standard_error[done]
+    result.attribution[closing] = tally.mean[done].to(result.attribution)
+    result.standard_error[closing] = standard_error[done].to(result.standard_error)
     result.relative_error[closing] = error[done]
     result.status[closing] = torch.where(converged, Status.CONVERGED, Status.NOT_CONVERGED)[done].to(torch.int8)
     result.evaluations[rows] = draws

@@ -52,7 +52,12 @@ def fixed_rule(name: str, nodes: int) -> FixedRule:
     Arguments:
         name: one of `RULES`.
         nodes: number of nodes, at least 1 (2 for the trapezoid).
+
+    Raises:
+        ValueError: too few nodes, or an unknown rule.
     """
+    if nodes < (2 if name == "trapezoid" else 1):
+        raise ValueError(f"{name} needs more than {nodes} nodes")
     k = np.arange(nodes, dtype=np.float64)
     if name == "midpoint":
         return FixedRule((k + 0.5) / nodes, np.full(nodes, 1 / nodes))
