@@ -7,6 +7,8 @@ from functools import cache
 
 import numpy as np
 import torch
+from sklearn.datasets import load_digits
+from sklearn.model_selection import train_test_split
 from torch import Tensor, nn
 
 from xattr_cli.device import Packing, Rows, Scorer, kinked_operations
@@ -96,9 +98,6 @@ def explain(engine, module, inputs, **options):
 @cache
 def digits():
     """Training and test images (n, 1, 8, 8) in [0, 1] and labels."""
-    from sklearn.datasets import load_digits
-    from sklearn.model_selection import train_test_split
-
     data = load_digits()
     images = torch.tensor(data.images / 16, dtype=torch.float32)[:, None]
     labels = torch.tensor(data.target)

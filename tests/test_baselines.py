@@ -71,9 +71,7 @@ def test_batch_size_changes_no_bit(folder, kind):
     bound = bind(folder, samples, kind, **SETTINGS[kind])
     expected = bound.reference(whole(samples))["X"]
     for size in (1, 7, 64):
-        parts = [
-            bound.reference(samples.read(start, min(start + size, 70)))["X"] for start in range(0, 70, size)
-        ]
+        parts = [bound.reference(samples.read(start, min(start + size, 70)))["X"] for start in range(0, 70, size)]
         np.testing.assert_array_equal(np.concatenate(parts), expected)
 
 
@@ -101,9 +99,7 @@ def test_integers_get_no_baseline_and_explained_inputs_may_be_named(folder, kind
     assert list(alone) == ["wide"]
     np.testing.assert_array_equal(alone["wide"], both["wide"])
     refused(folder, samples, "'mask' is int64; only floating inputs", kind, inputs=["mask"], **SETTINGS[kind])
-    refused(
-        folder, samples, "no input 'widee'.* Did you mean 'wide'", kind, inputs=["widee"], **SETTINGS[kind]
-    )
+    refused(folder, samples, "no input 'widee'.* Did you mean 'wide'", kind, inputs=["widee"], **SETTINGS[kind])
 
 
 @pytest.mark.parametrize("kind", ["zero", "constant", "mean", "blur", "uniform", "gaussian"])
@@ -243,9 +239,7 @@ def test_a_draw_belongs_to_the_position_in_the_dataset(folder):
 
 
 def test_uniform_in_original_units(folder):
-    scaled = references(folder, images(folder, mean=3, std=2), "uniform", low=0, high=1, units="original")[
-        "X"
-    ]
+    scaled = references(folder, images(folder, mean=3, std=2), "uniform", low=0, high=1, units="original")["X"]
     plain = references(folder, images(folder), "uniform")["X"]
     np.testing.assert_allclose(scaled, (plain - 3) / 2, atol=1e-6)
 
@@ -301,18 +295,14 @@ def test_arrays_are_found_by_key_or_by_input(folder):
 
 def test_files_that_do_not_fit(folder):
     np.savez(folder / "b.npz", X=TABLE, bad=np.full(5, np.nan), text=np.array(["a"]), none=np.zeros((0, 5)))
-    message = (
-        r"b.npz, array 'X' has shape \(70, 5\); input 'X' needs \(3, 9, 11\), or \(baselines, 3, 9, 11\)"
-    )
+    message = r"b.npz, array 'X' has shape \(70, 5\); input 'X' needs \(3, 9, 11\), or \(baselines, 3, 9, 11\)"
     refused(folder, images(folder), message, "file", path="b.npz")
     samples = table(folder)
     refused(folder, samples, "array 'bad' holds NaN or infinite", "file", path="b.npz", key="bad")
     refused(folder, samples, "array 'text': the array is <U1", "file", path="b.npz", key="text")
     refused(folder, samples, "array 'none' is empty", "file", path="b.npz", key="none")
     refused(folder, samples, "no array 'x'.* Did you mean 'X'", "file", path="b.npz", key="x")
-    refused(
-        folder, samples, "baseline.path: .*c.npz: no such file.* Did you mean .*b.npz", "file", path="c.npz"
-    )
+    refused(folder, samples, "baseline.path: .*c.npz: no such file.* Did you mean .*b.npz", "file", path="c.npz")
     refused(folder, samples, "a .npy or .npz file is needed", "file", path="b.h5")
     np.savez(folder / "uneven.npz", X=TABLE[:3], wide=TABLE[:4, :3])
     two = table(folder, "X", "wide")

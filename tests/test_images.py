@@ -99,9 +99,7 @@ def test_the_transform_of_pretrained_weights(folder):
     np.testing.assert_array_equal(whole(samples).inputs["X"][0], expected)
     assert samples.classes[:2] == ("tench", "goldfish")
     np.testing.assert_allclose(samples.inputs[0].offset.ravel(), IMAGENET[0])
-    message = (
-        "dataset.transform.weights: torchvision has no weights .* Did you mean 'ResNet18_Weights.DEFAULT'"
-    )
+    message = "dataset.transform.weights: torchvision has no weights .* Did you mean 'ResNet18_Weights.DEFAULT'"
     refused(folder, message, "images", path="pets/cats", transform={"weights": "ResNet18_Weight.DEFAULT"})
 
 
@@ -142,9 +140,7 @@ def test_a_damaged_picture_is_told_or_quarantined(folder, damage):
     path = folder / "pets" / "cats" / "b.png"
     path.write_bytes({"truncated": path.read_bytes()[:700], "text": b"hello", "empty": b""}[damage])
     samples = opened(folder, "images", path="pets")
-    with pytest.raises(
-        Exception, match=r"pets/cats/b.png is damaged or no picture.* dataset.damaged: quarantine"
-    ):
+    with pytest.raises(Exception, match=r"pets/cats/b.png is damaged or no picture.* dataset.damaged: quarantine"):
         whole(samples)
     patient = opened(folder, "images", path="pets", damaged="quarantine")
     assert nonfinite_samples(patient, 0, 3).tolist() == [1]
@@ -261,9 +257,7 @@ def test_fake_data_of_torchvision(tmp_path):
         **kwargs, transform=transforms.Compose([transforms.ToTensor(), transforms.Normalize(*IMAGENET)])
     )
     batch = samples.read(2, 6)
-    np.testing.assert_array_equal(
-        batch.inputs["X"], torch.stack([reference[i][0] for i in range(2, 6)]).numpy()
-    )
+    np.testing.assert_array_equal(batch.inputs["X"], torch.stack([reference[i][0] for i in range(2, 6)]).numpy())
     assert batch.labels.tolist() == [int(reference[i][1]) for i in range(2, 6)]
     assert samples.inputs[0].offset.shape == (3, 1, 1)
     assert samples.fingerprint == opened(tmp_path, "torchvision", **options).fingerprint

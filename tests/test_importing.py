@@ -68,9 +68,7 @@ def test_a_second_job_gets_the_namespace_package_of_its_own_folder(tmp_path):
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
         write(tmp_path / name / "xattr_space" / "nets.py", f"def make(): return {name!r}\n")
-    made = [
-        import_callable("xattr_space.nets:make", tmp_path / name, "model.factory")() for name in ("a", "b")
-    ]
+    made = [import_callable("xattr_space.nets:make", tmp_path / name, "model.factory")() for name in ("a", "b")]
     assert made == ["a", "b"]
 
 
@@ -81,9 +79,7 @@ def test_a_folder_of_data_does_not_hide_an_installed_package(tmp_path):
 
 def test_a_module_with_the_name_of_one_in_use_is_refused(tmp_path):
     write(tmp_path / "numpy.py", "def make(): return 0\n")
-    with pytest.raises(
-        JobError, match=r"'numpy' in .* has the name of a module that is installed and in use"
-    ):
+    with pytest.raises(JobError, match=r"'numpy' in .* has the name of a module that is installed and in use"):
         import_callable("numpy:make", tmp_path, "dataset.factory")
 
 

@@ -133,9 +133,7 @@ def test_a_factory_that_is_not_there_names_its_like(tmp_path, factory, told):
 
 
 def test_a_factory_that_returns_no_network_says_what(tmp_path):
-    fails(
-        tmp_path, "models_helpers:points returned Tensor", "torch.nn.Module", factory="models_helpers:points"
-    )
+    fails(tmp_path, "models_helpers:points returned Tensor", "torch.nn.Module", factory="models_helpers:points")
 
 
 def test_a_factory_that_fails_is_quoted_with_its_arguments(tmp_path):
@@ -197,9 +195,7 @@ def resnet(tmp_path_factory):
 
 def test_resnet18_from_a_state_dict(resnet):
     network, path = resnet
-    made = source(
-        path.parent, "torchvision", name="resnet18", kwargs={"num_classes": 7}, checkpoint=path.name
-    )
+    made = source(path.parent, "torchvision", name="resnet18", kwargs={"num_classes": 7}, checkpoint=path.name)
     loaded = made.load()
     x = torch.randn(2, 3, 32, 32)
     assert torch.equal(outputs(loaded.module, x), outputs(network, x))
@@ -240,9 +236,7 @@ def test_a_name_that_is_no_classifier_is_refused(tmp_path, name, told):
 
 
 def test_a_wrong_argument_of_a_builder_is_quoted(tmp_path):
-    fails(
-        tmp_path, "model.kwargs", "num_clases", kind="torchvision", name="resnet18", kwargs={"num_clases": 3}
-    )
+    fails(tmp_path, "model.kwargs", "num_clases", kind="torchvision", name="resnet18", kwargs={"num_clases": 3})
 
 
 @pytest.mark.parametrize("key", ["weights", "pretrained"])

@@ -192,9 +192,7 @@ def test_a_pickled_weight_of_a_program_is_looked_into(tmp_path):
     def plant(name, content):
         if name.endswith("weights/model_weights_config.json"):
             table = json.loads(content)
-            next(row for row in table["config"].values() if row["path_name"] == "weight_0")["use_pickle"] = (
-                True
-            )
+            next(row for row in table["config"].values() if row["path_name"] == "weight_0")["use_pickle"] = True
             return json.dumps(table)
         return bomb if name.endswith("/weight_0") else content
 

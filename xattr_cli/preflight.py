@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from .config import Job
+from .datasets import finite_rows
 from .device import Scorer, scores_of
 from .errors import DataError, JobError, ModelError, XattrError, suggestion
 from .registry import Plugin
@@ -289,10 +290,7 @@ def check_values_finite(batch: Batch) -> None:
     Raises:
         DataError: names the first of them.
     """
-    bad = np.zeros(len(batch), dtype=bool)
-    for values in batch.inputs.values():
-        if np.issubdtype(values.dtype, np.floating):
-            bad |= ~np.isfinite(values.reshape(len(values), -1)).all(axis=1)
+    bad = ~finite_rows(batch)
     if bad.any():
         listed = ", ".join(str(i) for i in batch.index[bad][:5])
         raise DataError(

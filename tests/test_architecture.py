@@ -1,0 +1,268 @@
+"""The direction of the imports, and the size of what is written: read from the sources."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from functools import cache
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+import xattr_cli
+
+ROOT = Path(xattr_cli.__file__).parent
+FILES = sorted(ROOT.rglob("*.py"))
+MOST_LINES = 400
+MOST_LINES_OF_A_FUNCTION = 75
+
+LANGUAGE = {
+    "errors", "importing", "registry", "jobtext", "complaints", "config", "samples", "fingerprint", "randomness",
+}  # fmt: skip
+ROOMS = {
+    # what a job is
+    "errors": set(),
+    "importing": {"errors"},
+    "registry": {"errors"},
+    "jobtext": {"errors"},
+    "complaints": {"errors"},
+    "config": {"errors", "registry", "jobtext", "complaints"},
+    "samples": set(),
+    "fingerprint": set(),
+    "randomness": set(),
+    # the parts, none of which knows the others
+    "numerics": {"errors", "samples", "randomness"},
+    "models": LANGUAGE,
+    "datasets": LANGUAGE,
+    "baselines": {*LANGUAGE, "datasets"},
+    "device": {*LANGUAGE, "numerics", "models"},
+    "engines": {*LANGUAGE, "numerics", "device"},
+    "store": {"errors", "samples"},
+    "reports": {"errors", "samples", "store"},
+    # the pipeline that joins them
+    "preflight": {*LANGUAGE, "device", "datasets"},
+    "session": {*LANGUAGE, "numerics", "models", "datasets", "baselines", "device", "engines", "preflight"},
+    "columns": {*LANGUAGE, "numerics", "engines", "store", "session"},
+    "run": {*LANGUAGE, "device", "datasets", "store", "session", "columns", "preflight"},
+    "planning": {*LANGUAGE, "device", "store", "session", "columns", "preflight", "run"},
+    "documentation": {"config", "registry"},
+    "schema": {"config", "jobtext", "registry"},
+    "starter": set(),
+    "cli": {"errors", "config", "registry", "documentation", "schema", "starter", "store", "reports", "run",
+            "planning"},
+}  # fmt: skip
+"""Room → the rooms that it may import, all of which stand above it."""
+
+NO_TORCH = {
+    *LANGUAGE, "datasets", "baselines", "store", "reports", "documentation", "schema", "starter", "cli",
+}  # fmt: skip
+
+
+def module_of(path: Path) -> str:
+    """Dotted name below the package, such as `engines.block`; empty for the package itself."""
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {module_of(path): path for path in FILES}
+
+
+def room_of(module: str) -> str:
+    return module.partition(".")[0]
+
+
+@cache
+def tree(module: str) -> ast.Module:
+    return ast.parse(MODULES[module].read_text(encoding="utf-8"))
+
+
+@cache
+def imports(module: str, when_typing: bool = True) -> list[tuple[ast.stmt, str]]:
+    """Import statements and the absolute dotted name of each thing that they import."""
+    found = []
+    for statement in statements(tree(module), when_typing):
+        if isinstance(statement, ast.Import):
+            found += [(statement, alias.name) for alias in statement.names]
+        if isinstance(statement, ast.ImportFrom):
+            origin = absolute(module, statement)
+            found += [(statement, f"{origin}.{alias.name}") for alias in statement.names]
+    return found
+
+
+def statements(node: ast.AST, when_typing: bool) -> Iterator[ast.stmt]:
+    for inner in ast.iter_child_nodes(node):
+        if isinstance(inner, ast.stmt | ast.ExceptHandler):
+            is_for_typing = isinstance(inner, ast.If) and ast.unparse(inner.test) == "TYPE_CHECKING"
+            if when_typing or not is_for_typing:
+                yield inner
+                yield from statements(inner, when_typing)
+
+
+def absolute(module: str, statement: ast.ImportFrom) -> str:
+    if statement.level == 0:
+        return statement.module or ""
+    is_package = MODULES[module].name == "__init__.py"
+    parts = ["xattr_cli", *(module.split(".") if module else [])]
+    parts = parts[: len(parts) - statement.level + is_package]
+    return ".".join([*parts, *([statement.module] if statement.module else [])])
+
+
+@cache
+def inner_imports(module: str, when_typing: bool = True) -> set[str]:
+    """Modules of the package that a module names in its imports."""
+    found = set()
+    for _, name in imports(module, when_typing):
+        if name.startswith("xattr_cli."):
+            target = name.removeprefix("xattr_cli.")
+            while target and target not in MODULES:
+                target = target.rpartition(".")[0]
+            found.add(target)
+    return found - {module, ""}
+
+
+def outer_imports(module: str) -> set[str]:
+    """Top-level packages that a module imports when it runs."""
+    return {name.partition(".")[0] for _, name in imports(module, False)}
+
+
+# --- direction ----------------------------------------------------------------------------------
+
+
+def test_every_room_is_on_the_map_and_may_import_only_what_stands_above_it():
+    assert {room_of(module) for module in MODULES} - {"", "__main__"} == set(ROOMS)
+    above: set[str] = set()
+    for room, allowed in ROOMS.items():
+        assert allowed <= above, room
+        above.add(room)
+
+
+@pytest.mark.parametrize("module", [module for module in MODULES if module not in ("", "__main__")])
+def test_imports_go_one_way(module):
+    rooms = {room_of(target) for target in inner_imports(module)}
+    assert rooms - {room_of(module)} <= ROOMS[room_of(module)]
+
+
+def test_the_package_itself_imports_nothing():
+    assert inner_imports("") == set()
+    assert inner_imports("__main__") == {"cli"}
+
+
+def test_there_is_no_import_cycle():
+    graph = {module: inner_imports(module, False) for module in MODULES}
+    assert len(list(TopologicalSorter(graph).static_order())) == len(MODULES)
+
+
+def test_modules_are_named_relative_to_each_other():
+    absolute_names = [
+        (module, name)
+        for module in MODULES
+        for statement, name in imports(module)
+        if name.startswith("xattr_cli") and not getattr(statement, "level", 0)
+    ]
+    assert absolute_names == []
+
+
+@pytest.mark.parametrize("module", [module for module in MODULES if room_of(module) in NO_TORCH])
+def test_what_lists_documents_or_reads_files_imports_no_torch(module):
+    assert not outer_imports(module) & {"torch", "torchvision"}
+
+
+@pytest.mark.parametrize("home", ["engines", "datasets", "baselines", "reports.gallery", "store", "schema"])
+def test_nor_does_anything_that_it_imports(home):
+    with_torch = {module for module in reached(home) if outer_imports(module) & {"torch", "torchvision"}}
+    assert with_torch == set()
+
+
+def reached(module: str) -> set[str]:
+    """The module and all that are imported with it, packages on the way included."""
+    found, ahead = set(), {module}
+    while ahead:
+        here = ahead.pop()
+        found.add(here)
+        ahead |= {*inner_imports(here, False), here.rpartition(".")[0]} & MODULES.keys() - found
+    return found
+
+
+@pytest.mark.parametrize("module", [module for module in MODULES if room_of(module) != "cli"])
+def test_nothing_is_imported_inside_a_function(module):
+    late = [
+        ast.unparse(statement)
+        for function in functions(module)
+        for statement in statements(function, when_typing=True)
+        if isinstance(statement, ast.Import | ast.ImportFrom)
+    ]
+    assert late == []
+
+
+@cache
+def functions(module: str) -> list[ast.FunctionDef | ast.AsyncFunctionDef]:
+    return [node for node in ast.walk(tree(module)) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+
+
+# --- form ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_module_opens_with_its_concept_and_says_what_it_offers(module):
+    body = tree(module).body
+    docstring = ast.get_docstring(tree(module))
+    assert docstring and docstring.splitlines()[0].endswith((".", "?"))
+    if len(body) > 1 and module not in ("", "__main__"):
+        offered = offers(module)
+        assert offered is not None
+        assert set(offered) <= defined(module)
+
+
+def offers(module: str) -> list[str] | None:
+    for statement in tree(module).body:
+        if isinstance(statement, ast.Assign) and ast.unparse(statement.targets[0]) == "__all__":
+            return ast.literal_eval(statement.value)
+    return None
+
+
+def defined(module: str) -> set[str]:
+    names: set[str] = set()
+    for statement in ast.walk(tree(module)):
+        if isinstance(statement, ast.ClassDef | ast.FunctionDef):
+            names.add(statement.name)
+        if isinstance(statement, ast.Name) and isinstance(statement.ctx, ast.Store):
+            names.add(statement.id)
+        if isinstance(statement, ast.ImportFrom):
+            names |= {alias.asname or alias.name for alias in statement.names}
+    return names
+
+
+def test_what_a_module_imports_is_offered_there():
+    for module in MODULES:
+        for statement, name in imports(module):
+            origin, _, imported = name.removeprefix("xattr_cli.").rpartition(".")
+            if isinstance(statement, ast.ImportFrom) and origin in MODULES and imported != "__version__":
+                is_module = f"{origin}.{imported}" in MODULES
+                assert is_module or imported in (offers(origin) or ()), f"{module} imports {name}"
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_files_and_functions_are_small(module):
+    assert len(MODULES[module].read_text(encoding="utf-8").splitlines()) <= MOST_LINES
+    for function in functions(module):
+        assert function.end_lineno - function.lineno < MOST_LINES_OF_A_FUNCTION, function.name
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_every_argument_is_typed(module):
+    for function in functions(module):
+        assert function.returns is not None, function.name
+        takes = function.args
+        given = [*takes.posonlyargs, *takes.args, *takes.kwonlyargs, takes.vararg, takes.kwarg]
+        untyped = [each.arg for each in given if each is not None and each.annotation is None]
+        assert set(untyped) <= {"self", "cls"}, function.name
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_nothing_is_asserted_of_what_a_user_gives(module):
+    assert not [node for node in ast.walk(tree(module)) if isinstance(node, ast.Assert)]
+
+
+def test_names_of_modules_do_not_hide_a_common_one():
+    assert not {module.rpartition(".")[2] for module in MODULES} & {"util", "utils", "helpers", "common", "misc"}
