@@ -23,7 +23,8 @@ KILLS = 24
 def folder(tmp_path_factory):
     """A folder with the job `job.yaml`, its result `reference.h5`, and how long that took, in `seconds`."""
     folder = tmp_path_factory.mktemp("kills")
-    job = digits_job(folder, PARTS * PART_ROWS, output={"part_rows": PART_ROWS})
+    # calls that suit parts of two rows
+    job = digits_job(folder, PARTS * PART_ROWS, compute={"batch_rows": 64}, output={"part_rows": PART_ROWS})
     assert fork(folder, "--version").wait() == 0  # the process that forks shall not count
     started = time.monotonic()
     reference = fork(folder, "run", job, "--set", "output.path=reference.h5")

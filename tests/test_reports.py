@@ -655,7 +655,9 @@ def test_plot_prints_paths_beside_the_file(cancer_file):
     paths = [Path(line) for line in done.stdout.splitlines()]
     assert paths == [cancer_file.with_name("cancer-plots") / name for name in names]
     assert all(path.stat().st_size > 1000 for path in paths)
-    assert done.stderr == (
+    assert done.stderr == ""
+    asked = command("plot", cancer_file, "--kind", "diagnostics", "--kind", "saturation")
+    assert asked.stderr == (
         "no figure of kind 'saturation': no engine has curves along its path; interior_gradients has\n"
     )
 

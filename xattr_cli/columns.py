@@ -19,6 +19,12 @@ from .store import Column
 __all__ = ["engine_attributes", "engine_columns", "input_columns", "row_columns"]
 
 
+RESERVED = frozenset(
+    "attribution score_input score_baseline completeness_gap relative_error evaluations status".split()
+)
+"""Names that every engine's group has."""
+
+
 def row_columns(table: RowTable) -> dict[str, Column]:
     """What the rows of a part are."""
     return {
@@ -70,9 +76,10 @@ def engine_columns(label: str, explanation: Explanation, layout: Layout, table: 
     Rows whose input, score or map is not finite are quarantined, whatever the engine makes of them.
 
     Raises:
-        RunError: the engine returned something of the wrong shape; names what and both shapes.
+        RunError: the engine returned something of the wrong shape, or under a name that is taken.
     """
     _check_shapes(label, explanation, layout, len(table.id))
+    _check_names(label, explanation)
     at = f"engines/{label}"
     status = _status(explanation, table.finite)
     bad = status == Status.QUARANTINED
@@ -128,6 +135,16 @@ def _axes(spec: InputSpec) -> tuple[str, ...]:
     if len(spec.axes) == len(spec.shape):
         return spec.axes
     return ("feature",) if len(spec.shape) == 1 else tuple(f"axis{i}" for i in range(len(spec.shape)))
+
+
+def _check_names(label: str, explanation: Explanation) -> None:
+    names = [*explanation.maps, *explanation.curves, *explanation.constants]
+    taken = sorted({name for name in names if name in RESERVED or names.count(name) > 1})
+    if taken:
+        raise RunError(
+            f"engine {label!r} returned {taken[0]!r} twice, or among its extra values although every engine "
+            "has it; give the extra values names of their own."
+        )
 
 
 def _check_shapes(label: str, explanation: Explanation, layout: Layout, rows: int) -> None:

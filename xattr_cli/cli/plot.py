@@ -68,8 +68,8 @@ def plot(
 ) -> None:
     """Draw what FILE, the result of a run, holds; neither model nor data are needed.
 
-    The paths of the figures go to standard output; why a kind of figure does not apply goes to
-    standard error.
+    The paths of the figures go to standard output; why a kind that was asked for does not apply goes
+    to standard error.
 
     \b
     Example:
@@ -89,7 +89,8 @@ def plot(
             rows=rows or None,
             format=format_,
             dpi=dpi,
-            tell=lambda text: click.echo(text, err=True),
+            # whoever asks for all that applies need not hear what does not
+            tell=(lambda text: click.echo(text, err=True)) if kinds else (lambda text: None),
         )
     for path in paths:
         click.echo(path)
