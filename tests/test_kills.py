@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from cli_helpers import differences, digits_job, fork, invoke, parts_of, run
 
-PARTS, PART_ROWS = 24, 2
+PARTS, PART_ROWS = 12, 4
 KILLS = 24
 
 
@@ -23,8 +23,8 @@ KILLS = 24
 def folder(tmp_path_factory):
     """A folder with the job `job.yaml`, its result `reference.h5`, and how long that took, in `seconds`."""
     folder = tmp_path_factory.mktemp("kills")
-    # calls that suit parts of two rows
-    job = digits_job(folder, PARTS * PART_ROWS, compute={"batch_rows": 64}, output={"part_rows": PART_ROWS})
+    # calls that suit parts of four rows
+    job = digits_job(folder, PARTS * PART_ROWS, compute={"batch_rows": 128}, output={"part_rows": PART_ROWS})
     assert fork(folder, "--version").wait() == 0  # the process that forks shall not count
     started = time.monotonic()
     reference = fork(folder, "run", job, "--set", "output.path=reference.h5")

@@ -12,7 +12,7 @@ import torch
 
 from .config import Job
 from .device import device_name
-from .run import explain_rows, stored_samples
+from .explaining import explain_rows
 from .session import Session, open_session
 from .store import Column, check_writable
 
@@ -99,7 +99,7 @@ WORKING_COPIES = 6
 
 def _input_bytes(session: Session) -> int:
     size = sum(spec.size * spec.dtype.itemsize for spec in session.layout.specs)
-    return min(stored_samples(session), len(session.samples)) * size
+    return min(session.stored_samples, len(session.samples)) * size
 
 
 def _peak_memory() -> int:

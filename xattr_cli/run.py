@@ -4,24 +4,20 @@ from __future__ import annotations
 
 import json
 import time
-import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from . import __version__
-from .columns import engine_attributes, engine_columns, input_columns, row_columns
 from .config import Job, identity, to_yaml
 from .device import device_name
-from .device.packing import is_out_of_memory
-from .errors import RunError, StoreError, XattrError
-from .session import RowTable, Session, open_session
+from .errors import StoreError
+from .explaining import explain_rows
+from .session import Session, open_session
 from .store import (
-    Column,
     Manifest,
     PartSet,
     Shard,
@@ -35,10 +31,7 @@ from .store import (
 from .store.folder import MANIFEST
 from .store.reader import Results
 
-__all__ = ["Progress", "RunReport", "explain_rows", "merge_job", "run_job"]
-
-STORED_INPUT_BYTES = 64 * 2**20
-STORED_SAMPLES = 64
+__all__ = ["Progress", "RunReport", "merge_job", "run_job"]
 
 Progress = Callable[[int, int], None]
 """Called with the rows done and the rows to do, once at the start and after every part."""
@@ -155,65 +148,6 @@ def _compute(session: Session, parts: PartSet, shard: Shard | None, progress: Pr
         done += _length(rows)
         progress(done, to_do)
     return done
-
-
-def explain_rows(session: Session, rows: slice) -> tuple[dict[str, Column], Mapping[str, Mapping[str, str]]]:
-    """The columns and group attributes of some rows: every engine on the same block.
-
-    Raises:
-        RunError: the network, the dataset or an engine fails on these rows; names the samples.
-    """
-    try:
-        return _explain_rows(session, rows)
-    except XattrError:
-        raise
-    except Exception as error:
-        raise RunError(_failure(session, rows, error)) from error
-
-
-def _failure(session: Session, rows: slice, error: Exception) -> str:
-    first, last = rows.start // session.rows_per_sample, (rows.stop - 1) // session.rows_per_sample
-    where = traceback.extract_tb(error.__traceback__)[-1]
-    text = (
-        f"samples {first} to {last}: {type(error).__name__}: {str(error).strip()} "
-        f"({where.filename}, line {where.lineno}). Parts finished before are kept; when the cause is "
-        "removed, the same command goes on from there."
-    )
-    advice = " Lower output.part_rows, so that fewer rows are held at once." if is_out_of_memory(error) else ""
-    return text + advice
-
-
-def _explain_rows(session: Session, rows: slice) -> tuple[dict[str, Column], Mapping[str, Mapping[str, str]]]:
-    table = session.read_rows(rows)
-    block = session.block(table)
-    columns = row_columns(table)
-    columns |= input_columns(session.layout.specs, session.samples.classes, table, _stored(session, table))
-    for label, engine in session.job.engines.items():
-        columns |= engine_columns(label, engine.explain(block), session.layout, table)
-    attributes = {f"engines/{k}": engine_attributes(e) for k, e in session.job.engines.items()}
-    return columns, attributes
-
-
-def _stored(session: Session, table: RowTable) -> np.ndarray:
-    """Which samples of the part's batch go into the file: those whose first row lies in this part."""
-    first_row_here = np.flatnonzero(table.id % session.rows_per_sample == 0)
-    position = table.position[first_row_here]
-    ordinal = table.id[first_row_here] // session.rows_per_sample
-    return position[ordinal < stored_samples(session)]
-
-
-def stored_samples(session: Session) -> int:
-    """How many of the first samples have their inputs in the file."""
-    asked = session.job.output.store_inputs
-    samples = len(session.samples)
-    if asked == "all":
-        return samples
-    if asked == "none":
-        return 0
-    if asked == "auto":
-        size = samples * sum(spec.size * spec.dtype.itemsize for spec in session.layout.specs)
-        return samples if size <= STORED_INPUT_BYTES else STORED_SAMPLES
-    return asked
 
 
 def _manifest(session: Session, started: float, command_line: str) -> Manifest:

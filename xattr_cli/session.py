@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from . import preflight
 from .baselines import Baseline, BoundBaseline
 from .config import Job
 from .datasets import Samples, finite_rows, open_dataset
@@ -32,6 +31,16 @@ from .engines.block import Block
 from .engines.sweeps import PathDemand, SweepKey, merge_demands
 from .errors import JobError
 from .models import LoadedModel, frozen
+from .preflight import (
+    check_background,
+    check_explained_inputs,
+    check_labels,
+    check_model,
+    check_output,
+    check_scores_finite,
+    check_targets,
+    check_values_finite,
+)
 from .samples import Batch, Layout
 
 __all__ = ["RowTable", "Session", "open_session"]
@@ -39,6 +48,8 @@ __all__ = ["RowTable", "Session", "open_session"]
 PROBE_SAMPLES = 4
 PART_BYTES = 32 * 2**20
 MOST_PART_ROWS = 512
+STORED_INPUT_BYTES = 64 * 2**20
+STORED_SAMPLES = 64
 
 
 @dataclass(frozen=True)
@@ -121,6 +132,17 @@ class Session:
         start = number * self.part_rows
         return slice(start, min(start + self.part_rows, self.rows))
 
+    @property
+    def stored_samples(self) -> int:
+        """How many of the first samples have their inputs in the file."""
+        asked, samples = self.job.output.store_inputs, len(self.samples)
+        if asked == "auto":
+            size = samples * sum(spec.size * spec.dtype.itemsize for spec in self.layout.specs)
+            return samples if size <= STORED_INPUT_BYTES else STORED_SAMPLES
+        if asked == "none":
+            return 0
+        return samples if asked == "all" else asked
+
     def read_rows(self, rows: slice) -> RowTable:
         """Read the samples of some rows, and find their targets."""
         per_sample = self.rows_per_sample
@@ -131,7 +153,7 @@ class Session:
         labels = None if batch.labels is None else torch.from_numpy(batch.labels)
         target = self.job.target
         if target.select == "label":
-            preflight.check_labels(batch.labels, self.targets, first)
+            check_labels(batch.labels, self.targets, first)
         chosen = choose_targets(scores, labels, target.select, target.index, target.count)
         finite = finite_rows(batch)
         predicted = predictions(scores).numpy()
@@ -258,12 +280,12 @@ def open_session(job: Job, *, interrupt: Callable[[], None] = lambda: None) -> I
         JobError: the job cannot be run; the message says what to change.
     """
     with ExitStack() as stack:
-        preflight.check_output(job)
+        check_output(job)
         stack.enter_context(_threads(job.compute.threads))
         device = select_device(job.compute.device)
         samples = open_dataset(job.dataset)
         stack.callback(samples.close)
-        layout = preflight.check_explained_inputs(job, samples.inputs)
+        layout = check_explained_inputs(job, samples.inputs)
         model = job.model.load()
         dtype = select_dtype(job.compute.precision, model.module)
         module = stack.enter_context(frozen(model.module, device, dtype))
@@ -289,14 +311,14 @@ def _probe(session: Session) -> None:
     _check_values(session)
     batch = _probe_batch(session.samples, min(PROBE_SAMPLES, scorer.packing.rows))
     points, context = session.tensors(batch)
-    scores = preflight.check_model(scorer, points, context)
+    scores = check_model(scorer, points, context)
     session.targets = scores.shape[1]
     if job.dataset.nonfinite == "error":
-        preflight.check_scores_finite(scores)
+        check_scores_finite(scores)
     session.kinks = find_kinks(scorer, points, context)
-    preflight.check_targets(job, session.targets, batch.labels is not None)
+    check_targets(job, session.targets, batch.labels is not None)
     if job.target.select == "label":
-        preflight.check_labels(session.samples.known_labels(), session.targets)
+        check_labels(session.samples.known_labels(), session.targets)
     if not scorer.packing.fixed:
         asked = job.compute.batch_rows
         scorer.packing.rows = rows_per_call(scorer, points, context) if asked == "auto" else asked
@@ -326,7 +348,7 @@ def _check_engine(session: Session, label: str, engine: LocalEngine, probe: Bloc
     try:
         engine.check(probe)
         if isinstance(baseline, Baseline) and session.bound(baseline).background() is not None:
-            preflight.check_background(session.background(baseline)[0], probe.inputs)
+            check_background(session.background(baseline)[0], probe.inputs)
     except JobError as error:
         raise type(error)(f"engines.{label}.{error}") from error
 
@@ -337,7 +359,7 @@ def _check_values(session: Session) -> None:
     bytes_per_sample = sum(spec.size * spec.dtype.itemsize for spec in samples.inputs)
     looked_at = min(len(samples), max(PROBE_SAMPLES, PART_BYTES // bytes_per_sample))
     if session.job.dataset.nonfinite == "error":
-        preflight.check_values_finite(samples.read(0, looked_at))
+        check_values_finite(samples.read(0, looked_at))
 
 
 @contextmanager
