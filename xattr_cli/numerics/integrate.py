@@ -140,11 +140,12 @@ class _Sweep:
         """Evaluate M_n of the open rows, double n, and let go of the rows that are done."""
         n = self.intervals
         midpoint, mass = self._weighted_sum((torch.arange(n, dtype=torch.float64) + 0.5) / n)
-        difference = torch.linalg.vector_norm(self._map(self.trapezoid) - self._map(midpoint), dim=1)
+        apart = self._map(self.trapezoid, self.mass) - self._map(midpoint, mass)
+        difference = torch.linalg.vector_norm(apart, dim=1)
         self.trapezoid, self.mass = self.trapezoid.add_(midpoint).div_(2), (self.mass + mass) / 2
         self.intervals = 2 * n
         self.result.evaluations[self.open_rows] += n
-        attribution = self._map(self.trapezoid)
+        attribution = self._map(self.trapezoid, self.mass)
         score_difference = (self.result.score_input - self.result.score_baseline)[self.open_rows]
         error = nested_error(
             difference,
@@ -191,9 +192,9 @@ class _Sweep:
         right = torch.minimum((u + 0.5 / n)[:, None], self.warp.inverse(self.marks)[None, :])
         return (right - left).clamp(min=0) * self.warp.density(u)[:, None]
 
-    def _map(self, running: Tensor) -> Tensor:
-        """(open, D) float64, Δ ⊙ the integral over all of the path."""
-        return running[:, -1].double() * self.delta[self.open_rows].double()
+    def _map(self, running: Tensor, mass: Tensor) -> Tensor:
+        """(open, D) float64, Δ ⊙ the integral over all of the path, with weights that sum to 1."""
+        return running[:, -1].double() * self.delta[self.open_rows].double() / float(mass[-1])
 
     def _nothing_yet(self, score_input: Tensor, evaluations: int) -> PathIntegral:
         rows = self.open_rows
