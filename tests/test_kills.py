@@ -78,17 +78,19 @@ def test_differences_are_seen(folder, tmp_path):
 
 
 def test_killed_runs_end_with_the_bytes_of_an_uninterrupted_one(folder):
-    part_seconds = float((folder / "seconds").read_text()) / PARTS
+    duration = float((folder / "seconds").read_text())
     draw = random.Random(0)
     kills = in_mid_run = files = 0
     while kills < KILLS:
         name = f"killed{files}.h5"
         while not (folder / name).exists():
             process = start(folder, name)
-            wanted = min(len(parts_of(folder, name)) + draw.randrange(4), PARTS)  # 0 more: killed while it starts
+            begun = len(parts_of(folder, name))
+            wanted = min(begun + draw.randrange(4), PARTS)  # none more: killed while it starts
             while len(parts_of(folder, name)) < wanted and process.poll() is None:
                 time.sleep(0.0005)
-            time.sleep(draw.uniform(0, 1.5 * part_seconds))
+            # from the last part on there is the merge to be hit, and to be let pass at last
+            time.sleep(draw.uniform(0, 1.5 * duration / PARTS if begun < PARTS else duration))
             process.signal(signal.SIGKILL)
             code = process.wait()
             assert code in (0, -signal.SIGKILL), process.stderr
