@@ -115,6 +115,9 @@ class _Pictures(Samples):
             keys=tuple(str(path) for path in self._paths[start:stop]),
         )
 
+    def known_labels(self) -> np.ndarray | None:
+        return None if self._labels is None else self._labels.values.copy()
+
     def _first(self) -> np.ndarray:
         """The first picture that can be read; its shape is that of all."""
         for path in self._paths:

@@ -37,6 +37,11 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.seen = False
         self.kinked: set[str] = set()
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        # nothing is compiled here, and the guard against it would import the compiler: 2 s at every start
+        return False
+
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         self.seen = True
         if not _is_smooth(func, args, kwargs or {}):

@@ -177,10 +177,10 @@ class Block:
 
     def _background_scores_in_context(self, baseline: object) -> Tensor:
         background = self.background(baseline)
-        everywhere = torch.arange(len(background), device=background.device).repeat(len(self.rows))
-        row = _each(len(self.rows), len(background), background.device)
-        scores = self.field.values(_GivenPoints(background[everywhere], row))
-        return scores.view(len(self.rows), -1).mean(dim=1)
+        every = torch.zeros(len(background), dtype=torch.int64, device=background.device)
+        # row by row: all rows together would hold rows × background × D numbers
+        means = [self.field.values(_GivenPoints(background, every + r)).mean() for r in range(len(self.rows))]
+        return torch.stack(means)
 
     def saturation(self, sweep: Sweep, layers: Sequence[str]) -> Tensor:
         """(rows, layers, alphas) cosine between a layer's activation at γ(α) and at the input."""
