@@ -18,7 +18,8 @@ MOST_LINES = 400
 MOST_LINES_OF_A_FUNCTION = 75
 
 LANGUAGE = {
-    "errors", "importing", "registry", "jobtext", "complaints", "config", "samples", "fingerprint", "randomness",
+    "errors", "importing", "registry", "jobtext", "complaints", "sections", "config", "samples", "features", "fingerprint",
+    "randomness",
 }  # fmt: skip
 ROOMS = {
     # what a job is
@@ -27,8 +28,10 @@ ROOMS = {
     "registry": {"errors"},
     "jobtext": {"errors"},
     "complaints": {"errors"},
-    "config": {"errors", "registry", "jobtext", "complaints"},
+    "sections": {"errors", "registry", "jobtext"},
+    "config": {"errors", "registry", "jobtext", "complaints", "sections"},
     "samples": set(),
+    "features": {"samples"},
     "fingerprint": set(),
     "randomness": set(),
     # the parts, none of which knows the others
@@ -37,21 +40,25 @@ ROOMS = {
     "datasets": LANGUAGE,
     "baselines": {*LANGUAGE, "datasets"},
     "device": {*LANGUAGE, "numerics", "models"},
-    "engines": {*LANGUAGE, "numerics", "device"},
+    "causal": {*LANGUAGE, "numerics"},
+    "engines": {*LANGUAGE, "numerics", "device", "causal"},
     "store": {"errors", "samples"},
     "reports": {"errors", "samples", "store"},
     # the pipeline that joins them
     "preflight": {*LANGUAGE, "device", "datasets"},
     "session": {*LANGUAGE, "numerics", "models", "datasets", "baselines", "device", "engines", "preflight"},
+    "opening": {*LANGUAGE, "models", "datasets", "baselines", "device", "engines", "preflight", "session"},
     "columns": {*LANGUAGE, "numerics", "engines", "store", "session"},
-    "explaining": {*LANGUAGE, "device", "store", "session", "columns"},
-    "run": {*LANGUAGE, "device", "datasets", "store", "session", "columns", "preflight", "explaining"},
-    "planning": {*LANGUAGE, "device", "store", "session", "columns", "preflight", "explaining"},
+    "explaining": {*LANGUAGE, "device", "engines", "store", "session", "columns"},
+    "studying": {*LANGUAGE, "engines", "store", "session", "columns"},
+    "run": {*LANGUAGE, "device", "store", "session", "opening", "explaining", "studying"},
+    "planning": {*LANGUAGE, "device", "store", "session", "opening", "explaining"},
+    "evaluating": {*LANGUAGE, "numerics", "baselines", "device", "store", "session", "opening"},
     "documentation": {"config", "registry"},
     "schema": {"config", "jobtext", "registry"},
     "starter": set(),
     "cli": {"errors", "config", "registry", "documentation", "schema", "starter", "store", "reports", "run",
-            "planning"},
+            "planning", "evaluating"},
 }  # fmt: skip
 """Room → the rooms that it may import, all of which stand above it."""
 

@@ -402,7 +402,8 @@ def test_the_written_job_is_complete_and_absolute():
     assert written["dataset"]["path"] == "/jobs/data.npz"
     assert written["output"]["path"] == "/jobs/maps.h5"
     assert written["compute"] == {
-        "device": "auto", "precision": "auto", "batch_rows": "auto", "threads": "auto", "seed": 0,
+        "device": "auto", "precision": "auto", "batch_rows": "auto", "threads": "auto", "memory": "auto",
+        "seed": 0,
     }  # fmt: skip
     assert written["engines"] == {"saliency": {"engine": "saliency"}}
     assert (written["target"], written["explain"], written["score"]) == ("predicted", "inputs", "auto")
@@ -508,7 +509,7 @@ def test_any_value_is_accepted_or_refused_with_a_message(value, section):
 FREE = {
     "compute.device": "cuda:1",
     "compute.batch_rows": 17,
-    "compute.threads": 3,
+    "compute.memory": "1GiB", "compute.threads": 3,
     "output.path": "/elsewhere/maps.h5",
     "output.keep_parts": True,
 }

@@ -173,9 +173,9 @@ FAULTS = {
     "unimportable": "cannot be imported: ModuleNotFoundError: No module named 'surely_not_installed'",
     "exiting": "cannot be imported: SystemExit: 3",
     "misspelt": "cannot be imported: AttributeError: module 'broken_misspelt' has no attribute 'Wobble'",
-    "unrelated": "is not a subclass of xattr_cli.engines.base.LocalEngine",
-    "function": "is not a subclass of xattr_cli.engines.base.LocalEngine",
-    "other_sort": "is not a subclass of xattr_cli.engines.base.LocalEngine",
+    "unrelated": "is not a subclass of xattr_cli.engines.base.Engine",
+    "function": "is not a subclass of xattr_cli.engines.base.Engine",
+    "other_sort": "is not a subclass of xattr_cli.engines.base.Engine",
     "unfinished": "does not define explain",
     "opaque": "has options that YAML cannot hold",
 }

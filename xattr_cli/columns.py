@@ -10,7 +10,7 @@ import torch
 import yaml
 from torch import Tensor
 
-from .engines.base import Explanation, LocalEngine
+from .engines.base import Engine, Explanation
 from .errors import RunError
 from .samples import InputSpec, Layout, Status
 from .session import RowTable
@@ -63,7 +63,7 @@ def input_columns(
     return columns
 
 
-def engine_attributes(engine: LocalEngine) -> dict[str, str]:
+def engine_attributes(engine: Engine) -> dict[str, str]:
     """Attributes of an engine's group: its name and its options."""
     options = engine.model_dump(mode="json")
     options.pop(engine.tag)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import numpy as np
 
 from .columns import engine_attributes, engine_columns, input_columns, row_columns
 from .device.packing import is_out_of_memory
+from .engines.base import Explanation, PopulationEngine
+from .engines.block import Block
 from .errors import RunError, XattrError
 from .session import RowTable, Session
 from .store import Column
@@ -16,27 +18,42 @@ from .store import Column
 __all__ = ["explain_rows"]
 
 
-def explain_rows(session: Session, rows: slice) -> tuple[dict[str, Column], Mapping[str, Mapping[str, str]]]:
+def explain_rows(
+    session: Session, rows: slice, labels: Collection[str] | None = None
+) -> tuple[dict[str, Column], Mapping[str, Mapping[str, str]]]:
     """The columns and group attributes of some rows.
+
+    Arguments:
+        session: the open job.
+        rows: to explain.
+        labels: of the engines; None for all that explain rows.
 
     Raises:
         RunError: the network, the dataset or an engine fails on these rows; names the samples and the engine.
     """
     at_work = ""
+    engines = {k: e for k, e in session.row_engines.items() if labels is None or k in labels}
     try:
         table = session.read_rows(rows)
         block = session.block(table)
         columns = row_columns(table)
         stored = _stored(session, table)
         columns |= input_columns(session.layout.specs, session.samples.classes, table, stored)
-        for label, engine in session.job.engines.items():
+        for label in engines:
             at_work = f"engine {label!r}, "
-            columns |= engine_columns(label, engine.explain(block), session.layout, table)
+            columns |= engine_columns(label, _explanation(session, label, block), session.layout, table)
     except XattrError:
         raise
     except Exception as error:
         raise RunError(at_work + _failure(session, rows, error)) from error
-    return columns, {f"engines/{k}": engine_attributes(e) for k, e in session.job.engines.items()}
+    return columns, {f"engines/{k}": engine_attributes(e) for k, e in engines.items()}
+
+
+def _explanation(session: Session, label: str, block: Block) -> Explanation:
+    engine = session.row_engines[label]
+    if isinstance(engine, PopulationEngine):
+        return engine.explain(block, session.effects[label])
+    return engine.explain(block)
 
 
 def _failure(session: Session, rows: slice, error: Exception) -> str:

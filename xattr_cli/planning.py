@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import resource
+import shutil
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 
 import torch
 
 from .config import Job
 from .device import device_name
 from .explaining import explain_rows
-from .session import Session, open_session
-from .store import Column, check_writable
+from .opening import open_session
+from .session import Session
+from .store import check_writable
 
 __all__ = ["Plan", "plan_job", "plan_text"]
 
@@ -31,11 +34,12 @@ class Plan:
         rows, parts: of the whole job.
         device, batch_rows: where it runs, and rows per device call.
         kinks: operations of the network that have kinks, or may have; empty if it is smooth.
-        evaluations: expected gradients and scores, by engine label.
+        evaluations: expected gradients and scores, by engine label; None where it cannot be told.
         seconds: expected wall time of the computation.
         memory_bytes: expected peak of the process.
         device_memory_bytes: expected peak on the CUDA device; 0 on a CPU.
         disk_bytes: expected size of the result; the parts take as much again until they are merged.
+        disk_free_bytes: what is free where the result goes.
         not_converged: probe rows that did not converge, by engine label.
         notes: what loading the model has reported.
     """
@@ -45,11 +49,12 @@ class Plan:
     device: str
     batch_rows: int
     kinks: tuple[str, ...]
-    evaluations: dict[str, int]
+    evaluations: dict[str, int | None]
     seconds: float
     memory_bytes: int
     device_memory_bytes: int
     disk_bytes: int
+    disk_free_bytes: int
     not_converged: dict[str, int]
     notes: tuple[str, ...]
 
@@ -62,19 +67,58 @@ def plan_job(job: Job) -> Plan:
     """
     check_writable(job.output.path)
     with open_session(job) as session:
-        wanted = max(PROBE_ROWS, round(PROBE_CALLS * session.scorer.packing.rows))
-        probe = slice(0, min(wanted, session.part_rows, session.rows))
-        explain_rows(session, slice(0, 1))  # the first calls warm caches and would spoil the timing
-        began = time.perf_counter()
-        columns, _ = explain_rows(session, probe)
-        return _extrapolate(session, columns, probe.stop, time.perf_counter() - began)
+        return _extrapolate(session, _probe_rows(session), _probe_population(session))
 
 
-def _extrapolate(session: Session, columns: Mapping[str, Column], rows: int, seconds: float) -> Plan:
-    share = session.rows / rows
-    row_bytes = sum(c.values.nbytes for c in columns.values() if c.axis == "rows") / rows
-    per_engine = {label: columns[f"engines/{label}/evaluations"].values for label in session.job.engines}
-    statuses = {label: columns[f"engines/{label}/status"].values for label in session.job.engines}
+@dataclass(frozen=True)
+class _RowProbe:
+    """What a few rows took."""
+
+    rows: int = 0
+    seconds: float = 0.0
+    row_bytes: float = 0.0
+    evaluations: Mapping[str, int] = field(default_factory=dict)
+    not_converged: Mapping[str, int] = field(default_factory=dict)
+
+
+def _probe_rows(session: Session) -> _RowProbe:
+    labels = [label for label in session.row_engines if label not in session.population_engines]
+    if not labels:
+        return _RowProbe()
+    wanted = max(PROBE_ROWS, round(PROBE_CALLS * session.scorer.packing.rows))
+    rows = min(wanted, session.part_rows, session.rows)
+    explain_rows(session, slice(0, 1), labels)  # the first calls warm caches and would spoil the timing
+    began = time.perf_counter()
+    columns, _ = explain_rows(session, slice(0, rows), labels)
+    return _RowProbe(
+        rows=rows,
+        seconds=time.perf_counter() - began,
+        row_bytes=sum(c.values.nbytes for c in columns.values() if c.axis == "rows") / rows,
+        evaluations={k: int(columns[f"engines/{k}/evaluations"].values.sum()) for k in labels},
+        not_converged={k: int((columns[f"engines/{k}/status"].values == 1).sum()) for k in labels},
+    )
+
+
+def _probe_population(session: Session) -> dict[str, int | None]:
+    """Expected evaluations of the engines that study the whole dataset; None where they cannot tell."""
+    return {
+        label: engine.expected_evaluations(session.population(label))
+        for label, engine in session.population_engines.items()
+    }
+
+
+def _seconds_per_score(session: Session) -> float:
+    table = session.read_rows(slice(0, min(session.part_rows, session.all_rows)))
+    points, context = session.tensors(table.batch)
+    session.scorer.scores(points, context)
+    began = time.perf_counter()
+    session.scorer.scores(points, context)
+    return (time.perf_counter() - began) / len(points)
+
+
+def _extrapolate(session: Session, probe: _RowProbe, studies: Mapping[str, int | None]) -> Plan:
+    share = session.rows / probe.rows if probe.rows else 0.0
+    known = sum(count for count in studies.values() if count is not None)
     on_cuda = session.scorer.device.type == "cuda"
     part = min(session.part_rows, session.rows)
     return Plan(
@@ -83,12 +127,13 @@ def _extrapolate(session: Session, columns: Mapping[str, Column], rows: int, sec
         device=device_name(session.scorer.device),
         batch_rows=session.scorer.packing.rows,
         kinks=session.kinks,
-        evaluations={label: round(values.sum() * share) for label, values in per_engine.items()},
-        seconds=seconds * share,
-        memory_bytes=round(_peak_memory() + WORKING_COPIES * row_bytes * part),
+        evaluations={**{k: round(count * share) for k, count in probe.evaluations.items()}, **studies},
+        seconds=probe.seconds * share + (known * _seconds_per_score(session) if known else 0.0),
+        memory_bytes=round(_peak_memory() + WORKING_COPIES * probe.row_bytes * part),
         device_memory_bytes=torch.cuda.max_memory_allocated(session.scorer.device) if on_cuda else 0,
-        disk_bytes=round(row_bytes * session.rows + _input_bytes(session)),
-        not_converged={label: int((values == 1).sum()) for label, values in statuses.items()},
+        disk_bytes=round(probe.row_bytes * session.rows + _input_bytes(session)),
+        disk_free_bytes=_free_bytes(session.job.output.path),
+        not_converged=dict(probe.not_converged),
         notes=session.model.notes,
     )
 
@@ -100,6 +145,11 @@ WORKING_COPIES = 6
 def _input_bytes(session: Session) -> int:
     size = sum(spec.size * spec.dtype.itemsize for spec in session.layout.specs)
     return min(session.stored_samples, len(session.samples)) * size
+
+
+def _free_bytes(output: Path) -> int:
+    folder = next(folder for folder in output.absolute().parents if folder.exists())
+    return shutil.disk_usage(folder).free
 
 
 def _peak_memory() -> int:
@@ -118,15 +168,20 @@ def plan_text(plan: Plan) -> str:
         f"memory       about {_size(plan.memory_bytes)}",
         f"disk         about {_size(plan.disk_bytes)}, twice that until the parts are merged",
     ]
+    if 2 * plan.disk_bytes > plan.disk_free_bytes:
+        lines.append(
+            f"TOO LARGE    only {_size(plan.disk_free_bytes)} are free there: choose another output.path, "
+            "or ask for less (fewer rows or groups, output.compression)"
+        )
     if plan.device_memory_bytes:
         lines.insert(5, f"GPU memory   about {_size(plan.device_memory_bytes)}")
     lines += [f"note         {note}" for note in plan.notes]
     for label, evaluations in plan.evaluations.items():
-        unsettled = plan.not_converged[label]
+        unsettled = plan.not_converged.get(label)
         tail = f"; {unsettled} probe rows did not converge" if unsettled else ""
-        lines.append(
-            f"evaluations  {label:<{width}}  about {evaluations:,} ({evaluations / plan.rows:.0f} a row){tail}"
-        )
+        each = f" ({evaluations / plan.rows:.0f} a row)" if evaluations and label in plan.not_converged else ""
+        count = "as many as its tolerance takes" if evaluations is None else f"about {evaluations:,}{each}"
+        lines.append(f"evaluations  {label:<{width}}  {count}{tail}")
     return "\n".join(lines)
 
 

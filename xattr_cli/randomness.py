@@ -17,6 +17,7 @@ class Purpose(IntEnum):
     BASELINE = 1
     EXPECTATION = 2
     PLUGIN = 3
+    EVALUATION = 4
 
 
 def sample_generator(seed: int, sample: int, purpose: Purpose, stream: int = 0) -> np.random.Generator:
@@ -32,6 +33,6 @@ def sample_generator(seed: int, sample: int, purpose: Purpose, stream: int = 0) 
     return np.random.Generator(np.random.Philox(key=key, counter=counter))
 
 
-def dataset_generator(seed: int, purpose: Purpose) -> np.random.Generator:
-    """The generator of what is drawn once for a whole dataset."""
-    return sample_generator(seed, _WHOLE_DATASET, purpose)
+def dataset_generator(seed: int, purpose: Purpose, stream: int = 0) -> np.random.Generator:
+    """The generator of what is drawn once for a whole dataset; the streams of a purpose are independent."""
+    return sample_generator(seed, _WHOLE_DATASET, purpose, stream)

@@ -187,7 +187,7 @@ def _package(offer: EntryPoint) -> str:
     return f"{offer.dist.name} {offer.dist.version}" if offer.dist else "an installed package"
 
 
-ENGINES: Registry[Any] = Registry("engine", tag="engine", home="xattr_cli.engines", base="LocalEngine")
+ENGINES: Registry[Any] = Registry("engine", tag="engine", home="xattr_cli.engines", base="Engine")
 MODELS: Registry[Any] = Registry("model kind", tag="kind", home="xattr_cli.models", base="ModelSource")
 DATASETS: Registry[Any] = Registry("dataset kind", tag="kind", home="xattr_cli.datasets", base="DatasetSource")
 BASELINES: Registry[Any] = Registry("baseline kind", tag="kind", home="xattr_cli.baselines", base="Baseline")

@@ -16,7 +16,8 @@ from .config import Job, identity, to_yaml
 from .device import device_name
 from .errors import StoreError
 from .explaining import explain_rows
-from .session import Session, open_session
+from .opening import open_session
+from .session import Session
 from .store import (
     Manifest,
     PartSet,
@@ -30,11 +31,15 @@ from .store import (
 )
 from .store.folder import MANIFEST
 from .store.reader import Results
+from .studying import study_dataset
 
 __all__ = ["Progress", "RunReport", "merge_job", "run_job"]
 
 Progress = Callable[[int, int], None]
 """Called with the rows done and the rows to do, once at the start and after every part."""
+
+Stage = Callable[[str, int, int], None]
+"""Called with the label of a population engine, its steps done, and its steps to do."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +69,7 @@ def run_job(
     shard: Shard | None = None,
     overwrite: bool = False,
     progress: Progress = lambda done, total: None,
+    stage: Stage = lambda label, done, total: None,
     interrupt: Callable[[], None] = lambda: None,
     command_line: str = "",
 ) -> RunReport:
@@ -75,6 +81,7 @@ def run_job(
         overwrite: replace a result, or parts of another job, at the same path. Parts of this very job
             that are younger than the result are gone on with: a run with `overwrite` was interrupted.
         progress: told how far it is.
+        stage: told how far the study of the whole dataset is.
         interrupt: called before every device call; raises `Interrupted` to stop.
         command_line: noted in the result.
 
@@ -94,6 +101,7 @@ def run_job(
         ) as parts:
             _follow_plan(session, parts.manifest.plan)
             began = time.time()
+            _study(session, parts, shard, stage)
             computed = _compute(session, parts, shard, progress)
             seconds = time.time() - began
             missing = len(parts.missing())
@@ -137,8 +145,22 @@ def _refuse_other_job(what: str, stored: Mapping[str, Any], job: Job) -> None:
         raise StoreError(f"{what}:" + "".join(f"\n  {line}" for line in changed))
 
 
+def _study(session: Session, parts: PartSet, shard: Shard | None, stage: Stage) -> None:
+    """Compute the parts of population engines, and take from them what the rows need."""
+    missing = {*parts.missing(shard)}
+    for number, label in session.population_parts.items():
+        # several shards may need it for their rows; whoever comes first computes it, the same for all
+        needed = label in session.row_engines
+        if number in missing or (needed and number in parts.missing()):
+            parts.write(number, *study_dataset(session, label, memo=parts, stage=stage))
+        if needed:
+            session.effects[label] = parts.read(number, f"effects/{label}")
+
+
 def _compute(session: Session, parts: PartSet, shard: Shard | None, progress: Progress) -> int:
-    missing = parts.missing(shard)
+    if not session.rows:
+        return 0
+    missing = [number for number in parts.missing(shard) if number < session.row_parts]
     to_do = sum(_length(session.part(number)) for number in missing)
     done = 0
     progress(done, to_do)

@@ -1,10 +1,10 @@
-"""An open job: its network on the device, its data, and the rows that follow from them, all checked."""
+"""An open job: its network on the device, its data, and the rows that follow from them."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+import logging
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,42 +14,26 @@ from torch import Tensor
 
 from .baselines import Baseline, BoundBaseline
 from .config import Job
-from .datasets import Samples, finite_rows, open_dataset
-from .device import (
-    Packing,
-    Rows,
-    Scorer,
-    choose_targets,
-    find_kinks,
-    predictions,
-    rows_per_call,
-    select_device,
-    select_dtype,
-)
-from .engines.base import LocalEngine
+from .datasets import Samples, finite_rows
+from .device import Rows, Scorer, choose_targets, predictions
+from .engines.base import LocalEngine, PopulationEngine
 from .engines.block import Block
-from .engines.sweeps import PathDemand, SweepKey, merge_demands
+from .engines.population import Memo, Population, PopulationBlock
+from .engines.sweeps import PathDemand, SweepKey
 from .errors import JobError
-from .models import LoadedModel, frozen
-from .preflight import (
-    check_background,
-    check_explained_inputs,
-    check_labels,
-    check_model,
-    check_output,
-    check_scores_finite,
-    check_targets,
-    check_values_finite,
-)
+from .models import LoadedModel
+from .preflight import check_labels
 from .samples import Batch, Layout
 
-__all__ = ["RowTable", "Session", "open_session"]
+__all__ = ["NoMemo", "RowTable", "Session"]
 
-PROBE_SAMPLES = 4
+_LOG = logging.getLogger(__name__)
+
 PART_BYTES = 32 * 2**20
 MOST_PART_ROWS = 512
 STORED_INPUT_BYTES = 64 * 2**20
 STORED_SAMPLES = 64
+MEMORY_BYTES = 2**30
 
 
 @dataclass(frozen=True)
@@ -78,7 +62,7 @@ class RowTable:
 
 @dataclass
 class Session:
-    """An open job; made by `open_session`.
+    """An open job; made by `opening.open_session`.
 
     Attributes:
         job: what was asked for.
@@ -88,6 +72,7 @@ class Session:
         targets: outputs that can be explained.
         planned: the sweeps that the engines share.
         kinks: operations of the network that may have kinks; decides the formula of the error bar.
+        effects: what population engines have found, by label; those that explain rows need it.
     """
 
     job: Job
@@ -98,6 +83,7 @@ class Session:
     targets: int
     planned: Mapping[SweepKey, PathDemand]
     kinks: tuple[str, ...] = ()
+    effects: dict[str, Mapping[str, np.ndarray]] = field(default_factory=dict)
     _bound: dict[str, BoundBaseline] = field(default_factory=dict)
     _background: dict[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
 
@@ -110,9 +96,34 @@ class Session:
         return target.count or len(target.index) or 1
 
     @property
-    def rows(self) -> int:
-        """Rows of the whole job."""
+    def row_engines(self) -> dict[str, LocalEngine | PopulationEngine]:
+        """The engines that explain rows, by label."""
+        return {
+            label: engine
+            for label, engine in self.job.engines.items()
+            if not isinstance(engine, PopulationEngine) or engine.explains_rows
+        }
+
+    @property
+    def population_engines(self) -> dict[str, PopulationEngine]:
+        """The engines that study the whole dataset, by label."""
+        return {k: engine for k, engine in self.job.engines.items() if isinstance(engine, PopulationEngine)}
+
+    @property
+    def all_rows(self) -> int:
+        """Rows that could be explained: every sample with each of its targets."""
         return len(self.samples) * self.rows_per_sample
+
+    @property
+    def rows(self) -> int:
+        """Rows of the whole job; none if no engine explains rows."""
+        return self.all_rows if self.row_engines else 0
+
+    @property
+    def memory_bytes(self) -> int:
+        """What a method may hold at once, beside network and data."""
+        asked = self.job.compute.memory
+        return MEMORY_BYTES if asked == "auto" else asked
 
     @property
     def part_rows(self) -> int:
@@ -123,13 +134,23 @@ class Session:
         return max(1, min(MOST_PART_ROWS, PART_BYTES // (4 * self.layout.size)))
 
     @property
-    def parts(self) -> int:
-        """Number of parts that the job is cut into."""
+    def row_parts(self) -> int:
+        """Number of parts that hold rows."""
         return -(-self.rows // self.part_rows)
 
+    @property
+    def parts(self) -> int:
+        """Number of parts that the job is cut into: those of rows, then one per population engine."""
+        return self.row_parts + len(self.population_engines)
+
+    @property
+    def population_parts(self) -> dict[int, str]:
+        """Number of a part -> the population engine whose effects it holds."""
+        return dict(enumerate(self.population_engines, self.row_parts))
+
     def part(self, number: int) -> slice:
-        """The rows of a part."""
-        start = number * self.part_rows
+        """The rows of a part; none in those of population engines."""
+        start = min(number * self.part_rows, self.rows)
         return slice(start, min(start + self.part_rows, self.rows))
 
     @property
@@ -192,6 +213,36 @@ class Session:
             planned=self.planned,
             seed=self.job.compute.seed,
             smooth=not self.kinks,
+            memory_bytes=self.memory_bytes,
+        )
+
+    def population(
+        self,
+        label: str,
+        *,
+        memo: Memo | None = None,
+        stage: Callable[[str, int, int], None] = lambda label, done, total: None,
+    ) -> Population:
+        """The workbench on which a population engine studies the dataset.
+
+        Arguments:
+            label: of the engine.
+            memo: durable memory for results on the way; None for none.
+            stage: told the label, the steps done and the steps to do.
+        """
+        target = self.job.target
+        return Population(
+            label=label,
+            seed=self.job.compute.seed,
+            scorer=self.scorer,
+            targets=target.index if target.select == "index" else tuple(range(self.targets)),
+            classes=tuple(self.samples.classes),
+            memory_bytes=self.memory_bytes,
+            output=self.job.output.path,
+            source=_WholeDataset(self),
+            memo=NoMemo() if memo is None else memo,
+            tell=_LOG.warning,
+            stage=stage,
         )
 
     def tensors(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
@@ -268,109 +319,39 @@ class _BatchBaselines:
         return self.session.background(baseline)[1]
 
 
-@contextmanager
-def open_session(job: Job, *, interrupt: Callable[[], None] = lambda: None) -> Iterator[Session]:
-    """Load the model, open the data, and check everything that can be checked on the first samples.
+@dataclass(frozen=True)
+class _WholeDataset:
+    """The finite samples of a session; see `engines.population.PopulationSource`."""
 
-    Arguments:
-        job: what to explain.
-        interrupt: called before every device call; may raise.
+    session: Session
 
-    Raises:
-        JobError: the job cannot be run; the message says what to change.
-    """
-    with ExitStack() as stack:
-        check_output(job)
-        stack.enter_context(_threads(job.compute.threads))
-        device = select_device(job.compute.device)
-        samples = open_dataset(job.dataset)
-        stack.callback(samples.close)
-        layout = check_explained_inputs(job, samples.inputs)
-        model = job.model.load()
-        dtype = select_dtype(job.compute.precision, model.module)
-        module = stack.enter_context(frozen(model.module, device, dtype))
-        scorer = Scorer(
-            module,
-            samples.inputs,
-            layout,
-            score=job.score,
-            device=device,
-            dtype=dtype,
-            packing=Packing(model.fixed_batch or PROBE_SAMPLES, fixed=model.fixed_batch is not None),
-            interrupt=interrupt,
+    def __len__(self) -> int:
+        return len(self.session.samples)
+
+    def read(self, start: int, stop: int) -> PopulationBlock:
+        batch = self.session.samples.read(start, stop)
+        finite = finite_rows(batch)
+        points, context = self.session.tensors(batch)
+        keep = torch.from_numpy(np.flatnonzero(finite)).to(points.device)
+        return PopulationBlock(
+            points=points[keep],
+            context={name: tensor[keep] for name, tensor in context.items()},
+            index=batch.index[finite],
+            labels=None if batch.labels is None else batch.labels[finite],
         )
-        demands = [engine.path() for engine in job.engines.values()]
-        session = Session(job, model, samples, layout, scorer, 0, merge_demands(demands))
-        _probe(session)
-        yield session
+
+    def background(self, baseline: Any) -> Tensor:
+        return self.session.background(baseline)[0]
 
 
-def _probe(session: Session) -> None:
-    """Check data, model, targets and baselines on the first samples, and settle the rows per call."""
-    job, scorer = session.job, session.scorer
-    _check_values(session)
-    batch = _probe_batch(session.samples, min(PROBE_SAMPLES, scorer.packing.rows))
-    points, context = session.tensors(batch)
-    scores = check_model(scorer, points, context)
-    session.targets = scores.shape[1]
-    if job.dataset.nonfinite == "error":
-        check_scores_finite(scores)
-    session.kinks = find_kinks(scorer, points, context)
-    check_targets(job, session.targets, batch.labels is not None)
-    if job.target.select == "label":
-        check_labels(session.samples.known_labels(), session.targets)
-    if not scorer.packing.fixed:
-        asked = job.compute.batch_rows
-        scorer.packing.rows = rows_per_call(scorer, points, context) if asked == "auto" else asked
-    probe = session.block(session.read_rows(slice(0, min(PROBE_SAMPLES, session.rows))))
-    for label, engine in job.engines.items():
-        _check_engine(session, label, engine, probe)
+class NoMemo:
+    """A memory that keeps nothing; see `engines.population.Memo`."""
 
+    def recall(self, label: str, name: str) -> None:
+        """Nothing."""
 
-def _probe_batch(samples: Samples, count: int) -> Batch:
-    """The first `count` samples, but finite ones if there are any among a few more: NaN proves nothing."""
-    batch = samples.read(0, min(count, len(samples)))
-    if finite_rows(batch).all():
-        return batch
-    more = samples.read(0, min(16 * PROBE_SAMPLES, len(samples)))
-    chosen = np.flatnonzero(finite_rows(more))[:count]
-    if not len(chosen):
-        return batch
-    return Batch(
-        index=more.index[chosen],
-        inputs={name: values[chosen] for name, values in more.inputs.items()},
-        labels=None if more.labels is None else more.labels[chosen],
-    )
-
-
-def _check_engine(session: Session, label: str, engine: LocalEngine, probe: Block) -> None:
-    baseline = getattr(engine, "baseline", None)
-    try:
-        engine.check(probe)
-        if isinstance(baseline, Baseline) and session.bound(baseline).background() is not None:
-            check_background(session.background(baseline)[0], probe.inputs)
-    except JobError as error:
-        raise type(error)(f"engines.{label}.{error}") from error
-
-
-def _check_values(session: Session) -> None:
-    """Look for NaN in as many samples as can be read in a moment; the rest is quarantined row by row."""
-    samples = session.samples
-    bytes_per_sample = sum(spec.size * spec.dtype.itemsize for spec in samples.inputs)
-    looked_at = min(len(samples), max(PROBE_SAMPLES, PART_BYTES // bytes_per_sample))
-    if session.job.dataset.nonfinite == "error":
-        check_values_finite(samples.read(0, looked_at))
-
-
-@contextmanager
-def _threads(threads: Any) -> Iterator[None]:
-    before = torch.get_num_threads()
-    if threads != "auto":
-        torch.set_num_threads(threads)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+    def keep(self, label: str, name: str, arrays: Mapping[str, np.ndarray]) -> None:
+        """Forget it."""
 
 
 def _key(baseline: Baseline) -> str:

@@ -9,6 +9,7 @@ import click
 from .. import __version__
 from ..errors import XattrError
 from .engines import engines
+from .evaluate import evaluate
 from .init import init
 from .inspect import inspect
 from .merge import merge
@@ -57,5 +58,5 @@ def main() -> None:
     """
 
 
-for _command in (init, plan, run, merge, inspect, plot, engines, schema):
+for _command in (init, plan, run, merge, inspect, plot, evaluate, engines, schema):
     main.add_command(_command)

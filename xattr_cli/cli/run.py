@@ -55,17 +55,18 @@ def run(
     # before torch is imported: a signal during these seconds must not look like a crash either
     with stop_on_signals() as interrupt:
         from ..run import run_job
-        from .progress import report_progress
+        from .progress import report_progress, report_stages
 
         checked = read_job(job, overrides)
         share = _shard(shard, quiet)
         interrupt()
-        with report_progress(quiet) as progress:
+        with report_stages(quiet) as stage, report_progress(quiet) as progress:
             report = run_job(
                 checked,
                 shard=share,
                 overwrite=overwrite,
                 progress=progress,
+                stage=stage,
                 interrupt=interrupt,
                 command_line=shlex.join(sys.argv),
             )
@@ -94,7 +95,7 @@ def _remaining(report: RunReport) -> str:
 
 
 def _print_outcome(report: RunReport, as_json: bool, quiet: bool) -> bool:
-    """Say how the run went; True if some rows are quarantined or have not converged."""
+    """Say how the run went; True if rows are quarantined, or something has not converged."""
     if not report.merged:
         if as_json:
             click.echo(json_format.dumps(asdict(report)))
@@ -110,4 +111,5 @@ def _print_outcome(report: RunReport, as_json: bool, quiet: bool) -> bool:
         click.echo(json_format.dumps({**summary, **asdict(report)}))
     elif not quiet:
         click.echo(summary_text(summary))
-    return any(e["not_converged"] or e["quarantined"] for e in summary["engines"].values())
+    incomplete_rows = any(e["not_converged"] or e["quarantined"] for e in summary["engines"].values())
+    return incomplete_rows or not all(e["converged"] for e in summary["effects"].values())

@@ -18,9 +18,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from .block import Block
+    from .population import Population
     from .sweeps import PathDemand
 
-__all__ = ["Explanation", "LocalEngine", "exact"]
+__all__ = ["Effects", "Engine", "Explanation", "LocalEngine", "PopulationEngine", "exact"]
 
 
 @dataclass(frozen=True)
@@ -69,8 +70,30 @@ def exact(attribution: Tensor, scores: Tensor) -> Explanation:
     )
 
 
-class LocalEngine(Plugin, ABC):
-    """An attribution method that gives every row its own map; its fields are its YAML options."""
+@dataclass(frozen=True)
+class Effects:
+    """What an engine says about a whole dataset.
+
+    Attributes:
+        values: name -> numbers or texts; a name may hold slashes, such as "regressor/weights". One
+            named `importance`, (D,) or (D, targets) and not negative, ranks the features.
+        evaluations: of the network; every row of a forward or gradient pass counts as one.
+        converged: False if the tolerance was not reached within the cap.
+        axes: labels for the axes of a value, such as ("feature", "alpha", "target").
+    """
+
+    values: Mapping[str, np.ndarray | tuple[str, ...]]
+    evaluations: int
+    converged: bool = True
+    axes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+class Engine(Plugin, ABC):
+    """An attribution method; its fields are its YAML options. See `LocalEngine` and `PopulationEngine`."""
+
+
+class LocalEngine(Engine):
+    """An attribution method that gives every row its own map."""
 
     def path(self) -> PathDemand | None:
         """The sweep that `explain` will ask for, known beforehand so that engines can share it; if any."""
@@ -89,3 +112,36 @@ class LocalEngine(Plugin, ABC):
     @abstractmethod
     def explain(self, block: Block) -> Explanation:
         """The maps of a block of rows. A row's map must not depend on the other rows of its block."""
+
+
+class PopulationEngine(Engine):
+    """A method that speaks of a whole dataset: curves or indices per feature; perhaps of each row, too."""
+
+    @property
+    def explains_rows(self) -> bool:
+        """Whether `explain` gives each row a map, once the whole dataset has been studied."""
+        return False
+
+    def check(self, population: Population) -> None:
+        """Refuse what cannot work with this network and these data, before anything is computed.
+
+        Raises:
+            JobError: names the option, the value, what is allowed, and what to do.
+        """
+
+    def expected_evaluations(self, population: Population) -> int | None:
+        """How many evaluations `study` will take, if that can be told beforehand."""
+        return None
+
+    @abstractmethod
+    def study(self, population: Population) -> Effects:
+        """What the whole dataset says. It must not depend on the order or the blocks it is read in."""
+
+    def explain(self, block: Block, effects: Mapping[str, np.ndarray]) -> Explanation:
+        """The maps of a block of rows, from what `study` has found; only if `explains_rows`.
+
+        Arguments:
+            block: rows to explain.
+            effects: the numbers among the values of `study`.
+        """
+        raise TypeError(f"{type(self).__name__} explains no rows")

@@ -47,6 +47,7 @@ class Block:
         scorer: the network on its device.
         seed: of the job.
         smooth: the network is known to have no kinks.
+        memory_bytes: what an engine may hold at once, beside network and rows.
     """
 
     def __init__(
@@ -58,11 +59,13 @@ class Block:
         planned: Mapping[SweepKey, PathDemand],
         seed: int,
         smooth: bool,
+        memory_bytes: int = 2**30,
     ) -> None:
         self.rows = rows
         self.scorer = scorer
         self.seed = seed
         self.smooth = smooth
+        self.memory_bytes = memory_bytes
         self._baselines = baselines
         self._planned = planned
         self._sweeps: dict[SweepKey, Sweep] = {}

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..samples import Status
 from ..store.engine_results import EngineResults
-from ..store.reader import Results
+from ..store.reader import EffectResults, Results
 from .words import percent
 
 __all__ = ["summarize", "summary_text"]
@@ -64,6 +64,16 @@ def summarize(results: Results) -> dict[str, Any]:
             name: list(shape) for engine in results.engines.values() for name, shape in engine.tensors.items()
         },
         "engines": {label: _summarize_engine(results, engine) for label, engine in results.engines.items()},
+        "effects": {label: _summarize_effects(effects) for label, effects in results.effects.items()},
+    }
+
+
+def _summarize_effects(effects: EffectResults) -> dict[str, Any]:
+    return {
+        "engine": effects.engine,
+        "converged": effects.converged,
+        "evaluations": effects.evaluations,
+        "warnings": list(effects.warnings),
     }
 
 
@@ -108,7 +118,20 @@ def _seconds(attributes: Mapping[str, Any]) -> float | None:
 def summary_text(summary: Mapping[str, Any]) -> str:
     """The summary as a short table for people."""
     facts = [f"{name:<9}{text}" for name, text in _facts(summary)]
-    return "\n".join([*facts, "", *_table(summary["engines"]), *_failures(summary["engines"])])
+    engines, effects = summary["engines"], summary["effects"]
+    rows = ["", *_table(engines), *_failures(engines)] if engines else []
+    return "\n".join([*facts, *rows, *_effects(effects)])
+
+
+def _effects(effects: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    """A line per population engine, and one per warning that it had."""
+    if effects:
+        yield ""
+    width = max(map(len, effects), default=0)
+    for label, about in effects.items():
+        state = "converged" if about["converged"] else "NOT CONVERGED within the cap on evaluations"
+        yield f"{label:<{width}}  {about['engine']}: {state}, {about['evaluations']:,} evaluations"
+        yield from (f"{'':<{width}}  warning: {warning}" for warning in about["warnings"])
 
 
 def _facts(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -121,7 +144,8 @@ def _facts(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "run", f"{versions} on {summary['device']}, {summary['started']}{duration}"
     samples = f"{summary['samples']} samples (inputs of {summary['stored_samples']} stored)"
     tensors = ", ".join(f"{name} {tuple(shape)}" for name, shape in summary["tensors"].items())
-    yield "rows", f"{summary['rows']} of {samples}; {tensors or 'no maps'}"
+    if summary["engines"]:
+        yield "rows", f"{summary['rows']} of {samples}; {tensors or 'no maps'}"
     for note in filter(None, str(summary["model_notes"] or "").splitlines()):
         yield "note", note
 

@@ -22,7 +22,7 @@ __all__ = [
     "write_column",
 ]
 
-Axis = Literal["rows", "samples", "constant"]
+Axis = Literal["rows", "samples", "constant", "single"]
 
 AXIS = "axis"
 """Attribute of a part's dataset that holds its `Axis`."""
@@ -40,7 +40,7 @@ class Column:
     Attributes:
         values: numbers, or text as an array of str.
         axis: "rows" and "samples" columns are concatenated over the parts along their first axis;
-            a "constant" one is the same in every part.
+            a "constant" one is the same in every part, a "single" one is in one part only.
         axes: a label per axis of `values`, such as ("row", "channel", "height", "width"); may be empty.
 
     Raises:
@@ -53,7 +53,7 @@ class Column:
     axes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.axis != "constant" and self.values.ndim == 0:
+        if self.axis in ("rows", "samples") and self.values.ndim == 0:
             raise ValueError(f"a scalar cannot be a column along {self.axis!r}: only a constant one")
         if self.axes and len(self.axes) != self.values.ndim:
             raise ValueError(f"axes {self.axes} do not fit values of shape {self.values.shape}")

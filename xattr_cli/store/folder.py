@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from contextlib import suppress
 from pathlib import Path
@@ -12,7 +13,7 @@ from .locking import MERGE_LOCK, SETUP_LOCK, RunLock, waiting_lock
 from .manifest import Manifest, read_manifest
 from .shard import Shard
 
-__all__ = ["MANIFEST", "claim", "discard", "discard_leftovers", "part_path", "parts_folder"]
+__all__ = ["MANIFEST", "claim", "discard", "discard_leftovers", "memo_path", "part_path", "parts_folder"]
 
 MANIFEST = "manifest.json"
 
@@ -24,6 +25,8 @@ _FILES = (
     f".{MANIFEST}.*.tmp",
     "part-*.h5",
     ".part-*.h5.*.tmp",
+    "memo-*.h5",
+    ".memo-*.h5.*.tmp",
     "shard-*.lock",
     "run.lock",
     MERGE_LOCK,
@@ -39,6 +42,12 @@ def parts_folder(output: Path) -> Path:
 def part_path(folder: Path, part: int) -> Path:
     """File of a part; parts count from 0."""
     return folder / f"part-{part:05d}.h5"
+
+
+def memo_path(folder: Path, label: str, name: str) -> Path:
+    """File of a step on the way to a part."""
+    digest = hashlib.sha256(f"{label}/{name}".encode()).hexdigest()[:16]
+    return folder / f"memo-{digest}.h5"
 
 
 def claim(output: Path, manifest: Manifest, *, shard: Shard | None, overwrite: bool) -> tuple[Manifest, RunLock]:
@@ -96,7 +105,7 @@ def _make_way(folder: Path, manifest: Manifest, lock: RunLock, shard: Shard | No
             part_path(folder, part).unlink(missing_ok=True)
         return
     with lock.alone():
-        for pattern in (MANIFEST, "part-*.h5"):
+        for pattern in (MANIFEST, "part-*.h5", "memo-*.h5"):
             _delete(folder, pattern)
 
 

@@ -25,7 +25,7 @@ _OWN_ATTRIBUTES = {AXIS, "DIMENSION_LABELS"}
 def merge_parts(parts: Sequence[Path], output: Path, *, rows: int, attributes: Mapping[str, Any]) -> None:
     """Write all parts, in order, into `output`: durably, in constant memory, replacing what was there.
 
-    Attributes of groups and datasets are those of the first part.
+    Attributes of groups and datasets are those of the first part that has them.
 
     Arguments:
         parts: files of all parts; not empty.
@@ -44,32 +44,34 @@ def merge_parts(parts: Sequence[Path], output: Path, *, rows: int, attributes: M
             )
             for name, entry in sorted(entries.items())
         }
-        with open_part(parts[0]) as part:
-            _copy_attributes(part, writer.file, parts[0])
         filled: Counter[str] = Counter()
+        attributed: set[str] = set()
         for path in parts:
             with open_part(path) as part:
+                _copy_attributes(part, writer.file, path, attributed)
                 for name, source in datasets(part).items():
                     filled[name] += _copy(source, targets[name], filled[name], path, writer)
         write_attributes(writer.file, attributes)
 
 
-def _copy_attributes(part: h5py.File, result: h5py.File, path: Path) -> None:
-    """Attributes of groups and datasets."""
+def _copy_attributes(part: h5py.File, result: h5py.File, path: Path, done: set[str]) -> None:
+    """Attributes of the groups and datasets that are not among those `done`; they are then."""
     found: dict[str, dict[str, Any]] = {}
 
     def visit(name: str, item: h5py.HLObject) -> None:
-        found[name] = {key: value for key, value in item.attrs.items() if key not in _OWN_ATTRIBUTES}
+        if name not in done:
+            found[name] = {key: value for key, value in item.attrs.items() if key not in _OWN_ATTRIBUTES}
 
     with reading(path):
         part.visititems(visit)
+    done.update(found)
     for name, attributes in found.items():
         write_attributes(result[name] if name in result else result.create_group(name), attributes)
 
 
 def _copy(source: h5py.Dataset, target: h5py.Dataset, at: int, path: Path, writer: Hdf5Writer) -> int:
     """Copy a dataset of a part to row `at` of the result; returns how many rows that were."""
-    if source.attrs[AXIS] == "constant":
+    if source.attrs[AXIS] in ("constant", "single"):
         _copy_constant(source, target, at, path)
         return 1
     if _chunks_line_up(source, target, at):

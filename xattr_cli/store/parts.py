@@ -10,17 +10,19 @@ from types import TracebackType
 from typing import Any
 
 import h5py
+import numpy as np
 
 from ..errors import StoreError
 from .columns import Column, check_lengths, write_attributes, write_column
 from .durable import durable_hdf5, reason
 from .finished import finished_output
-from .folder import MANIFEST, claim, discard, part_path, parts_folder
+from .folder import MANIFEST, claim, discard, memo_path, part_path, parts_folder
 from .locking import MERGE_LOCK, RunLock, waiting_lock
 from .manifest import FORMAT, Manifest, read_manifest
 from .merge import merge_parts
 from .provenance import identity_attributes
 from .shard import Shard, gaps
+from .survey import datasets, open_part, reading
 
 __all__ = ["PartSet"]
 
@@ -139,6 +141,44 @@ class PartSet:
                 write_attributes(target, values)
             write_attributes(writer.file, self._bookkeeping(part))
             writer.file.attrs["complete"] = 1
+
+    def read(self, part: int, group: str) -> dict[str, np.ndarray]:
+        """The numbers that a finished part holds under `group`, by their path below it.
+
+        Raises:
+            StoreError: the part cannot be read.
+        """
+        path = part_path(self.folder, part)
+        with open_part(path) as file, reading(path):
+            found = datasets(file[group]) if group in file else {}
+            return {name: data[()] for name, data in found.items() if data.dtype.kind in "biuf"}
+
+    # --- on the way to a part -------------------------------------------------------------------
+
+    def recall(self, label: str, name: str) -> dict[str, np.ndarray] | None:
+        """What `keep` has kept under that name for this very job; None if there is nothing, or it is damaged."""
+        path = memo_path(self.folder, label, name)
+        if not path.exists() or _defect(path, {"job_hash": self._memo_hash}) is not None:
+            return None
+        with open_part(path) as file, reading(path):
+            return {one: data[()] for one, data in datasets(file).items()}
+
+    def keep(self, label: str, name: str, arrays: Mapping[str, np.ndarray]) -> None:
+        """Keep arrays, durably, until the parts are discarded: steps of a long computation.
+
+        Raises:
+            StoreError: they cannot be written.
+        """
+        with durable_hdf5(memo_path(self.folder, label, name)) as writer:
+            for one, values in sorted(arrays.items()):
+                write_column(writer.file, one, Column(np.asarray(values), axis="single"), None)
+                writer.check()
+            write_attributes(writer.file, {"job_hash": self._memo_hash, "complete": 1})
+
+    @property
+    def _memo_hash(self) -> str:
+        manifest = self.manifest
+        return " ".join((manifest.job_hash, manifest.checkpoint_hash, manifest.dataset_hash))
 
     def _bookkeeping(self, part: int) -> dict[str, Any]:
         return {

@@ -13,11 +13,12 @@ import numpy as np
 
 from ..errors import StoreError, nearest, suggestion
 from .arrays import RowChoice, dataset, mapping, plain, read_rows, texts
+from .effect_results import EffectResults
 from .engine_results import EngineResults
 from .inputs import InputResults
 from .manifest import FORMAT
 
-__all__ = ["EngineResults", "InputResults", "Results", "RowChoice", "Rows"]
+__all__ = ["EffectResults", "EngineResults", "InputResults", "Results", "RowChoice", "Rows"]
 
 
 @dataclass(frozen=True)
@@ -107,6 +108,8 @@ class Results:
     def rows(self) -> Rows:
         """What is explained, in the order of every engine's arrays."""
         names = ("id", "sample", "label", "target", "prediction")
+        if "rows" not in self._file and "effects" in self._file:
+            return Rows(**{name: np.empty(0, np.int64) for name in names})
         return Rows(**{name: read_rows(dataset(self._file, f"rows/{name}"), slice(None)) for name in names})
 
     @cached_property
@@ -164,6 +167,12 @@ class Results:
         if label not in self.engines:
             raise StoreError(f"{self.path}: no engine {label!r}.{suggestion(label, self.engines)}")
         return self.engines[label]
+
+    @cached_property
+    def effects(self) -> dict[str, EffectResults]:
+        """Label -> what that population engine left, in the order of the job."""
+        groups = self._file.get("effects", {})
+        return {label: EffectResults(groups[label]) for label in self.job.get("engines", {}) if label in groups}
 
     def class_name(self, number: int) -> str:
         """Name of an output of the model, or its number if the dataset knows no names."""

@@ -40,6 +40,8 @@ class Entry:
 
     def fits(self, other: Entry) -> bool:
         """Whether both can be in one dataset."""
+        if self.axis == "single":
+            return False
         skip = 0 if self.axis == "constant" else 1
         same = (self.axis, self.dtype, self.axes) == (other.axis, other.dtype, other.axes)
         return same and self.shape[skip:] == other.shape[skip:]
@@ -55,7 +57,8 @@ class Entry:
 def survey(parts: Sequence[Path], rows: int) -> dict[str, Entry]:
     """Every dataset of the result, by path in the file.
 
-    A "samples" dataset may be absent from some parts: they store no inputs.
+    A "samples" dataset may be absent from some parts: they store no inputs. Parts with "single" datasets
+    hold what a whole dataset says, and no rows.
 
     Arguments:
         parts: files of all parts, in order.
@@ -65,11 +68,14 @@ def survey(parts: Sequence[Path], rows: int) -> dict[str, Entry]:
         StoreError: a part cannot be read, or does not fit the others.
     """
     total: dict[str, Entry] = {}
+    first = None
     for path in parts:
         with open_part(path) as part, reading(path):
             found = {name: Entry.of(dataset) for name, dataset in datasets(part).items()}
-        if path != parts[0]:
-            _refuse_odd(path, parts[0], total, found)
+        if any(entry.axis != "single" for entry in found.values()):
+            first = first or path
+            if path != first:
+                _refuse_odd(path, first, total, found)
         for name, entry in found.items():
             total[name] = total[name].followed_by(entry) if name in total else entry
     for name, entry in total.items():

@@ -1,0 +1,152 @@
+"""Opening a job: everything is loaded, and checked on the first samples, before anything is computed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+
+from .baselines import Baseline
+from .config import Job
+from .datasets import Samples, finite_rows, open_dataset
+from .device import Packing, Scorer, find_kinks, rows_per_call, select_device, select_dtype
+from .engines.base import LocalEngine, PopulationEngine
+from .engines.block import Block
+from .engines.sweeps import merge_demands
+from .errors import JobError
+from .models import frozen
+from .preflight import (
+    check_background,
+    check_explained_inputs,
+    check_labels,
+    check_model,
+    check_output,
+    check_scores_finite,
+    check_targets,
+    check_values_finite,
+)
+from .samples import Batch
+from .session import Session
+
+__all__ = ["open_session"]
+
+PROBE_SAMPLES = 4
+PROBE_BYTES = 32 * 2**20
+
+
+@contextmanager
+def open_session(job: Job, *, interrupt: Callable[[], None] = lambda: None) -> Iterator[Session]:
+    """Load the model, open the data, and check everything that can be checked on the first samples.
+
+    Arguments:
+        job: what to explain.
+        interrupt: called before every device call; may raise.
+
+    Raises:
+        JobError: the job cannot be run; the message says what to change.
+    """
+    with ExitStack() as stack:
+        check_output(job)
+        stack.enter_context(_threads(job.compute.threads))
+        device = select_device(job.compute.device)
+        samples = open_dataset(job.dataset)
+        stack.callback(samples.close)
+        layout = check_explained_inputs(job, samples.inputs)
+        model = job.model.load()
+        dtype = select_dtype(job.compute.precision, model.module)
+        module = stack.enter_context(frozen(model.module, device, dtype))
+        scorer = Scorer(
+            module,
+            samples.inputs,
+            layout,
+            score=job.score,
+            device=device,
+            dtype=dtype,
+            packing=Packing(model.fixed_batch or PROBE_SAMPLES, fixed=model.fixed_batch is not None),
+            interrupt=interrupt,
+        )
+        demands = [engine.path() for engine in job.engines.values() if isinstance(engine, LocalEngine)]
+        session = Session(job, model, samples, layout, scorer, 0, merge_demands(demands))
+        _probe(session)
+        yield session
+
+
+def _probe(session: Session) -> None:
+    """Check data, model, targets and baselines on the first samples, and settle the rows per call."""
+    job, scorer = session.job, session.scorer
+    _check_values(session)
+    batch = _probe_batch(session.samples, min(PROBE_SAMPLES, scorer.packing.rows))
+    points, context = session.tensors(batch)
+    scores = check_model(scorer, points, context)
+    session.targets = scores.shape[1]
+    if job.dataset.nonfinite == "error":
+        check_scores_finite(scores)
+    session.kinks = find_kinks(scorer, points, context)
+    check_targets(job, session.targets, batch.labels is not None)
+    if job.target.select == "label":
+        check_labels(session.samples.known_labels(), session.targets)
+    if not scorer.packing.fixed:
+        asked = job.compute.batch_rows
+        scorer.packing.rows = rows_per_call(scorer, points, context) if asked == "auto" else asked
+    probe = session.block(session.read_rows(slice(0, min(PROBE_SAMPLES, session.all_rows))))
+    for label, engine in job.engines.items():
+        with _named(f"engines.{label}."):
+            _check_engine(session, label, engine, probe)
+
+
+def _probe_batch(samples: Samples, count: int) -> Batch:
+    """The first `count` samples, but finite ones if there are any among a few more: NaN proves nothing."""
+    batch = samples.read(0, min(count, len(samples)))
+    if finite_rows(batch).all():
+        return batch
+    more = samples.read(0, min(16 * PROBE_SAMPLES, len(samples)))
+    chosen = np.flatnonzero(finite_rows(more))[:count]
+    if not len(chosen):
+        return batch
+    return Batch(
+        index=more.index[chosen],
+        inputs={name: values[chosen] for name, values in more.inputs.items()},
+        labels=None if more.labels is None else more.labels[chosen],
+    )
+
+
+def _check_engine(session: Session, label: str, engine: LocalEngine | PopulationEngine, probe: Block) -> None:
+    if isinstance(engine, PopulationEngine):
+        engine.check(session.population(label))
+    else:
+        engine.check(probe)
+    baseline = getattr(engine, "baseline", None)
+    if isinstance(baseline, Baseline) and session.bound(baseline).background() is not None:
+        check_background(session.background(baseline)[0], probe.inputs)
+
+
+@contextmanager
+def _named(key: str) -> Iterator[None]:
+    """Errors inside begin with the key of the job file that they are about."""
+    try:
+        yield
+    except JobError as error:
+        raise type(error)(f"{key}{error}") from error
+
+
+def _check_values(session: Session) -> None:
+    """Look for NaN in as many samples as can be read in a moment; the rest is quarantined row by row."""
+    samples = session.samples
+    bytes_per_sample = sum(spec.size * spec.dtype.itemsize for spec in samples.inputs)
+    looked_at = min(len(samples), max(PROBE_SAMPLES, PROBE_BYTES // bytes_per_sample))
+    if session.job.dataset.nonfinite == "error":
+        check_values_finite(samples.read(0, looked_at))
+
+
+@contextmanager
+def _threads(threads: Any) -> Iterator[None]:
+    before = torch.get_num_threads()
+    if threads != "auto":
+        torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
