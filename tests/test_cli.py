@@ -23,7 +23,7 @@ from xattr_cli.registry import BASELINES, ENGINES
 from xattr_cli.starter import STARTER_JOB
 
 README = Path(__file__).parents[1] / "README.md"
-COMMANDS = ("init", "plan", "run", "merge", "inspect", "plot", "engines", "schema")
+COMMANDS = ("init", "plan", "run", "merge", "inspect", "plot", "evaluate", "engines", "schema")
 
 
 def invoke(*arguments, **options):

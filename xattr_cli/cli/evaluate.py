@@ -1,0 +1,179 @@
+"""`xattr-cli evaluate`: how faithful the maps of a result file are."""
+
+from __future__ import annotations
+
+import json as json_format
+from pathlib import Path
+
+import click
+
+from ..errors import JobError
+
+__all__ = ["evaluate"]
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option(
+    "--metric",
+    "metrics",
+    multiple=True,
+    required=True,
+    metavar="METRIC",
+    help="pgu, pgi, deletion, insertion or sensitivity_n; may be repeated.",
+)
+@click.option(
+    "--engine",
+    "engines",
+    multiple=True,
+    metavar="LABEL",
+    help="Engine to evaluate, or LABEL/VALUE for another index that it left; may be repeated; default: all.",
+)
+@click.option("--averages", is_flag=True, help="Also evaluate each engine's mean |map|, as an index for all rows.")
+@click.option(
+    "--importance",
+    "importances",
+    multiple=True,
+    metavar="NAME=NPY",
+    help="Also evaluate an index made elsewhere: a .npy of shape (features,) or (features, outputs).",
+)
+@click.option(
+    "--perturbation",
+    default="zero",
+    show_default=True,
+    metavar="KIND",
+    help="What takes the place of a replaced feature: a kind of baseline, or YAML with its options; samples "
+    "takes turns with other samples.",
+)
+@click.option(
+    "--draws",
+    type=click.IntRange(min=1),
+    default=8,
+    show_default=True,
+    help="How many samples take turns for each row.",
+)
+@click.option(
+    "--unit",
+    default="auto",
+    show_default=True,
+    metavar="UNIT",
+    help="What is replaced as one: feature, pixel (all its channels) or step; auto: pixels in images.",
+)
+@click.option(
+    "--steps",
+    type=click.IntRange(min=1),
+    default=32,
+    show_default=True,
+    help="Points of a curve; with fewer units, one per unit.",
+)
+@click.option(
+    "--n",
+    "sizes",
+    type=click.IntRange(min=1),
+    multiple=True,
+    help="Units per subset of sensitivity_n; may be repeated; default: a quarter of them.",
+)
+@click.option(
+    "--subsets",
+    type=click.IntRange(min=3),
+    default=100,
+    show_default=True,
+    help="Subsets per row of sensitivity_n.",
+)
+@click.option(
+    "--limit",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Evaluate only N rows, spread evenly over FILE.",
+)
+@click.option("--seed", type=click.IntRange(min=0), help="Of every random draw; default: that of the job.")
+@click.option(
+    "--set",
+    "overrides",
+    metavar="KEY=VALUE",
+    multiple=True,
+    help="Override a key of the job in FILE, such as compute.device=cpu; may be repeated.",
+)
+@click.option(
+    "--folder",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Where relative paths of --set start, and modules of the job are looked for; default: here.",
+)
+@click.option("--changed", is_flag=True, help="Go on although model or data have changed since FILE was computed.")
+@click.option(
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="CSV",
+    help="Write the numbers of every row there.",
+)
+@click.option("--quiet", is_flag=True, help="No progress; errors only.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table.")
+def evaluate(
+    file: Path,
+    metrics: tuple[str, ...],
+    engines: tuple[str, ...],
+    averages: bool,
+    importances: tuple[str, ...],
+    perturbation: str,
+    draws: int,
+    unit: str,
+    steps: int,
+    sizes: tuple[int, ...],
+    subsets: int,
+    limit: int | None,
+    seed: int | None,
+    overrides: tuple[str, ...],
+    folder: Path | None,
+    changed: bool,
+    output: Path | None,
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    """Say how faithful the maps and indices in FILE, the result of a run, are to the network.
+
+    Features are replaced in the order in which an engine ranks them, and the score is watched: pgu and
+    pgi are its mean change when the least and the most important go first, deletion and insertion the area
+    under it. sensitivity_n correlates what a map gives to random subsets of n features with what their
+    replacement does. "(random)" is a random map; standard errors are over samples, differences on the
+    same rows. Opens the model and the data that FILE was computed from.
+
+    \b
+    Example:
+      xattr-cli evaluate runs/digits/attributions.h5 --metric pgu --metric deletion
+      xattr-cli evaluate runs/digits/attributions.h5 --metric pgi --perturbation samples --json
+    """
+    from ..evaluating import (
+        Inquiry,
+        evaluate_file,
+        evaluation_summary,
+        evaluation_text,
+        read_importance,
+        read_perturbation,
+        write_rows,
+    )
+    from .progress import report_progress
+
+    if output is not None and not output.parent.is_dir():
+        raise JobError(f"--output {output}: the folder {output.parent} does not exist.")
+    inquiry = Inquiry(
+        metrics=metrics,
+        engines=engines or None,
+        averages=averages,
+        importances=dict(map(read_importance, importances)),
+        perturbation=read_perturbation(perturbation, folder or Path.cwd()),
+        unit=unit,
+        steps=steps,
+        draws=draws,
+        sizes=sizes,
+        subsets=subsets,
+        limit=limit,
+        changed=changed,
+    )
+    seeded = () if seed is None else (f"compute.seed={seed}",)
+    with report_progress(quiet) as progress:
+        found = evaluate_file(file, inquiry, overrides=(*overrides, *seeded), folder=folder, progress=progress)
+    if output is not None:
+        write_rows(found, output)
+    summary = json_format.dumps(evaluation_summary(found), allow_nan=False)
+    click.echo(summary if as_json else evaluation_text(found))
