@@ -18,8 +18,8 @@ MOST_LINES = 400
 MOST_LINES_OF_A_FUNCTION = 75
 
 LANGUAGE = {
-    "errors", "importing", "registry", "jobtext", "complaints", "sections", "config", "samples", "features", "fingerprint",
-    "randomness",
+    "errors", "importing", "huggingface", "registry", "jobtext", "complaints", "explain_section", "sections", "config",
+    "samples", "features", "fingerprint", "randomness",
 }  # fmt: skip
 ROOMS = {
     # what a job is
@@ -28,7 +28,9 @@ ROOMS = {
     "registry": {"errors"},
     "jobtext": {"errors"},
     "complaints": {"errors"},
-    "sections": {"errors", "registry", "jobtext"},
+    "huggingface": {"errors", "importing"},
+    "explain_section": {"errors", "registry"},
+    "sections": {"errors", "registry", "jobtext", "explain_section"},
     "config": {"errors", "registry", "jobtext", "complaints", "sections"},
     "samples": set(),
     "features": {"samples"},
@@ -47,13 +49,15 @@ ROOMS = {
     # the pipeline that joins them
     "preflight": {*LANGUAGE, "device", "datasets"},
     "session": {*LANGUAGE, "numerics", "models", "datasets", "baselines", "device", "engines", "preflight"},
-    "opening": {*LANGUAGE, "models", "datasets", "baselines", "device", "engines", "preflight", "session"},
-    "columns": {*LANGUAGE, "numerics", "engines", "store", "session"},
+    "inside": {*LANGUAGE, "datasets", "device", "preflight"},
+    "opening": {*LANGUAGE, "models", "datasets", "baselines", "device", "engines", "preflight", "inside", "session"},
+    "reduction": LANGUAGE,
+    "columns": {*LANGUAGE, "numerics", "engines", "store", "session", "reduction"},
     "explaining": {*LANGUAGE, "device", "engines", "store", "session", "columns"},
     "studying": {*LANGUAGE, "engines", "store", "session", "columns"},
     "run": {*LANGUAGE, "device", "store", "session", "opening", "explaining", "studying"},
     "planning": {*LANGUAGE, "device", "store", "session", "opening", "explaining"},
-    "evaluating": {*LANGUAGE, "numerics", "baselines", "device", "store", "session", "opening"},
+    "evaluating": {*LANGUAGE, "numerics", "baselines", "device", "engines", "store", "session", "opening"},
     "documentation": {"config", "registry"},
     "schema": {"config", "jobtext", "registry"},
     "starter": set(),

@@ -272,7 +272,7 @@ def test_a_network_that_writes_into_its_input_spoils_nothing(folder):
     expected = explained(folder, model={"factory": "network_helpers:same_without_writing"}, **sections)
     assert found.keys() == expected.keys()
     for name, values in expected.items():
-        assert np.array_equal(found[name], values, equal_nan=True), name
+        assert np.array_equal(found[name], values, equal_nan=values.dtype.kind == "f"), name
     x, y = samples()
     write_data(folder, None, y, a=x, b=x[::-1].copy())
     (folder / "out.h5").unlink()

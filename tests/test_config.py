@@ -56,7 +56,8 @@ def integrated(**options):
         ("engines.saliency.rtol=0.1", "engines.saliency.rtol: 0.1: unknown key. No keys are allowed here."),
         ("engines.integrated_gradients.rtoll=1", "engines.integrated_gradients.rtoll: 1: .*mean 'rtol'?"),
         ("target.indx=3", "--set 'target.indx=3': target is 'all', which has no keys; set target as a whole."),
-        ("explain={input: [X]}", "explain.input: ['X']: unknown key. Allowed: inputs. Did you mean 'inputs'?"),
+        ("explain={input: [X]}", "explain.input: ['X']: unknown key. Allowed: embedding, inputs, layer, part, "
+         "reduce, side, store. Did you mean 'inputs'?"),
         (
             "engines.ig={engine: integrated_gradients, baseline: {kind: blur, sigm: 2}}",
             "engines.ig.baseline.sigm: 2: unknown key. Allowed: sigma. Did you mean 'sigma'?",
@@ -79,7 +80,7 @@ def test_an_unknown_key_is_named_with_its_value_and_what_is_allowed(override, me
     ("override", "message"),
     [
         ("model=pythn", "model: unknown model kind 'pythn'. Allowed: exported, .*mean 'python'?"),
-        ("model={factory: a}", "model: {'factory': 'a'}: the key 'kind' is missing. Allowed: exported, python"),
+        ("model={factory: a}", "model: {'factory': 'a'}: the key 'kind' is missing. Allowed: exported, onnx, "),
         ("dataset=null", "dataset: null: must be a name, or a mapping with the key 'kind'"),
         ("dataset.path=null", "dataset.path: null: must be a path"),
         ("dataset.limit=ten", "dataset.limit: 'ten': must be an integer"),

@@ -131,7 +131,7 @@ def test_the_engine_is_listed_and_documented(site):
 
 def test_other_baselines_are_documented_with_the_engines_that_take_one(site):
     page = xattr_cli(site, "engines", "integrated_gradients").stdout
-    assert "  median    The median of every feature over the whole dataset." in page
+    assert "  median      The median of every feature over the whole dataset." in page
 
 
 def test_wrong_options_of_a_plugin_are_refused_as_those_of_any_other(site, tmp_path):

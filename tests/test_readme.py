@@ -89,6 +89,13 @@ def demo(copy):
     return done.stdout, done.stderr
 
 
+@pytest.fixture(scope="module")
+def tables(copy):
+    """The networks of `make tables`."""
+    done = bash(f"{sys.executable} scripts/train_tables.py runs", copy)
+    assert done.returncode == ExitCode.DONE, done.stderr
+
+
 def bash(command, folder):
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
     environment |= {"CUDA_VISIBLE_DEVICES": "", "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
@@ -100,7 +107,7 @@ def bash(command, folder):
 
 
 @pytest.mark.parametrize("each", COMMANDS, ids=lambda each: each.command)
-def test_every_command_runs(each, copy, demo, monkeypatch):
+def test_every_command_runs(each, copy, demo, tables, monkeypatch):
     if each.program == "make":
         for target in each.command.split()[1:]:
             assert re.search(rf"^{target}:", MAKEFILE, re.MULTILINE)
@@ -172,7 +179,7 @@ def form(line):
 
 
 def test_commands_and_options_that_are_named_exist():
-    for name, rest in re.findall(r"xattr-cli ([a-z]+)([^`\n;&|']*)", TEXT):
+    for name, rest in re.findall(r"xattr-cli ([a-z-]+)([^`\n;&|']*)", TEXT):
         assert name in main.commands, name
         known = {flag for option in options(main.commands[name]) for flag in option.opts}
         assert set(re.findall(r"(?<!\S)--[a-z]+", rest.split(" #")[0])) <= known, (name, rest)

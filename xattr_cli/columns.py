@@ -12,17 +12,21 @@ from torch import Tensor
 
 from .engines.base import Engine, Explanation
 from .errors import RunError
-from .samples import InputSpec, Layout, Status
+from .explain_section import Explain, Reduction
+from .reduction import reduce_map, reduced_axes
+from .samples import Batch, InputSpec, Layout, Status
 from .session import RowTable
 from .store import Column
 
-__all__ = ["engine_attributes", "engine_columns", "input_columns", "row_columns"]
+__all__ = ["engine_attributes", "engine_columns", "input_columns", "map_attributes", "row_columns"]
 
 
 RESERVED = frozenset(
-    "attribution score_input score_baseline completeness_gap relative_error evaluations status".split()
+    "attribution reduced score_input score_baseline completeness_gap relative_error evaluations status".split()
 )
 """Names that every engine's group has."""
+
+WHOLE_MAPS = Explain()
 
 
 def row_columns(table: RowTable) -> dict[str, Column]:
@@ -34,23 +38,34 @@ def row_columns(table: RowTable) -> dict[str, Column]:
 
 
 def input_columns(
-    specs: Sequence[InputSpec], classes: Sequence[str], table: RowTable, stored: np.ndarray
+    specs: Sequence[InputSpec],
+    layout: Layout,
+    classes: Sequence[str],
+    table: RowTable,
+    stored: np.ndarray,
 ) -> dict[str, Column]:
     """Inputs kept for plots, and the names that go with them.
 
     Arguments:
-        specs: the explained inputs.
+        specs: the inputs to keep.
+        layout: the explained tensors; the names of their steps are kept.
         classes: names of the outputs.
         table: rows of the part.
         stored: positions in the table's batch of the samples to keep.
     """
     batch = table.batch
-    columns = {"samples/index": Column(batch.index[stored], axis="samples", axes=("sample",))}
+    explained = np.array([spec.name for spec in layout.specs], dtype=object)
+    columns = {
+        "explained": Column(explained, axis="constant"),
+        "samples/index": Column(batch.index[stored], axis="samples", axes=("sample",)),
+    }
     if batch.keys:
         keys = np.array([batch.keys[i] for i in stored], dtype=object)
         columns["samples/key"] = Column(keys, axis="samples", axes=("sample",))
     if classes:
         columns["classes"] = Column(np.array(classes, dtype=object), axis="constant")
+    for spec in layout.specs:
+        columns |= _step_columns(spec, batch, stored)
     for spec in specs:
         at = f"inputs/{spec.name}"
         values = batch.inputs[spec.name][stored]
@@ -63,6 +78,17 @@ def input_columns(
     return columns
 
 
+def _step_columns(spec: InputSpec, batch: Batch, stored: np.ndarray) -> dict[str, Column]:
+    """Which steps of an explained tensor are real, and what they are called."""
+    columns = {}
+    for name, values in (("real", batch.real), ("tokens", batch.tokens)):
+        if spec.sequence in values:
+            columns[f"inputs/{spec.name}/{name}"] = Column(
+                values[spec.sequence][stored], axis="samples", axes=("sample", *_axes(spec)[:1])
+            )
+    return columns
+
+
 def engine_attributes(engine: Engine) -> dict[str, str]:
     """Attributes of an engine's group: its name and its options."""
     options = engine.model_dump(mode="json")
@@ -70,10 +96,21 @@ def engine_attributes(engine: Engine) -> dict[str, str]:
     return {"engine": engine.registered_name, "options": yaml.safe_dump(options, sort_keys=False)}
 
 
-def engine_columns(label: str, explanation: Explanation, layout: Layout, table: RowTable) -> dict[str, Column]:
+def map_attributes(explain: Explain) -> dict[str, str]:
+    """Attributes of an engine's group that tell how its maps are reduced; none if they are not."""
+    way = explain.reduction
+    return {} if way == "none" else {"reduction": way, "store": explain.store}
+
+
+def engine_columns(
+    label: str, explanation: Explanation, layout: Layout, table: RowTable, explain: Explain = WHOLE_MAPS
+) -> dict[str, Column]:
     """What an engine says about the rows of a part, with what every engine's rows have in common.
 
     Rows whose input, score or map is not finite are quarantined, whatever the engine makes of them.
+    Maps over embeddings, features or channels are reduced as the job asks: `reduced` stands beside
+    `attribution`, or `attribution` and every other map are the reduced ones. A standard error that is
+    reduced so bounds that of the reduced map from above.
 
     Raises:
         RunError: the engine returned something of the wrong shape, or under a name that is taken.
@@ -83,9 +120,12 @@ def engine_columns(label: str, explanation: Explanation, layout: Layout, table: 
     at = f"engines/{label}"
     status = _status(explanation, table.finite)
     bad = status == Status.QUARANTINED
-    columns = dict(_map_columns(f"{at}/attribution", explanation.attribution, (), layout, bad))
+    way = explain.reduction if explain.store == "reduced" else "none"
+    columns = dict(_map_columns(f"{at}/attribution", explanation.attribution, (), layout, bad, way))
+    if explain.reduction != way and any(map(reduced_axes, layout.specs)):
+        columns |= dict(_map_columns(f"{at}/reduced", explanation.attribution, (), layout, bad, explain.reduction))
     for name, values in explanation.maps.items():
-        columns |= dict(_map_columns(f"{at}/{name}", values, explanation.axes.get(name, ()), layout, bad))
+        columns |= dict(_map_columns(f"{at}/{name}", values, explanation.axes.get(name, ()), layout, bad, way))
     for name, values in explanation.curves.items():
         columns[f"{at}/{name}"] = Column(_numpy(values), axes=("row", *explanation.axes.get(name, ())))
     for name, values in _common(explanation, status).items():
@@ -122,13 +162,14 @@ def _status(explanation: Explanation, finite_input: np.ndarray) -> Tensor:
 
 
 def _map_columns(
-    at: str, values: Tensor, axes: tuple[str, ...], layout: Layout, bad: Tensor
+    at: str, values: Tensor, axes: tuple[str, ...], layout: Layout, bad: Tensor, way: Reduction
 ) -> Iterator[tuple[str, Column]]:
     """Flat maps in the shape of the inputs: one dataset, or one per tensor if several are explained."""
     clean = values.masked_fill(bad.view(-1, *[1] * (values.ndim - 1)), torch.nan)
     for spec in layout.specs:
         name = at if len(layout.specs) == 1 else f"{at}/{spec.name}"
-        yield name, Column(_numpy(layout.split(clean)[spec.name]), axes=("row", *axes, *_axes(spec)))
+        found, labels = reduce_map(layout.split(clean)[spec.name], spec, _axes(spec), way)
+        yield name, Column(_numpy(found), axes=("row", *axes, *labels))
 
 
 def _axes(spec: InputSpec) -> tuple[str, ...]:

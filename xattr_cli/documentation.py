@@ -29,8 +29,12 @@ def summary(plugin: type[Plugin]) -> str:
     return _text(plugin).split("\n\n")[0].replace("\n", " ")
 
 
-def document(plugin: type[Plugin]) -> dict[str, Any]:
+def document(plugin: type[Plugin], *, with_baselines: bool = True) -> dict[str, Any]:
     """All that a user of a plugin should know.
+
+    Arguments:
+        plugin: registered class.
+        with_baselines: document the kinds of baselines too, where it takes one.
 
     Returns:
         `summary` and `documentation`, texts; `options`, name → `type`, `required`, `default` (as in
@@ -43,8 +47,10 @@ def document(plugin: type[Plugin]) -> dict[str, Any]:
         "documentation": _text(plugin),
         "options": {name: _option(fields[name], details) for name, details in schema.items()},
     }
-    if any(details.get(PLUGIN_PLACEHOLDER) == BASELINES.noun for details in schema.values()):
-        about["baselines"] = {name: document(kind) for name, kind in BASELINES.usable(_ignore).items()}
+    if with_baselines and any(details.get(PLUGIN_PLACEHOLDER) == BASELINES.noun for details in schema.values()):
+        # a kind may itself take a baseline, and so on
+        kinds = BASELINES.usable(_ignore).items()
+        about["baselines"] = {name: document(kind, with_baselines=False) for name, kind in kinds}
     return about
 
 

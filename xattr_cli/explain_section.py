@@ -37,7 +37,7 @@ class Explain(Options):
         store: `full` keeps the whole map, with the reduced one beside it; `reduced` keeps that one only.
     """
 
-    inputs: Names = ()
+    inputs: tuple[str, ...] = ()
     embedding: Names = ()
     layer: Names = ()
     side: Literal["input", "output"] = "output"
@@ -79,7 +79,7 @@ class Explain(Options):
         name = {"type": "string", "minLength": 1}
         names = {"type": "array", "items": name, "minItems": 1}
         options = {
-            "inputs": names,
+            "inputs": {"type": "array", "items": {"type": "string"}, "minItems": 1},
             "embedding": {"anyOf": [name, names]},
             "layer": {"anyOf": [name, names]},
             "side": {"enum": ["input", "output"]},

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 
 import numpy as np
 
-from .columns import engine_attributes, engine_columns, input_columns, row_columns
+from .columns import engine_attributes, engine_columns, input_columns, map_attributes, row_columns
 from .device.packing import is_out_of_memory
 from .engines.base import Explanation, PopulationEngine
 from .engines.block import Block
@@ -38,15 +38,18 @@ def explain_rows(
         block = session.block(table)
         columns = row_columns(table)
         stored = _stored(session, table)
-        columns |= input_columns(session.layout.specs, session.samples.classes, table, stored)
+        columns |= input_columns(session.stored_specs, session.layout, session.classes, table, stored)
         for label in engines:
             at_work = f"engine {label!r}, "
-            columns |= engine_columns(label, _explanation(session, label, block), session.layout, table)
+            columns |= engine_columns(
+                label, _explanation(session, label, block), session.layout, table, session.job.explain
+            )
     except XattrError:
         raise
     except Exception as error:
         raise RunError(at_work + _failure(session, rows, error)) from error
-    return columns, {f"engines/{k}": engine_attributes(e) for k, e in engines.items()}
+    reduced = map_attributes(session.job.explain)
+    return columns, {f"engines/{k}": {**engine_attributes(e), **reduced} for k, e in engines.items()}
 
 
 def _explanation(session: Session, label: str, block: Block) -> Explanation:

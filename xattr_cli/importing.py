@@ -15,7 +15,7 @@ from typing import Any
 
 from .errors import JobError, nearest
 
-__all__ = ["import_callable", "importable_from"]
+__all__ = ["import_callable", "import_optional", "importable_from"]
 
 _REFERENCE = re.compile(r"(?P<module>[^\W\d]\w*(\.[^\W\d]\w*)*):(?P<attribute>[^\W\d]\w*(\.[^\W\d]\w*)*)")
 
@@ -40,6 +40,27 @@ def import_callable(reference: str, folder: Path | None, key: str) -> Callable[.
     if not callable(found):
         raise JobError(f"{key}: {reference!r} is {type(found).__name__}, which cannot be called.")
     return found  # type: ignore[no-any-return]
+
+
+def import_optional(module: str, *, needed_by: str, install: str, error: type[JobError]) -> Any:
+    """A package that only some jobs need, imported when one does.
+
+    Arguments:
+        module: dotted name.
+        needed_by: what an error says needs it, such as "dataset kind 'table'".
+        install: what pip has to install, such as "xattr-cli[tables]".
+        error: kind of error to raise.
+
+    Raises:
+        JobError: of that kind; it is not installed, or does not load (torchvision beside another torch's build).
+    """
+    try:
+        return importlib.import_module(module)
+    except (ImportError, RuntimeError) as fault:
+        package = module.partition(".")[0]
+        raise error(
+            f"{needed_by} needs {package}, which cannot be imported ({fault}): pip install '{install}'"
+        ) from fault
 
 
 @contextmanager

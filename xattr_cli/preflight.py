@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,7 @@ from .samples import Batch, InputSpec, Layout
 
 __all__ = [
     "check_background",
+    "check_class_names",
     "check_explained_inputs",
     "check_labels",
     "check_model",
@@ -25,6 +26,7 @@ __all__ = [
     "check_scores_finite",
     "check_targets",
     "check_values_finite",
+    "does_not_run",
 ]
 
 Context = Mapping[str, Tensor]
@@ -61,23 +63,26 @@ def _files_read(job: Job) -> Iterator[tuple[str, Path]]:
 
 
 def check_explained_inputs(job: Job, inputs: tuple[InputSpec, ...]) -> Layout:
-    """The layout of the inputs that the job explains.
+    """The layout of the inputs that the job explains; none if only tensors inside the network are explained.
 
     Raises:
-        JobError: an unknown input is named.
+        JobError: an unknown input is named, or none is there to be explained.
         DataError: an explained input has no gradient because it holds integers.
     """
+    if job.explain.inside and not job.explain.inputs:
+        return Layout(())
     known = [spec.name for spec in inputs]
     for name in job.explain.inputs:
         if name not in known:
             raise JobError(f"explain.inputs: {name!r}: the dataset has no such input.{suggestion(name, known)}")
-    layout = Layout.of(inputs, job.explain.inputs or None)
+    layout = Layout.of(inputs, job.explain.inputs or [spec.name for spec in inputs if spec.explainable])
     for spec in layout.specs:
         if not np.issubdtype(spec.dtype, np.floating):
             raise DataError(
                 f"dataset: input {spec.name!r} holds {spec.dtype}, which has no gradient: every map would "
                 "be silently zero. If these are measurements or pixels, convert them (dataset.dtype: "
-                "float32); if they are category or token ids, explain what they are embedded into."
+                "float32); if they are category or token ids, explain what they are embedded into: "
+                "explain: {embedding: auto}."
             )
     return layout
 
@@ -152,12 +157,7 @@ def _run(scorer: Scorer, points: Tensor, context: Context) -> Tensor:
     except XattrError:
         raise
     except Exception as error:
-        shapes = ", ".join(f"{s.name} {(len(filled), *s.shape)} {s.dtype}" for s in scorer.inputs)
-        reason = str(error).strip().partition("\n")[0]
-        raise ModelError(
-            f"the model does not run on the dataset's inputs ({shapes}): {type(error).__name__}: {reason}. "
-            "Check the dataset's shape and order of inputs against what the model was trained on."
-        ) from error
+        raise does_not_run(scorer, len(filled), error) from error
     changed = [name for name in filling if not torch.equal(filling[name].nan_to_num(), beside[name].nan_to_num())]
     if changed:
         raise ModelError(
@@ -165,6 +165,16 @@ def _run(scorer: Scorer, points: Tensor, context: Context) -> Tensor:
             "spoil the data for what follows. Let its forward begin with a clone() of it."
         )
     return scores_of(outputs, scorer.score)[: len(points)]
+
+
+def does_not_run(scorer: Scorer, rows: int, error: Exception) -> ModelError:
+    """What to say when a network fails on the inputs of a dataset."""
+    shapes = ", ".join(f"{s.name} {(rows, *s.shape)} {s.dtype}" for s in scorer.inputs)
+    reason = str(error).strip().partition("\n")[0]
+    return ModelError(
+        f"the model does not run on the dataset's inputs ({shapes}): {type(error).__name__}: {reason}. "
+        "Check the dataset's shape and order of inputs against what the model was trained on."
+    )
 
 
 def _check_deterministic(first: Tensor, again: Tensor) -> None:
@@ -255,6 +265,24 @@ def check_targets(job: Job, targets: int, has_labels: bool) -> None:
         )
     if target.select == "label" and targets > 1 and not has_labels:
         raise JobError("target: 'label': the dataset has no labels. Set dataset.labels, or target: predicted.")
+
+
+def check_class_names(classes: Sequence[str], outputs: Sequence[str]) -> None:
+    """Refuse classes that are numbered otherwise than the model's outputs: labels would name the wrong ones.
+
+    Arguments:
+        classes: names of the classes in the dataset's order; empty if it knows none.
+        outputs: names of the model's outputs; empty if it knows none.
+
+    Raises:
+        DataError: they are the same names in another order.
+    """
+    ours, theirs = ([name.lower() for name in names] for names in (classes, outputs))
+    if ours != theirs and sorted(ours) == sorted(theirs):
+        raise DataError(
+            f"dataset.class_names: the outputs of the model are {', '.join(outputs)}, but the dataset numbers its "
+            f"classes {', '.join(classes)}. Set dataset.class_names: [{', '.join(outputs)}]."
+        )
 
 
 def check_labels(labels: np.ndarray | None, targets: int, first: int = 0) -> None:

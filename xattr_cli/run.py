@@ -185,7 +185,7 @@ def _manifest(session: Session, started: float, command_line: str) -> Manifest:
             "batch_rows": session.scorer.packing.rows,
             "kinks": list(session.kinks),
             "device": device_name(session.scorer.device),
-            "model_notes": list(session.model.notes),
+            "model_notes": [*session.model.notes, *session.scorer.repairs.notes],
             "started": started,
             "command_line": command_line,
         },

@@ -27,6 +27,9 @@ class InputSpec:
         features: names along the last axis of a vector input, if it has any.
         offset, scale: model input = (original - offset) / scale, per feature or channel; None if
             the dataset hands over the original values. Plots use them to show original units.
+        sequence: name of the padded sequence that the first axis runs along, such as "text"; its steps are
+            in `Batch.real` and `Batch.tokens`. Empty if nothing is padded.
+        explainable: False for what only goes with the others: masks and lengths.
     """
 
     name: str
@@ -36,6 +39,8 @@ class InputSpec:
     features: tuple[str, ...] = ()
     offset: np.ndarray | None = None
     scale: np.ndarray | None = None
+    sequence: str = ""
+    explainable: bool = True
 
     @property
     def size(self) -> int:
@@ -52,15 +57,30 @@ class Batch:
         inputs: name -> (n, *shape), in the order in which the model takes them.
         labels: (n,) class index (int64) or regression value (float64); None if the dataset has none.
         keys: a printable name per sample, such as a file name; empty if there are none.
+        real: sequence -> (n, steps) bool, False where a step is padding.
+        tokens: sequence -> (n, steps) texts, what a step is called; empty where a step is padding.
     """
 
     index: np.ndarray
     inputs: Mapping[str, np.ndarray]
     labels: np.ndarray | None = None
     keys: tuple[str, ...] = field(default=())
+    real: Mapping[str, np.ndarray] = field(default_factory=dict)
+    tokens: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.index)
+
+    def take(self, rows: np.ndarray) -> Batch:
+        """The samples at some positions of this batch (int64), in that order."""
+        return Batch(
+            index=self.index[rows],
+            inputs={name: values[rows] for name, values in self.inputs.items()},
+            labels=None if self.labels is None else self.labels[rows],
+            keys=tuple(self.keys[row] for row in rows) if self.keys else (),
+            real={name: mask[rows] for name, mask in self.real.items()},
+            tokens={name: texts[rows] for name, texts in self.tokens.items()},
+        )
 
 
 class Status(IntEnum):

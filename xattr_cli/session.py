@@ -15,7 +15,7 @@ from torch import Tensor
 from .baselines import Baseline, BoundBaseline
 from .config import Job
 from .datasets import Samples, finite_rows
-from .device import Rows, Scorer, choose_targets, predictions
+from .device import Rows, Scorer, choose_targets, predictions, real_key
 from .engines.base import LocalEngine, PopulationEngine
 from .engines.block import Block
 from .engines.population import Memo, Population, PopulationBlock
@@ -23,7 +23,7 @@ from .engines.sweeps import PathDemand, SweepKey
 from .errors import JobError
 from .models import LoadedModel
 from .preflight import check_labels
-from .samples import Batch, Layout
+from .samples import Batch, InputSpec, Layout
 
 __all__ = ["NoMemo", "RowTable", "Session"]
 
@@ -154,11 +154,21 @@ class Session:
         return slice(start, min(start + self.part_rows, self.rows))
 
     @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the outputs, as the dataset has them, else the model; empty if neither has."""
+        return self.samples.classes or self.model.outputs
+
+    @property
+    def stored_specs(self) -> tuple[InputSpec, ...]:
+        """The inputs that are kept for plots: all of them where a tensor inside the network is explained."""
+        return self.samples.plain.inputs if self.scorer.sites else self.layout.specs
+
+    @property
     def stored_samples(self) -> int:
         """How many of the first samples have their inputs in the file."""
         asked, samples = self.job.output.store_inputs, len(self.samples)
         if asked == "auto":
-            size = samples * sum(spec.size * spec.dtype.itemsize for spec in self.layout.specs)
+            size = samples * sum(spec.size * spec.dtype.itemsize for spec in self.stored_specs)
             return samples if size <= STORED_INPUT_BYTES else STORED_SAMPLES
         if asked == "none":
             return 0
@@ -236,7 +246,7 @@ class Session:
             seed=self.job.compute.seed,
             scorer=self.scorer,
             targets=target.index if target.select == "index" else tuple(range(self.targets)),
-            classes=tuple(self.samples.classes),
+            classes=self.classes,
             memory_bytes=self.memory_bytes,
             output=self.job.output.path,
             source=_WholeDataset(self),
@@ -251,6 +261,7 @@ class Session:
         context = {
             name: self.scorer.tensor(values) for name, values in batch.inputs.items() if name not in explained
         }
+        context |= {real_key(name): self.scorer.tensor(real) for name, real in batch.real.items()}
         return self.flat(batch.inputs), context
 
     def flat(self, inputs: Mapping[str, np.ndarray]) -> Tensor:
@@ -283,9 +294,8 @@ class Session:
         key = _key(baseline)
         if key not in self._background:
             points = self.flat(self._background_arrays(baseline))
-            with_context = len(self.layout.specs) < len(self.scorer.inputs)
             scores = points.new_full((self.targets,), torch.nan)
-            if not with_context:
+            if not self.scorer.has_context:
                 scores = self.scorer.scores(points, {}).double().mean(dim=0).to(points.dtype)
             self._background[key] = points, scores
         return self._background[key]

@@ -9,6 +9,8 @@ from .constant import Constant, Zero
 from .file import BaselineFile
 from .mean import Mean
 from .noise import Gaussian, Uniform
+from .propagated import Propagated
+from .token import Token
 
 __all__ = [
     "Baseline",
@@ -19,6 +21,8 @@ __all__ = [
     "DatasetBackground",
     "Gaussian",
     "Mean",
+    "Propagated",
+    "Token",
     "Uniform",
     "Zero",
 ]

@@ -52,7 +52,7 @@ class DatasetBackground(Baseline):
         specs = explained_specs(samples, inputs)
         if self.dataset is None:
             return _BoundBackground(self._draw(samples, seed, {spec.name: spec for spec in specs}), "")
-        with open_dataset(self.dataset) as source:
+        with samples.alike(open_dataset(self.dataset)) as source:
             counterparts = _counterparts(source, specs, is_only=len(samples.inputs) == 1)
             return _BoundBackground(self._draw(source, seed, counterparts), source.fingerprint)
 

@@ -9,10 +9,14 @@ from .checks import finite_rows, nonfinite_samples
 from .columns import ArraySamples, Column
 from .images import Images
 from .opening import open_dataset
+from .padded import PaddedSamples
 from .python import Python
+from .sequences import Sequences
 from .streaming import blocks
 from .table import Table
+from .text import Text
 from .vision import Torchvision
+from .vocabulary import Vocabulary
 
 __all__ = [
     "ArraySamples",
@@ -21,10 +25,14 @@ __all__ = [
     "Column",
     "DatasetSource",
     "Images",
+    "PaddedSamples",
     "Python",
     "Samples",
+    "Sequences",
     "Table",
+    "Text",
     "Torchvision",
+    "Vocabulary",
     "blocks",
     "finite_rows",
     "nonfinite_samples",

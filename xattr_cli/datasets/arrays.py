@@ -15,7 +15,7 @@ from ..registry import DATASETS
 from ..samples import InputSpec
 from .array_files import ArrayFile, open_array_file
 from .base import DatasetSource, Samples
-from .columns import ArraySamples, Column, check_samples
+from .columns import ArraySamples, Column, Sliceable, check_samples
 from .files import combined
 from .labels import Labels, as_labels
 from .scaling import default_axes, nonzero_scale, per_feature
@@ -72,7 +72,7 @@ class Arrays(DatasetSource):
             file.close()
             raise
 
-    def _samples(self, file: ArrayFile) -> ArraySamples:
+    def _samples(self, file: ArrayFile) -> Samples:
         wanted = (self.inputs,) if isinstance(self.inputs, str) else self.inputs
         if self._is_single and len(wanted) > 1:
             raise DataError(f"dataset.inputs: {self.path} holds one array; {len(wanted)} are asked for.")
@@ -87,8 +87,7 @@ class Arrays(DatasetSource):
         return self.path.suffix.lower() == ".npy" and self.path.is_file()
 
     def _column(self, file: ArrayFile, wanted: str, name: str, names: Sequence[str]) -> Column:
-        stored = file.array(wanted, "dataset.inputs")
-        check_samples(stored, f"dataset.inputs: {wanted!r} in {file.path}")
+        stored = self._stored(file, wanted, name)
         shape = tuple(stored.shape[1:])
         offset, scale = self._scaling(name, names, shape)
         dtype = _for_input(self.dtype, name, names, "dataset.dtype", None)
@@ -99,6 +98,12 @@ class Arrays(DatasetSource):
             name, shape, _delivered(stored.dtype, dtype, scale is not None), axes, features, offset, scale
         )
         return Column(spec, stored)
+
+    def _stored(self, file: ArrayFile, wanted: str, name: str) -> Sliceable:
+        """The array of an input, (samples, *shape)."""
+        stored = file.array(wanted, "dataset.inputs")
+        check_samples(stored, f"dataset.inputs: {wanted!r} in {file.path}")
+        return stored
 
     def _scaling(
         self, name: str, names: Sequence[str], shape: tuple[int, ...]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
@@ -12,6 +13,7 @@ from pydantic import Field, PrivateAttr
 
 from ..registry import Plugin
 from ..samples import Batch, InputSpec
+from .vocabulary import Vocabulary
 
 __all__ = ["DatasetSource", "Samples"]
 
@@ -26,11 +28,13 @@ class Samples(ABC):
             `scale` of a spec are shaped to broadcast against a sample.
         classes: names of the classes, if the dataset knows them.
         fingerprint: hash of the content, equal if and only if (practically) the data are.
+        vocabulary: of the tokens that samples are made of, if they are texts.
     """
 
     inputs: tuple[InputSpec, ...]
     classes: tuple[str, ...] = ()
     fingerprint: str
+    vocabulary: Vocabulary | None = None
 
     @abstractmethod
     def __len__(self) -> int:
@@ -51,6 +55,23 @@ class Samples(ABC):
         Whoever has them lets a wrong label be found before the start, not hours into a run.
         """
         return None
+
+    @property
+    def plain(self) -> Samples:
+        """The dataset that the network is given: without tensors inside it that are explained."""
+        return self
+
+    def propagate(self, inputs: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
+        """Other inputs, beside what the network makes of them where a tensor inside it is explained.
+
+        Arguments:
+            inputs: name -> (n, *shape), all that the network takes.
+        """
+        return inputs
+
+    def alike(self, other: Samples) -> Samples:
+        """Another dataset, seen as this one is."""
+        return other
 
     def close(self) -> None:  # noqa: B027 - most datasets hold nothing open
         """Let go of open files."""
@@ -79,6 +100,10 @@ class DatasetSource(Plugin, ABC):
     def model_post_init(self, context: Any) -> None:
         """Remember the folder of the job file, where `module:callable` is looked for first."""
         self._job_folder = (context or {}).get("folder")
+
+    def beside(self, model: Plugin) -> DatasetSource:
+        """The dataset as it is read for a model; a text takes the model's tokenizer if it names none."""
+        return self
 
     @abstractmethod
     def open(self) -> Samples:

@@ -37,6 +37,7 @@ class _Opened(Samples):
         self.inputs = samples.inputs
         self.classes = source.class_names or samples.classes
         self.fingerprint = samples.fingerprint
+        self.vocabulary = samples.vocabulary
         if len(samples) == 0:
             raise DataError(f"{self._kind}: the dataset is empty.")
         self._length = min(len(samples), source.limit or len(samples))

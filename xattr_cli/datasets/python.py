@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pydantic import Field
@@ -15,10 +15,12 @@ from ..importing import import_callable, importable_from
 from ..registry import DATASETS
 from ..samples import InputSpec
 from .base import DatasetSource, Samples
-from .columns import ArraySamples, Column, check_samples
+from .columns import ArraySamples, Column, Sliceable, check_samples
 from .labels import as_labels
 from .map_style import MapSamples
 from .numpy_values import to_numpy
+from .padded import PaddedSamples, Sequence
+from .ragged import RaggedArray, is_ragged, ragged_array
 from .scaling import default_axes
 
 __all__ = ["Python"]
@@ -28,9 +30,9 @@ __all__ = ["Python"]
 class Python(DatasetSource):
     """What `factory(**kwargs)` returns: arrays by name, a pair (X, y), or a dataset of torch.
 
-    A mapping of arrays is read through `inputs` and `labels`. A dataset has a length, and items x or
-    (x, y), where x is an array or {input: array}. A factory may also return its own
-    `xattr_cli.datasets.Samples`.
+    A mapping of arrays is read through `inputs` and `labels`; a list of arrays of different lengths is
+    padded. A dataset has a length, and items x or (x, y), where x is an array or {input: array}. A factory
+    may also return its own `xattr_cli.datasets.Samples`.
     """
 
     factory: str = Field(description="module:callable, looked for in the job's folder first")
@@ -79,7 +81,7 @@ class Python(DatasetSource):
     def _of_mapping(self, arrays: Mapping[str, Any]) -> Samples:
         labels = self.labels or ("y" if "y" in arrays else None)
         if self.inputs is None:
-            inputs: Sequence[str] = [name for name in arrays if name != labels]
+            inputs: Iterable[str] = [name for name in arrays if name != labels]
         else:
             inputs = (self.inputs,) if isinstance(self.inputs, str) else self.inputs
         for key, names in (("inputs", inputs), ("labels", [labels] if labels else [])):
@@ -97,14 +99,17 @@ class Python(DatasetSource):
         key = f"dataset.factory: labels of {self.factory!r}"
         known = None if labels is None else as_labels(to_numpy(labels, key), key, self.class_names)
         arrays = [column.stored[:] for column in columns] + ([] if known is None else [known.values])
-        return ArraySamples(columns, known, fingerprint=fingerprint_arrays(arrays))
+        samples = ArraySamples(columns, known, fingerprint=fingerprint_arrays(arrays))
+        ragged = {c.spec.name: c.stored for c in columns if isinstance(c.stored, RaggedArray)}
+        sequences = [Sequence(name, array.lengths, array.shape[1], (name,)) for name, array in ragged.items()]
+        return PaddedSamples(samples, tuple(sequences)) if sequences else samples
 
     def _column(self, name: str, value: Any) -> Column:
         key = f"dataset.factory: {name!r} of {self.factory!r}"
-        array = to_numpy(value, key)
-        check_samples(array, key)
-        shape = array.shape[1:]
-        return Column(InputSpec(name, shape, array.dtype.newbyteorder("="), default_axes(shape)), array)
+        stored: Sliceable = ragged_array(value, key) if is_ragged(value) else to_numpy(value, key)
+        check_samples(stored, key)
+        shape = stored.shape[1:]
+        return Column(InputSpec(name, shape, stored.dtype.newbyteorder("="), default_axes(shape)), stored)
 
 
 def _class_names(dataset: Any) -> tuple[str, ...]:

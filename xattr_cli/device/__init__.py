@@ -1,8 +1,11 @@
 """The only door to the device: a frozen network and a score become scores and gradients of many rows."""
 
-from .activations import layer_activations
+from .activations import layer_activations, site_activations
+from .explained import Site
+from .layers import find_embedding, find_layer
 from .packing import Packing
-from .probing import find_kinks, rows_per_call
+from .padding import real_key
+from .probing import bears_shortening, find_kinks, rows_per_call
 from .scorer import BlockField, Rows, Scorer
 from .scores import Score, choose_targets, predictions, scores_of
 from .select import device_name, select_device, select_dtype
@@ -14,14 +17,20 @@ __all__ = [
     "Rows",
     "Score",
     "Scorer",
+    "Site",
+    "bears_shortening",
     "choose_targets",
     "device_name",
+    "find_embedding",
     "find_kinks",
+    "find_layer",
     "kinked_operations",
     "layer_activations",
     "predictions",
+    "real_key",
     "rows_per_call",
     "scores_of",
     "select_device",
     "select_dtype",
+    "site_activations",
 ]

@@ -8,10 +8,13 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from ..errors import JobError, ModelError, suggestion
+from ..errors import ModelError
+from .explained import Site, recorded
+from .layers import find_layer
+from .packing import Packing
 from .scorer import Scorer
 
-__all__ = ["layer_activations"]
+__all__ = ["layer_activations", "site_activations"]
 
 
 def layer_activations(
@@ -31,7 +34,9 @@ def layer_activations(
         JobError: there is no such layer.
         ModelError: a layer is not called exactly once, or does not return one tensor.
     """
-    with torch.no_grad(), scorer.exact_arithmetic(), _captured(scorer.module, layers) as calls:
+    # calls of the same length, so that their results fit together
+    whole = scorer.shortening(False)
+    with torch.no_grad(), scorer.exact_arithmetic(), whole, _captured(scorer.module, layers) as calls:
 
         def call(part: slice, rows: int) -> dict[str, Tensor]:
             calls.clear()
@@ -43,22 +48,63 @@ def layer_activations(
     return {layer: torch.cat([piece[layer] for piece in found]) for layer in layers}
 
 
+def site_activations(
+    scorer: Scorer, inputs: Mapping[str, Tensor], packing: Packing | None = None
+) -> dict[str, Tensor]:
+    """The tensors at the scorer's sites for some inputs.
+
+    Arguments:
+        scorer: the network.
+        inputs: name -> (n, *shape), all that the network takes.
+        packing: rows per call; None for the scorer's own.
+
+    Returns:
+        site -> (n, *shape).
+
+    Raises:
+        ModelError: a site is not passed exactly once, there is no such tensor, or its first axis does not
+            count the rows of a call.
+    """
+
+    def call(part: slice, rows: int) -> dict[str, Tensor]:
+        scorer.interrupt()
+        here = {name: tensor[part] for name, tensor in inputs.items()}
+        _, filled = scorer.fill(next(iter(here.values())), here, rows)
+        found: dict[str, Tensor] = {}
+        with recorded(scorer.sites, found):
+            scorer.module(*(filled[spec.name].clone() for spec in scorer.inputs))
+        for site in scorer.sites:
+            _check_rows(site, found[site.name], rows)
+        return {name: tensor[: part.stop - part.start] for name, tensor in found.items()}
+
+    count = len(next(iter(inputs.values())))
+    with torch.no_grad(), scorer.exact_arithmetic():
+        pieces = list((packing or scorer.packing).run(count, call))
+    return {site.name: torch.cat([piece[site.name] for piece in pieces]) for site in scorer.sites}
+
+
+def _check_rows(site: Site, tensor: Tensor, rows: int) -> None:
+    if tensor.ndim == 0 or len(tensor) != rows:
+        raise ModelError(
+            f"{site.key}: {site.layer!r}: the tensor has shape {tuple(tensor.shape)} for {rows} samples; only one "
+            "whose first axis counts the samples can be explained."
+        )
+
+
 @contextmanager
 def _captured(module: nn.Module, layers: Sequence[str]) -> Iterator[dict[str, list[Tensor]]]:
     """While open, every call of one of the layers leaves its output in the mapping."""
-    parts = {name: part for name, part in module.named_modules() if name}
     calls: dict[str, list[Tensor]] = {}
     handles = []
     for layer in layers:
-        if layer not in parts:
-            raise JobError(f"layers: {layer!r}: the model has no such layer.{suggestion(layer, parts)}")
+        _, part = find_layer(module, layer, "layers")
 
         def keep(_module: nn.Module, _inputs: object, output: object, name: str = layer) -> None:
             if not isinstance(output, Tensor):
                 raise ModelError(f"layers: {name!r} returns a {type(output).__name__}, not one tensor.")
             calls.setdefault(name, []).append(output.detach().flatten(start_dim=1).clone())
 
-        handles.append(parts[layer].register_forward_hook(keep))
+        handles.append(part.register_forward_hook(keep))
     try:
         yield calls
     finally:

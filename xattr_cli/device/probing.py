@@ -1,4 +1,4 @@
-"""What one forward pass tells about a network: whether it has kinks, and how many rows a call should take."""
+"""What a few forward passes tell about a network: kinks, rows per call, and whether padding may be left out."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
+from ..errors import Interrupted
 from .packing import activation_bytes, automatic_rows
 from .scorer import Scorer
 from .smoothness import kinked_operations
 
-__all__ = ["find_kinks", "rows_per_call"]
+__all__ = ["bears_shortening", "find_kinks", "rows_per_call"]
 
 
 def find_kinks(scorer: Scorer, points: Tensor, context: Mapping[str, Tensor]) -> tuple[str, ...]:
@@ -21,7 +22,8 @@ def find_kinks(scorer: Scorer, points: Tensor, context: Mapping[str, Tensor]) ->
         scorer: the network.
         points, context: (n, D) rows of some samples, and what goes with them.
     """
-    return tuple(kinked_operations(_forward(scorer, points, context)))
+    leaf, forward = _forward(scorer, points, context)
+    return tuple(kinked_operations(forward, leaf))
 
 
 def rows_per_call(scorer: Scorer, points: Tensor, context: Mapping[str, Tensor]) -> int:
@@ -32,18 +34,45 @@ def rows_per_call(scorer: Scorer, points: Tensor, context: Mapping[str, Tensor])
         points, context: (n, D) rows of some samples, and what goes with them.
     """
     # a row also takes a point, its leaf copy, a gradient and its weighted copy
-    bytes_per_row = activation_bytes(_forward(scorer, points, context), len(points))
+    bytes_per_row = activation_bytes(_forward(scorer, points, context)[1], len(points))
     bytes_per_row += 4 * points.element_size() * scorer.layout.size
     weight_bytes = sum(p.numel() * p.element_size() for p in scorer.module.parameters())
     return automatic_rows(bytes_per_row, weight_bytes, scorer.device)
 
 
-def _forward(scorer: Scorer, points: Tensor, context: Mapping[str, Tensor]) -> Callable[[], Tensor]:
+def bears_shortening(scorer: Scorer, points: Tensor, context: Mapping[str, Tensor]) -> bool:
+    """Whether rows score the same without the padding at their end: then calls need be no longer than their rows.
+
+    Arguments:
+        scorer: the network; its `shortens` is not looked at.
+        points, context: (n, D) rows of the same real length, and what goes with them.
+    """
+    for at in (points, points / 2):
+        whole = _scores(scorer, at, context, shortens=False)
+        try:
+            short = _scores(scorer, at, context, shortens=True)
+        except Interrupted:
+            raise
+        except Exception:  # it takes no other length, and says so in whatever way it likes
+            return False
+        if bool(((short - whole).abs() > 1e-5 * whole.abs().max()).any()):
+            return False
+    return True
+
+
+def _scores(scorer: Scorer, points: Tensor, context: Mapping[str, Tensor], *, shortens: bool) -> Tensor:
+    with scorer.shortening(shortens):
+        return scorer.scores(points, context)
+
+
+def _forward(scorer: Scorer, points: Tensor, context: Mapping[str, Tensor]) -> tuple[Tensor, Callable[[], Tensor]]:
+    """A leaf, and the forward pass that begins at it."""
     rows = scorer.packing.rows if scorer.packing.fixed else len(points)
     filled, filling = scorer.fill(points, context, rows)
+    leaf = filled.detach().requires_grad_()
 
     def forward() -> Tensor:
         with torch.enable_grad(), scorer.exact_arithmetic():
-            return scorer.outputs(filled.detach().requires_grad_(), filling)
+            return scorer.outputs(leaf, filling)
 
-    return forward
+    return leaf, forward

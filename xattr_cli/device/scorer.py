@@ -11,9 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import ModelError
+from ..models.repairs import Repairs
 from ..numerics.field import Evaluation, Points
 from ..samples import InputSpec, Layout
+from .explained import Site, replaced
 from .packing import Packing
+from .padding import masks_in, pinned, shortened
 from .scores import Score, scores_of
 
 __all__ = ["BlockField", "Rows", "Scorer"]
@@ -38,6 +41,11 @@ class Rows:
     def __len__(self) -> int:
         return len(self.inputs)
 
+    def take(self, part: slice) -> Rows:
+        """Some of the rows."""
+        context = {name: tensor[part] for name, tensor in self.context.items()}
+        return Rows(self.inputs[part], context, self.target[part], self.sample[part])
+
 
 class Scorer:
     """A frozen network on its device, seen as a function of flat rows.
@@ -50,6 +58,12 @@ class Scorer:
         device, dtype: of the computation.
         packing: rows per call.
         interrupt: called before every device call; may raise to stop the computation there.
+        sites: where the network passes those of the explained tensors that are no inputs.
+
+    Attributes:
+        repairs: what the network needs so that it can be differentiated.
+        shortens: whether a call leaves out the steps that are padding in all of its rows.
+        curvatures: what was settled about second derivatives; see `device.curvature`.
     """
 
     def __init__(
@@ -63,6 +77,7 @@ class Scorer:
         dtype: torch.dtype,
         packing: Packing,
         interrupt: Callable[[], None] = lambda: None,
+        sites: tuple[Site, ...] = (),
     ) -> None:
         self.module = module
         self.inputs = inputs
@@ -72,6 +87,16 @@ class Scorer:
         self.dtype = dtype
         self.packing = packing
         self.interrupt = interrupt
+        self.sites = sites
+        self.repairs = Repairs()
+        self.shortens = False
+        self.curvatures: dict[str, Any] = {}
+
+    @property
+    def has_context(self) -> bool:
+        """Whether the score depends on more than the point: other inputs, or padding."""
+        is_padded = any(spec.sequence for spec in self.inputs)
+        return bool(self.sites) or is_padded or len(self.layout.specs) < len(self.inputs)
 
     def tensor(self, array: Any) -> Tensor:
         """A numpy array on the device; floating-point values in the precision of the computation."""
@@ -87,8 +112,12 @@ class Scorer:
         """
         # a copy: a network that begins with an in-place operation may not write into the data, nor into a leaf
         explained = self.layout.split(points.clone())
-        arguments = [explained.get(spec.name, context.get(spec.name)) for spec in self.inputs]
-        return _as_matrix(self.module(*arguments), len(points))
+        masks = masks_in(context)
+        tensors = {spec.name: _input(spec, explained, context, masks) for spec in self.inputs}
+        if self.shortens:
+            tensors, masks = shortened(tensors, self.inputs, masks)
+        with replaced(self.sites, explained, masks):
+            return _as_matrix(self.module(*tensors.values()), len(points))
 
     def scores(self, points: Tensor, context: Mapping[str, Tensor]) -> Tensor:
         """(n, targets) of any number of points (n, D), without gradients."""
@@ -132,16 +161,24 @@ class Scorer:
 
     @contextmanager
     def exact_arithmetic(self) -> Iterator[None]:
-        """float32 means float32: TF32 off; and the RNN kernels that have a backward pass in eval mode."""
-        recurrent = any(isinstance(part, nn.RNNBase) for part in self.module.modules())
+        """float32 means float32, TF32 off; and the repairs that the network needs are in force."""
         allowed = torch.backends.cuda.matmul.allow_tf32
         torch.backends.cuda.matmul.allow_tf32 = False
-        enabled = torch.backends.cudnn.enabled and not recurrent
+        enabled = torch.backends.cudnn.enabled
         try:
-            with torch.backends.cudnn.flags(enabled=enabled, allow_tf32=False):
+            with torch.backends.cudnn.flags(enabled=enabled, allow_tf32=False), self.repairs.applied():
                 yield
         finally:
             torch.backends.cuda.matmul.allow_tf32 = allowed
+
+    @contextmanager
+    def shortening(self, shortens: bool) -> Iterator[None]:
+        """While open, calls leave out what is padding in all of their rows, or do not."""
+        before, self.shortens = self.shortens, shortens
+        try:
+            yield
+        finally:
+            self.shortens = before
 
     def field(self, rows: Rows) -> BlockField:
         """The gradient field of a block of rows."""
@@ -177,6 +214,15 @@ class BlockField:
 
     def _context(self, row: Tensor) -> dict[str, Tensor]:
         return {name: tensor[row] for name, tensor in self.rows.context.items()}
+
+
+def _input(
+    spec: InputSpec, explained: Mapping[str, Tensor], context: Mapping[str, Tensor], masks: Mapping[str, Tensor]
+) -> Tensor:
+    if spec.name not in explained:
+        return context[spec.name]
+    values = explained[spec.name]
+    return pinned(values, 0.0, masks[spec.sequence]) if spec.sequence in masks else values
 
 
 def _repeat_last(tensor: Tensor, times: int) -> Tensor:

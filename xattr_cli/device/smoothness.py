@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
-__all__ = ["SMOOTH_OPERATIONS", "kinked_operations"]
+__all__ = ["SMOOTH_OPERATIONS", "is_smooth", "kinked_operations"]
 
 SMOOTH_OPERATIONS = frozenset(
     """
@@ -25,17 +26,27 @@ SMOOTH_OPERATIONS = frozenset(
     new_empty new_zeros ones ones_like permute pixel_shuffle real reciprocal repeat reshape rsqrt rsub
     scalar_tensor select sigmoid silu sin sinh size slice softmax split split_with_sizes square squeeze
     stack sub sum t tan tanh transpose tril triu unbind unflatten unsafe_chunk unsafe_split unsqueeze var
-    var_mean view zero_ zeros zeros_like
+    var_mean view where zero_ zeros zeros_like
     """.split()
 )
-"""Operations without kinks, by their name in ATen; everything that is not listed counts as kinked."""
+"""Operations without kinks, by their name in ATen; everything that is not listed counts as kinked.
+
+Those that choose by a mask, such as `where`, are as smooth as the mask: a comparison that makes one is not.
+"""
 
 
 class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    def __init__(self) -> None:
+    """Notes the kinked operations on what depends on `source`; on anything, if that is None."""
+
+    def __init__(self, source: Tensor | None) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.seen = False
         self.kinked: set[str] = set()
+        self._follows = source is not None
+        # kept alive: the address of a freed storage may be given to another tensor
+        self._dependent: dict[int, torch.UntypedStorage] = {}
+        if source is not None:
+            self._note(source)
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
@@ -44,12 +55,30 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         self.seen = True
-        if not _is_smooth(func, args, kwargs or {}):
+        kwargs = kwargs or {}
+        depends = not self._follows or any(map(self._is_dependent, _tensors((args, kwargs))))
+        if depends and not is_smooth(func, args, kwargs):
             self.kinked.add(func.overloadpacket.__name__)
-        return func(*args, **(kwargs or {}))
+        found = func(*args, **kwargs)
+        if depends and self._follows:
+            for tensor in _tensors(found):
+                self._note(tensor)
+        return found
+
+    def _note(self, tensor: Tensor) -> None:
+        if tensor.layout == torch.strided:
+            storage = tensor.untyped_storage()
+            self._dependent[storage._cdata] = storage
+
+    def _is_dependent(self, tensor: Tensor) -> bool:
+        return tensor.layout != torch.strided or tensor.untyped_storage()._cdata in self._dependent
 
 
-def kinked_operations(forward: Callable[[], object]) -> list[str]:
+def _tensors(tree: object) -> list[Tensor]:
+    return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor)]
+
+
+def kinked_operations(forward: Callable[[], object], source: Tensor | None = None) -> list[str]:
     """Operations of one forward pass that may have kinks; an empty list means that it is smooth.
 
     Used to choose the formula of the error bar, where a wrong "kinked" costs some evaluations and a
@@ -58,15 +87,17 @@ def kinked_operations(forward: Callable[[], object]) -> list[str]:
     Arguments:
         forward: runs the network as explanations do, that is with gradients: inference has fused
             kernels of its own, which hide what they do.
+        source: what the network is explained by; only operations on what depends on it count, so that the
+            comparisons that make an attention mask do not. None counts all.
     """
-    with _Recorder() as recorder:
+    with _Recorder(source) as recorder:
         output = forward()
     if not recorder.seen:
         return ["(none could be seen)"]
     return sorted(recorder.kinked | _python_functions(output))
 
 
-def _is_smooth(func: Any, args: Any, kwargs: Any) -> bool:
+def is_smooth(func: Any, args: Any, kwargs: Any) -> bool:
     """Whether an operation is smooth; some are for some of their arguments only."""
     name = func.overloadpacket.__name__
     plain = name.rstrip("_") or name

@@ -91,6 +91,11 @@ class Effects:
 class Engine(Plugin, ABC):
     """An attribution method; its fields are its YAML options. See `LocalEngine` and `PopulationEngine`."""
 
+    @property
+    def second_order(self) -> bool:
+        """Whether second derivatives are asked for, which some fast kernels do not have."""
+        return False
+
 
 class LocalEngine(Engine):
     """An attribution method that gives every row its own map."""

@@ -14,9 +14,12 @@ import numpy as np
 from torch import Tensor
 
 from ..device import Scorer
+from ..device.directional import DirectionalField, Pairs, Scheme, choose_scheme
+from ..device.rollout import Rollout
 from ..features import feature_names
 from ..randomness import Purpose, dataset_generator
 from ..samples import InputSpec, Layout
+from .contribution_study import ContributionStudies
 
 __all__ = ["Memo", "Population", "PopulationBlock", "PopulationSource"]
 
@@ -129,7 +132,7 @@ class Population:
     @property
     def has_context(self) -> bool:
         """Whether the network takes inputs that are not studied, and that differ from sample to sample."""
-        return len(self.specs) < len(self.scorer.inputs)
+        return self.scorer.has_context
 
     # --- data and scores ---
 
@@ -153,6 +156,28 @@ class Population:
     def scores(self, points: Tensor, context: Mapping[str, Tensor] | None = None) -> Tensor:
         """(n, targets) scores of any number of points (n, D), without gradients."""
         return self.scorer.scores(points, context or {})[:, list(self.targets)]
+
+    def directional(self, probe: Pairs, scorer: Scorer | None = None) -> DirectionalField:
+        """Second directional derivatives of the studied outputs.
+
+        Arguments:
+            probe: pairs on which the way to take them is tried; the first ones ever given decide.
+            scorer: the network, if not as it is for this dataset.
+        """
+        network = scorer or self.scorer
+        chosen = self.once(
+            "scheme", lambda: {"scheme": np.array(int(choose_scheme(network, probe, self.targets)))}
+        )
+        return DirectionalField(network, self.targets, Scheme(int(chosen["scheme"])))
+
+    def rollout(self, window: int | None = None) -> Rollout:
+        """The network as one that predicts the next step of the sequences, fed with its own predictions."""
+        return Rollout(self.scorer, window)
+
+    @property
+    def contributions(self) -> ContributionStudies:
+        """Studies of what the inputs contribute to the variance of the outputs."""
+        return ContributionStudies(self)
 
     def background(self, baseline: object) -> Tensor:
         """The set of baselines (m, D) of a baseline plugin."""

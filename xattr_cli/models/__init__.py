@@ -4,17 +4,26 @@ from .base import LoadedModel, ModelSource
 from .built import BuiltModel
 from .exported import ExportedModel
 from .frozen import frozen
+from .onnx import OnnxModel
 from .python import PythonModel
+from .repairs import Repairs, find_repairs
+from .timm import TimmModel
 from .torchscript import TorchScriptModel
 from .torchvision import TorchvisionModel
+from .transformers import TransformersModel
 
 __all__ = [
     "BuiltModel",
     "ExportedModel",
     "LoadedModel",
     "ModelSource",
+    "OnnxModel",
     "PythonModel",
+    "Repairs",
+    "TimmModel",
     "TorchScriptModel",
     "TorchvisionModel",
+    "TransformersModel",
+    "find_repairs",
     "frozen",
 ]

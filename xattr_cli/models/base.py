@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from pathlib import Path
 
 from torch import nn
 
@@ -22,16 +23,22 @@ class LoadedModel:
         notes: what was done on the way, such as a stripped `module.` prefix; shown and stored.
         fixed_batch: the batch size the module must be given (a program exported without a dynamic
             batch axis, or with a bounded one); None if it takes any.
+        outputs: names of the outputs, such as classes; empty if the source knows none.
     """
 
     module: nn.Module
     fingerprint: str
     notes: tuple[str, ...] = ()
     fixed_batch: int | None = None
+    outputs: tuple[str, ...] = ()
 
 
 class ModelSource(Plugin, ABC):
     """A kind of model in the job file; its fields are the options under `model:`."""
+
+    def tokenizer_folder(self) -> Path | None:
+        """Folder of the tokenizer that belongs to the network; None if it has none."""
+        return None
 
     @abstractmethod
     def load(self) -> LoadedModel:

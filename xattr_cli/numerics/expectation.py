@@ -13,7 +13,7 @@ from .field import Field
 from .sampling import Replicates, SamplingRule, draw_replicates
 from .sketch import CountSketch
 
-__all__ = ["PathExpectation", "expected_path_gradient"]
+__all__ = ["SKETCH_SIZE", "PathExpectation", "Tally", "expected_path_gradient"]
 
 
 SKETCH_SIZE = 32
@@ -56,8 +56,14 @@ class _BackgroundPoints:
         return self.input[self.row[part]] - self.background[self.draw[part]]
 
 
-class _Tally:
-    """Mean, spread and sketches of the replicates of each open row, updated as they come (Chan's method)."""
+class Tally:
+    """Mean, spread and sketches of the replicates of each open row, updated as they come (Chan's method).
+
+    Arguments:
+        rows: open rows.
+        dim: numbers that are estimated for each.
+        like: a tensor on the device.
+    """
 
     def __init__(self, rows: int, dim: int, like: Tensor) -> None:
         self.count = 0
@@ -75,9 +81,11 @@ class _Tally:
         self.sketches = torch.cat([self.sketches, sketches[:, None]], dim=1)
 
     def standard_error(self) -> Tensor:
+        """(rows, D), of the mean."""
         return (self.squares / (self.count * (self.count - 1))).clamp(min=0).sqrt()
 
     def keep(self, rows: Tensor) -> None:
+        """Forget the rows that are done."""
         self.mean, self.squares = self.mean[rows], self.squares[rows]
         self.sketches = self.sketches[rows]
 
@@ -101,7 +109,7 @@ def expected_path_gradient(
     sketch = CountSketch(dim, SKETCH_SIZE, device=input.device, dtype=torch.float64)
     result = _nothing_yet(input)
     open_rows = torch.arange(rows, device=input.device)
-    tally = _Tally(rows, dim, input)
+    tally = Tally(rows, dim, input)
     count = rule.replicates
     while open_rows.numel():
         draws = draw_replicates(
@@ -126,7 +134,7 @@ def _evaluate(
     background: Tensor,
     open_rows: Tensor,
     draws: Replicates,
-    tally: _Tally,
+    tally: Tally,
     sketch: CountSketch,
 ) -> None:
     """Add every replicate of `draws` to the tally, one at a time so that memory does not grow with them."""
@@ -159,7 +167,7 @@ def _nothing_yet(input: Tensor) -> PathExpectation:
     )
 
 
-def _close(result: PathExpectation, rows: Tensor, tally: _Tally, rule: SamplingRule) -> Tensor:
+def _close(result: PathExpectation, rows: Tensor, tally: Tally, rule: SamplingRule) -> Tensor:
     """Write down the rows that are done; True for those that stay open."""
     standard_error = tally.standard_error()
     size = torch.linalg.vector_norm(tally.mean, dim=1)

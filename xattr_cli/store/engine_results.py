@@ -25,6 +25,8 @@ class EngineResults:
         label: the engine's key in the job.
         engine: the engine's name.
         options: its options, with every default spelled out.
+        reduction: what made the `reduced` maps: "sum" or "l2" over embedding, feature or channel axes; "none"
+            if there are none.
     """
 
     def __init__(self, group: h5py.Group, explained: str) -> None:
@@ -33,6 +35,7 @@ class EngineResults:
         self.label: str = group.name.rsplit("/", 1)[-1]
         self.engine = str(group.attrs.get("engine", self.label))
         self.options = mapping(group.attrs.get("options"))
+        self.reduction = str(group.attrs.get("reduction", "none"))
 
     # --- one number per row ---
 
@@ -95,6 +98,11 @@ class EngineResults:
         """(chosen rows, *shape) of the map; `tensor` may be left out where only one is explained."""
         return read_rows(self._tensor("attribution", tensor), rows)
 
+    def reduced(self, rows: RowChoice, tensor: str | None = None) -> np.ndarray:
+        """(chosen rows, ...) of the map with a number per token, step or pixel; else the map itself."""
+        name = "reduced" if "reduced" in self._group else "attribution"
+        return read_rows(self._tensor(name, tensor), rows)
+
     def standard_error(self, rows: RowChoice, tensor: str | None = None) -> np.ndarray | None:
         """(chosen rows, *shape) standard error of `attribution`; None if the method has none."""
         if "standard_error" not in self._group:
@@ -151,7 +159,7 @@ class EngineResults:
         """
         for name in _PER_ROW:
             yield dataset(self._group, name)
-        for name in ("attribution", "standard_error", "maps", "running"):
+        for name in ("attribution", "reduced", "standard_error", "maps", "running"):
             yield from self._by_tensor(name).values()
         for name in self.curves:
             yield dataset(self._group, f"curve/{name}")

@@ -14,7 +14,9 @@ __all__ = ["InputResults"]
 
 
 class InputResults:
-    """One input tensor of the model; values are kept for the stored samples only.
+    """One tensor of the model that is an input or explained; values are kept for the stored samples only.
+
+    A tensor inside the network has no values, but its steps may have names.
 
     Attributes:
         name: the dataset's name for it.
@@ -46,14 +48,39 @@ class InputResults:
         Raises:
             StoreError: a sample is not among the stored ones.
         """
-        known: Mapping[int, int] = self._positions if "values" in self._group else {}
+        places = self._places(samples, self._positions if "values" in self._group else {})
+        return read_rows(dataset(self._group, "values"), places)
+
+    def _places(self, samples: Sequence[int] | np.ndarray, known: Mapping[int, int]) -> list[int]:
         missing = next((int(sample) for sample in samples if int(sample) not in known), None)
         if missing is not None:
             raise StoreError(
                 f"{self._group.file.filename}: input {self.name!r} of sample {missing} is not stored "
                 f"({len(known)} samples are); run the job again with output.store_inputs: all."
             )
-        return read_rows(dataset(self._group, "values"), [known[int(sample)] for sample in samples])
+        return [known[int(sample)] for sample in samples]
+
+    def real(self, samples: Sequence[int] | np.ndarray) -> np.ndarray | None:
+        """(samples, steps) bool, False where a step is padding; None if nothing is padded.
+
+        Raises:
+            StoreError: a sample is not among the stored ones.
+        """
+        if "real" not in self._group:
+            return None
+        return read_rows(dataset(self._group, "real"), self._places(samples, self._positions))
+
+    def tokens(self, sample: int) -> tuple[str, ...]:
+        """What the real steps of a sample are called; empty if they have no names.
+
+        Raises:
+            StoreError: the sample is not among the stored ones.
+        """
+        if "tokens" not in self._group:
+            return ()
+        place = self._places([sample], self._positions)[0]
+        names, real = self._group["tokens"].asstr()[place], self.real([sample])
+        return tuple(names if real is None else names[real[0]])
 
     def original(self, samples: Sequence[int] | np.ndarray) -> np.ndarray:
         """(samples, *shape) float64 in original units: values · scale + offset."""

@@ -148,12 +148,18 @@ class Results:
         return np.asarray(self.inputs[name].original([sample])[0])
 
     @cached_property
+    def explained(self) -> tuple[str, ...]:
+        """Names of the tensors that have maps: inputs of the model, or tensors inside it."""
+        if "explained" in self._file:
+            return texts(self._file, "explained")
+        explain = self.job.get("explain")
+        return tuple(explain.get("inputs", [])) if isinstance(explain, dict) else tuple(self.inputs)
+
+    @cached_property
     def engines(self) -> dict[str, EngineResults]:
         """Label -> what that engine left, in the order of the job."""
         groups = self._file.get("engines", {})
-        explain = self.job.get("explain")
-        named = explain.get("inputs", []) if isinstance(explain, dict) else []
-        tensor = next(iter([*named, *self.inputs]), "inputs")
+        tensor = next(iter(self.explained), "inputs")
         in_job = [label for label in self.job.get("engines", {}) if label in groups]
         labels = [*in_job, *(label for label in groups if label not in in_job)]
         return {label: EngineResults(groups[label], tensor) for label in labels}

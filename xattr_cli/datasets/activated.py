@@ -1,0 +1,62 @@
+"""A dataset seen through a network: every sample with the tensors inside the network that are explained."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from ..samples import Batch, InputSpec
+from .base import Samples
+
+__all__ = ["ActivatedSamples"]
+
+Activate = Callable[[Mapping[str, np.ndarray]], Mapping[str, np.ndarray]]
+
+
+class ActivatedSamples(Samples):
+    """The samples of a dataset, with further tensors beside their inputs.
+
+    Arguments:
+        samples: the dataset.
+        specs: of the further tensors.
+        activate: inputs {name: (n, *shape)} -> further tensors {name: (n, *shape)}.
+    """
+
+    def __init__(self, samples: Samples, specs: Sequence[InputSpec], activate: Activate) -> None:
+        self._samples = samples
+        self._specs = tuple(specs)
+        self._activate = activate
+        self.inputs = (*samples.inputs, *specs)
+        self.classes = samples.classes
+        self.fingerprint = samples.fingerprint
+        self.vocabulary = samples.vocabulary
+
+    def __len__(self) -> int:
+        return len(self._samples)
+
+    @property
+    def available(self) -> int:
+        return self._samples.available
+
+    @property
+    def plain(self) -> Samples:
+        return self._samples
+
+    def read(self, start: int, stop: int) -> Batch:
+        batch = self._samples.read(start, stop)
+        return replace(batch, inputs=self.propagate(batch.inputs))
+
+    def propagate(self, inputs: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
+        given = {spec.name: inputs[spec.name] for spec in self._samples.inputs}
+        return {**given, **self._activate(given)}
+
+    def alike(self, other: Samples) -> Samples:
+        return ActivatedSamples(other, self._specs, self._activate)
+
+    def known_labels(self) -> np.ndarray | None:
+        return self._samples.known_labels()
+
+    def close(self) -> None:
+        self._samples.close()

@@ -1,0 +1,115 @@
+"""Networks in ONNX files, converted into torch modules by onnx2torch."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+from torch import Tensor, nn
+
+from ..config import JobPath
+from ..errors import ModelError, suggestion
+from ..fingerprint import fingerprint_file
+from ..importing import import_optional
+from ..registry import MODELS
+from .base import LoadedModel, ModelSource
+from .files import check_file
+
+__all__ = ["OnnxModel"]
+
+_OPTION = "model.path"
+
+
+@MODELS.register("onnx")
+class OnnxModel(ModelSource):
+    """A network in an ONNX file, with its weights in the file or beside it.
+
+    Layers go by the names of the file's nodes. A file with a fixed batch axis is run at that batch size.
+    """
+
+    path: JobPath = Field(description=".onnx file")
+    output: str | None = Field(default=None, description="which of several outputs is explained, by its name")
+
+    def load(self) -> LoadedModel:
+        """Read and convert the file.
+
+        Raises:
+            ModelError: it is missing, damaged, has an operation that cannot be converted, or several outputs.
+        """
+        check_file(self.path, _OPTION)
+        onnx, onnx2torch = _library("onnx"), _library("onnx2torch")
+        program = _read(onnx, self.path)
+        initial = {tensor.name for tensor in program.graph.initializer}
+        inputs = [value for value in program.graph.input if value.name not in initial]
+        outputs = [value.name for value in program.graph.output]
+        module = _convert(onnx2torch, program, self.path)
+        if len(outputs) > 1 or self.output is not None:
+            module = _Picked(module, self._position(outputs), len(outputs))
+        batch = _fixed_batch(inputs)
+        names = ", ".join(value.name for value in inputs)
+        notes = (f"takes {names}", *([] if batch is None else [f"runs in batches of {batch} only"]))
+        return LoadedModel(module.eval(), fingerprint_file(self.path), notes, batch)
+
+    def _position(self, outputs: list[str]) -> int:
+        if self.output in outputs:
+            return outputs.index(self.output)
+        if self.output is None:
+            raise ModelError(
+                f"model.output: {self.path} has several outputs: {', '.join(outputs)}. Name the one that you mean."
+            )
+        raise ModelError(f"model.output: {self.output!r}: no such output.{suggestion(self.output, outputs)}")
+
+
+class _Picked(nn.Module):
+    """One of several outputs of a network."""
+
+    def __init__(self, network: nn.Module, position: int, outputs: int) -> None:
+        super().__init__()
+        self.network = network
+        self.position = position
+        self.outputs = outputs
+
+    def forward(self, *inputs: Tensor) -> Any:
+        found = self.network(*inputs)
+        return found[self.position] if self.outputs > 1 else found
+
+
+def _library(name: str) -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of protobuf and torch about each other's versions
+        return import_optional(name, needed_by="model kind 'onnx'", install="xattr-cli[onnx]", error=ModelError)
+
+
+def _read(onnx: Any, path: Path) -> Any:
+    try:
+        program = onnx.load(str(path))
+        onnx.checker.check_model(program)
+    except Exception as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise ModelError(
+            f"{_OPTION}: {path}: cannot be read as ONNX ({type(error).__name__}: {reason})."
+        ) from error
+    return program
+
+
+def _convert(onnx2torch: Any, program: Any, path: Path) -> nn.Module:
+    try:
+        module: nn.Module = onnx2torch.convert(program)
+    except Exception as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise ModelError(
+            f"{_OPTION}: {path}: onnx2torch cannot convert it ({type(error).__name__}: {reason}). Load the "
+            "network with kind: python from its code, or export it with torch.export and use kind: exported."
+        ) from error
+    return module
+
+
+def _fixed_batch(inputs: list[Any]) -> int | None:
+    """The batch size that the file fixes; None if the first axis of every input is dynamic."""
+    for value in inputs:
+        dimensions = value.type.tensor_type.shape.dim
+        if len(dimensions) and dimensions[0].dim_value > 0:
+            return int(dimensions[0].dim_value)
+    return None
