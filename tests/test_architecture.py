@@ -58,11 +58,13 @@ ROOMS = {
     "run": {*LANGUAGE, "device", "store", "session", "opening", "explaining", "studying"},
     "planning": {*LANGUAGE, "device", "store", "session", "opening", "explaining"},
     "evaluating": {*LANGUAGE, "numerics", "baselines", "device", "engines", "store", "session", "opening"},
+    "new_samples": {"errors", "datasets"},
+    "applying": {"errors", "numerics", "store", "new_samples"},
     "documentation": {"config", "registry"},
     "schema": {"config", "jobtext", "registry"},
     "starter": set(),
     "cli": {"errors", "config", "registry", "documentation", "schema", "starter", "store", "reports", "run",
-            "planning", "evaluating"},
+            "planning", "evaluating", "applying"},
 }  # fmt: skip
 """Room → the rooms that it may import, all of which stand above it."""
 

@@ -23,7 +23,7 @@ from xattr_cli.registry import BASELINES, ENGINES
 from xattr_cli.starter import STARTER_JOB
 
 README = Path(__file__).parents[1] / "README.md"
-COMMANDS = ("init", "plan", "run", "merge", "inspect", "plot", "evaluate", "engines", "schema")
+COMMANDS = ("init", "plan", "run", "merge", "inspect", "plot", "evaluate", "apply-ace", "engines", "schema")
 
 
 def invoke(*arguments, **options):
@@ -93,7 +93,7 @@ def test_every_option_is_explained(name):
 def test_the_overview_names_every_command_with_a_whole_sentence(flag):
     page = succeed(flag)
     listed = page[page.index("Commands:") :]
-    assert re.findall(r"^  (\w+) ", listed, re.MULTILINE) == list(COMMANDS)
+    assert re.findall(r"^  ([\w-]+) ", listed, re.MULTILINE) == list(COMMANDS)
     assert "..." not in listed
     assert listed.count(".\n") == len(COMMANDS)
 
@@ -181,7 +181,9 @@ def test_the_lines_of_a_page_fit_a_terminal():
 def test_an_unknown_engine_is_answered_with_its_like():
     outcome = invoke("engines", "integrated_gradient")
     assert outcome.exit_code == ExitCode.USAGE
-    assert outcome.stderr.startswith("Error: unknown engine 'integrated_gradient'. Allowed: expected_gradients, ")
+    assert outcome.stderr.startswith(
+        "Error: unknown engine 'integrated_gradient'. Allowed: ace, expected_gradients, "
+    )
     assert outcome.stderr.endswith("Did you mean 'integrated_gradients'?\n")
     assert outcome.stdout == ""
 

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic_core import to_jsonable_python
 
 from .config import PLUGIN_PLACEHOLDER
-from .registry import BASELINES, Plugin
+from .registry import BASELINES, Options, Plugin
 
 __all__ = ["document", "summary"]
 
@@ -38,7 +38,8 @@ def document(plugin: type[Plugin], *, with_baselines: bool = True) -> dict[str, 
 
     Returns:
         `summary` and `documentation`, texts; `options`, name → `type`, `required`, `default` (as in
-        YAML; None if it is required) and `description`; and if it takes a baseline, `baselines`,
+        YAML; None if it is required), `description`, and `options` again where it is a mapping with
+        options of its own; and if it takes a baseline, `baselines`,
         kind → the same about it.
     """
     fields, schema = plugin.model_fields, plugin.model_json_schema()["properties"]
@@ -64,24 +65,33 @@ def _text(plugin: type[Plugin]) -> str:
 
 def _option(field: Any, details: Mapping[str, Any]) -> dict[str, Any]:
     required = field.is_required()
-    return {
+    default = None if required else field.get_default(call_default_factory=True)
+    about = {
         "type": _type(details),
         "required": required,
-        "default": None if required else to_jsonable_python(field.get_default(call_default_factory=True)),
+        "default": to_jsonable_python(default),
         "description": field.description or "",
     }
+    # options inside of options are documented one by one, as their defaults in one line say little
+    schema = type(default).model_json_schema().get("properties", {}) if isinstance(default, Options) else {}
+    if schema:
+        inner = type(default)
+        about |= {"default": {}, "options": {k: _option(inner.model_fields[k], d) for k, d in schema.items()}}
+    return about
 
 
 def _type(details: Mapping[str, Any]) -> str:
     if PLUGIN_PLACEHOLDER in details:
         return f"{details[PLUGIN_PLACEHOLDER]}, or {{kind: NAME, its options}}"
+    if "$ref" in details:
+        return "mapping"
     if "anyOf" in details:
         return " or ".join(dict.fromkeys(map(_type, details["anyOf"])))
     if "enum" in details:
         return " | ".join(map(str, details["enum"]))
     if "const" in details:
         return str(details["const"])
-    kinds = details.get("type", "anything")
+    kinds = details.get("type", "text, list or mapping")
     if isinstance(kinds, list):
         return " or ".join(_type({**details, "type": kind}) for kind in kinds)
     return _simple_type(kinds, details)

@@ -8,6 +8,7 @@ import click
 
 from .. import __version__
 from ..errors import XattrError
+from .apply_ace import apply_ace
 from .engines import engines
 from .evaluate import evaluate
 from .init import init
@@ -58,5 +59,5 @@ def main() -> None:
     """
 
 
-for _command in (init, plan, run, merge, inspect, plot, evaluate, engines, schema):
+for _command in (init, plan, run, merge, inspect, plot, evaluate, apply_ace, engines, schema):
     main.add_command(_command)

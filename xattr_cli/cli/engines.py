@@ -54,6 +54,14 @@ def _option_lines(options: Mapping[str, Any]) -> Iterator[str]:
     for name, option in options.items():
         yield f"  {name:<{width}}  {_type_and_default(option)}"
         yield from _indented(option["description"], width + 4)
+        yield from _inner_lines(option.get("options", {}), width + 6)
+
+
+def _inner_lines(options: Mapping[str, Any], by: int) -> Iterator[str]:
+    """Options inside of an option, or of a baseline: a sentence each."""
+    for key, option in options.items():
+        meaning = f"; {option['description']}" if option["description"] else ""
+        yield from _indented(f"{key}: {_type_and_default(option)}{meaning}", by)
 
 
 def _baseline_lines(baselines: Mapping[str, Any]) -> Iterator[str]:
@@ -62,9 +70,7 @@ def _baseline_lines(baselines: Mapping[str, Any]) -> Iterator[str]:
         head, *rest = _indented(about["summary"], width + 4)
         yield f"  {name:<{width}}  {head.strip()}"
         yield from rest
-        for key, option in about["options"].items():
-            meaning = f"; {option['description']}" if option["description"] else ""
-            yield from _indented(f"{key}: {_type_and_default(option)}{meaning}", width + 6)
+        yield from _inner_lines(about["options"], width + 6)
 
 
 def _type_and_default(option: Mapping[str, Any]) -> str:

@@ -23,7 +23,8 @@ __all__ = ["plot"]
     "kinds",
     multiple=True,
     metavar="KIND",
-    help="samples, features, saturation or diagnostics; may be repeated; default: all that apply.",
+    help="samples, features, saturation, interactions, causal_effects, contributions or diagnostics; may be "
+    "repeated; default: all that apply.",
 )
 @click.option(
     "--engine",

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..device import Rows, Scorer
 
-__all__ = ["Replacement", "perturbed_scores", "replaced_scores", "target_scores"]
+__all__ = ["Chosen", "Replacement", "perturbed_scores", "replaced_scores", "target_scores"]
 
 Chosen = Callable[[Tensor, Tensor], Tensor]
 """(row, step), both (k,) int64 → (k, units) bool: which units are replaced."""

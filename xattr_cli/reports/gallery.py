@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ..errors import JobError, StoreError, suggestion
 from ..store.reader import Results
-from . import diagnostics, features, saturation
+from . import causal_effects, diagnostics, features, saturation
 from . import samples as sample_pages
 from .selection import Drawing, Nothing, Selection, select
 from .style import styled
@@ -20,6 +20,7 @@ KINDS: dict[str, Callable[[Selection], Iterator[Drawing | Nothing]]] = {
     "samples": sample_pages.draw,
     "features": features.draw,
     "saturation": saturation.draw,
+    "causal_effects": causal_effects.draw,
     "diagnostics": diagnostics.draw,
 }
 """Kind of figure -> what draws it."""

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from ..errors import JobError, suggestion
 from ..store.engine_results import EngineResults
-from ..store.reader import Results
+from ..store.reader import EffectResults, Results
 
 __all__ = ["Drawing", "Nothing", "Selection", "select", "spread", "tensors_of"]
 
@@ -38,13 +38,15 @@ class Selection:
 
     Attributes:
         results: the open file.
-        engines: the chosen engines, in the order of the job.
+        engines: the chosen engines that explain rows, in the order of the job.
+        effects: the chosen engines that speak of the whole dataset.
         rows: positions in `results.rows` of the rows that are drawn one by one.
     """
 
     results: Results
     engines: tuple[EngineResults, ...]
     rows: np.ndarray
+    effects: tuple[EffectResults, ...] = ()
 
 
 def select(results: Results, engines: Sequence[str] | None, samples: int, rows: Sequence[int] | None) -> Selection:
@@ -60,13 +62,15 @@ def select(results: Results, engines: Sequence[str] | None, samples: int, rows: 
     Raises:
         JobError: an engine or a row that the file does not have.
     """
-    chosen = list(results.engines) if engines is None else list(dict.fromkeys(engines))
+    known = list(dict.fromkeys([*results.engines, *results.effects]))
+    chosen = known if engines is None else list(dict.fromkeys(engines))
     for label in chosen:
-        if label not in results.engines:
-            raise JobError(f"{results.path}: no engine {label!r}.{suggestion(label, results.engines)}")
-    found = tuple(results.engines[label] for label in chosen)
+        if label not in known:
+            raise JobError(f"{results.path}: no engine {label!r}.{suggestion(label, known)}")
+    found = tuple(results.engines[label] for label in chosen if label in results.engines)
     places = _rows_of_samples(results, found, samples) if rows is None else _rows_by_number(results, rows)
-    return Selection(results, found, places)
+    effects = tuple(results.effects[label] for label in chosen if label in results.effects)
+    return Selection(results, found, places, effects)
 
 
 def _rows_by_number(results: Results, rows: Sequence[int]) -> np.ndarray:

@@ -144,7 +144,7 @@ def _facts(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "run", f"{versions} on {summary['device']}, {summary['started']}{duration}"
     samples = f"{summary['samples']} samples (inputs of {summary['stored_samples']} stored)"
     tensors = ", ".join(f"{name} {tuple(shape)}" for name, shape in summary["tensors"].items())
-    if summary["engines"]:
+    if summary["engines"] or not summary["effects"]:
         yield "rows", f"{summary['rows']} of {samples}; {tensors or 'no maps'}"
     for note in filter(None, str(summary["model_notes"] or "").splitlines()):
         yield "note", note
