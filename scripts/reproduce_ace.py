@@ -277,7 +277,7 @@ def vowels_experiment(folder: Path) -> Table:
         ace = np.abs(effects.values("ace")).mean(axis=1).reshape(29, 12, 9)
     by_coefficient, by_step = ace.mean(axis=(0, 2)), ace.mean(axis=(1, 2))
     leading = [f"{ace[:, :, s].mean(axis=0).argmax() + 1}" for s in range(9)]
-    rows = [[c + 1, float(by_coefficient[c] / by_coefficient.sum())] for c in np.argsort(-by_coefficient)]
+    rows = [[int(c) + 1, float(by_coefficient[c] / by_coefficient.sum())] for c in np.argsort(-by_coefficient)]
     thirds = [by_step[a:b].sum() / by_step.sum() for a, b in ((0, 7), (7, 14), (14, 29))]
     return Table(
         f"JapaneseVowels ({trained})",

@@ -18,8 +18,8 @@ MOST_LINES = 400
 MOST_LINES_OF_A_FUNCTION = 75
 
 LANGUAGE = {
-    "errors", "importing", "huggingface", "registry", "jobtext", "complaints", "explain_section", "sections", "config",
-    "samples", "features", "fingerprint", "randomness",
+    "errors", "importing", "huggingface", "registry", "jobtext", "complaints", "explain_section", "sections",
+    "config", "samples", "features", "fingerprint", "randomness",
 }  # fmt: skip
 ROOMS = {
     # what a job is
@@ -50,7 +50,8 @@ ROOMS = {
     "preflight": {*LANGUAGE, "device", "datasets"},
     "session": {*LANGUAGE, "numerics", "models", "datasets", "baselines", "device", "engines", "preflight"},
     "inside": {*LANGUAGE, "datasets", "device", "preflight"},
-    "opening": {*LANGUAGE, "models", "datasets", "baselines", "device", "engines", "preflight", "inside", "session"},
+    "opening": {*LANGUAGE, "models", "datasets", "baselines", "device", "engines", "preflight", "inside",
+                "session"},
     "reduction": LANGUAGE,
     "columns": {*LANGUAGE, "numerics", "engines", "store", "session", "reduction"},
     "explaining": {*LANGUAGE, "device", "engines", "store", "session", "columns"},

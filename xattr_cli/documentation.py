@@ -73,10 +73,11 @@ def _option(field: Any, details: Mapping[str, Any]) -> dict[str, Any]:
         "description": field.description or "",
     }
     # options inside of options are documented one by one, as their defaults in one line say little
-    schema = type(default).model_json_schema().get("properties", {}) if isinstance(default, Options) else {}
-    if schema:
-        inner = type(default)
-        about |= {"default": {}, "options": {k: _option(inner.model_fields[k], d) for k, d in schema.items()}}
+    if isinstance(default, Options):
+        inner = type(default).model_fields
+        schema = type(default).model_json_schema().get("properties", {})
+        if schema:
+            about |= {"default": {}, "options": {key: _option(inner[key], d) for key, d in schema.items()}}
     return about
 
 

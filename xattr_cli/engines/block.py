@@ -20,6 +20,7 @@ from ..numerics.quadrature import NestedRule, fixed_rule
 from ..numerics.sampling import SamplingRule
 from ..randomness import Purpose, sample_generator
 from .curves import CurveRecorder, InputGradientRecorder
+from .interaction_bench import InteractionBench, InteractionOptions
 from .saturation import saturation
 from .sweeps import PathDemand, Sweep, SweepKey, sweep_key
 
@@ -184,6 +185,10 @@ class Block:
         # row by row: all rows together would hold rows × background × D numbers
         means = [self.field.values(_GivenPoints(background, every + r)).mean() for r in range(len(self.rows))]
         return torch.stack(means)
+
+    def interactions(self, options: InteractionOptions) -> InteractionBench:
+        """This block, its groups, and a network that can be differentiated twice, for a second-order engine."""
+        return InteractionBench(self, options)
 
     def saturation(self, sweep: Sweep, layers: Sequence[str]) -> Tensor:
         """(rows, layers, alphas) cosine between a layer's activation at γ(α) and at the input."""

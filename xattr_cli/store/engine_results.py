@@ -11,6 +11,7 @@ import numpy as np
 
 from ..errors import StoreError, suggestion
 from .arrays import RowChoice, dataset, mapping, read_rows, texts
+from .interaction_results import InteractionResults
 
 __all__ = ["EngineResults"]
 
@@ -149,6 +150,21 @@ class EngineResults:
         """(chosen rows, k, *shape) twice: Δ ⊙ gradient at `map_alpha`, and its integral up to there."""
         return read_rows(self._tensor("maps", tensor), rows), read_rows(self._tensor("running", tensor), rows)
 
+    # --- pairs of features ---
+
+    @cached_property
+    def interactions(self) -> InteractionResults | None:
+        """Matrices of pairwise interactions; None for methods of first order."""
+        return InteractionResults(self._group) if "interaction" in self._group else None
+
+    def interaction(self, rows: RowChoice) -> np.ndarray:
+        """(chosen rows, groups, groups), Γ of a second-order method.
+
+        Raises:
+            StoreError: the method is none.
+        """
+        return read_rows(dataset(self._group, "interaction"), rows)
+
     # --- where it lies ---
 
     def row_arrays(self) -> Iterator[h5py.Dataset]:
@@ -163,6 +179,8 @@ class EngineResults:
             yield from self._by_tensor(name).values()
         for name in self.curves:
             yield dataset(self._group, f"curve/{name}")
+        if self.interactions is not None:
+            yield from self.interactions.row_arrays()
 
     def _per_row(self, name: str) -> np.ndarray:
         return read_rows(dataset(self._group, name), slice(None))

@@ -1,0 +1,78 @@
+"""What estimators need of a causal model: independent noise in, inputs of the network out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from torch import Tensor
+
+from .graph import Graph
+
+__all__ = ["CausalModel", "GraphModel"]
+
+
+class CausalModel(Protocol):
+    """A map x = F(u) from independent standard normal noise to rows of inputs.
+
+    F is triangular: the noise of a node moves that node and its descendants in the graph, nothing else.
+    """
+
+    @property
+    def nodes(self) -> tuple[str, ...]:
+        """Names of the nodes, in the order of their columns."""
+
+    @property
+    def noise_dims(self) -> tuple[int, ...]:
+        """Per node, how many noise coordinates it has; they stand in the order of the nodes."""
+
+    @property
+    def parents(self) -> tuple[tuple[int, ...], ...]:
+        """Per node, the positions of its direct causes."""
+
+    @property
+    def columns(self) -> tuple[tuple[int, ...], ...]:
+        """Per node, its columns in a row."""
+
+    @property
+    def causal(self) -> bool:
+        """Whether anything said what causes what; else the nodes are taken as independent."""
+
+    def inputs(self, noise: Tensor) -> Tensor:
+        """(n, D) inputs of the network, in the dtype and on the device of the noise.
+
+        Arguments:
+            noise: (n, sum of `noise_dims`) independent standard normal.
+        """
+
+
+@dataclass(frozen=True)
+class GraphModel:
+    """The part of a causal model that its graph tells, with one noise coordinate per node."""
+
+    graph: Graph
+
+    @property
+    def nodes(self) -> tuple[str, ...]:
+        """Names of the nodes."""
+        return self.graph.nodes
+
+    @property
+    def parents(self) -> tuple[tuple[int, ...], ...]:
+        """Direct causes per node."""
+        return self.graph.parents
+
+    @property
+    def columns(self) -> tuple[tuple[int, ...], ...]:
+        """Columns per node."""
+        return self.graph.columns
+
+    @property
+    def noise_dims(self) -> tuple[int, ...]:
+        """One noise coordinate per node."""
+        return (1,) * len(self.graph)
+
+    @property
+    def causal(self) -> bool:
+        """Somebody said what causes what."""
+        return True

@@ -1,0 +1,97 @@
+"""Pick and freeze: a response at points that take some nodes' noise from one draw, and the others' from another.
+
+Two points that share the noise of a set S of nodes, and nothing else, have the covariance
+v(S) = Var(E[y | u_S]), which Sobol' indices and Shapley values are made of.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+__all__ = ["Design", "Response", "evaluate"]
+
+MOST_ROWS = 2**16
+"""Rows prepared at once: more would leave the processor's caches, and gain nothing."""
+
+
+@dataclass(frozen=True)
+class Response:
+    """An output as a function of independent noise.
+
+    Attributes:
+        parents: per node, the nodes that are its direct causes.
+        noise_owner: (dims,) int64, the node that each of the uniform numbers of a draw belongs to.
+        owner: (width,) int64, the node that each coordinate of the prepared noise belongs to.
+        prepare: (n, dims) uniform float64 on the CPU → (n, width) noise, coordinate by coordinate or node by node.
+        outputs: (n, width) → (n, targets), what is explained.
+        targets: number of outputs.
+        row_bytes: that `outputs` takes for each row.
+        epsilon: relative rounding error of the outputs.
+    """
+
+    parents: tuple[tuple[int, ...], ...]
+    noise_owner: Tensor
+    owner: Tensor
+    prepare: Callable[[Tensor], Tensor]
+    outputs: Callable[[Tensor], Tensor]
+    targets: int
+    row_bytes: int
+    epsilon: float
+
+    @property
+    def nodes(self) -> int:
+        """d, the number of nodes."""
+        return len(self.parents)
+
+    @property
+    def dims(self) -> int:
+        """Uniform numbers that one draw takes."""
+        return len(self.noise_owner)
+
+
+class Design(Protocol):
+    """Which points are evaluated for every draw (U, V)."""
+
+    @property
+    def points(self) -> int:
+        """Points per draw."""
+
+    def takes_v(self, draws: slice, points: slice) -> Tensor:
+        """(draws or 1, points, nodes) bool, whose noise comes from V; the others' from U."""
+
+
+def evaluate(
+    response: Response, design: Design, u: Tensor, v: Tensor, memory_bytes: int
+) -> Iterator[tuple[slice, Tensor]]:
+    """The response at all points of a design, some draws at a time.
+
+    Arguments:
+        response: what is evaluated.
+        design: the points.
+        u, v: (n, width) prepared noise.
+        memory_bytes: bound on what is held at once, as long as one draw fits.
+
+    Yields:
+        the draws, and (draws, points, targets) float64 on the CPU.
+    """
+    noise_bytes = u.shape[1] * (u.element_size() + 2)
+    row_bytes = noise_bytes + response.row_bytes + 4 * 8 * response.targets
+    rows = max(1, min(MOST_ROWS, memory_bytes // row_bytes))
+    draws = max(1, rows // design.points)
+    owner = None if torch.equal(response.owner, torch.arange(response.nodes)) else response.owner.to(u.device)
+    for first in range(0, len(u), draws):
+        these = slice(first, min(first + draws, len(u)))
+        found = []
+        for start in range(0, design.points, max(1, rows)):
+            here = slice(start, min(start + rows, design.points))
+            mask = design.takes_v(these, here).to(u.device)
+            mask = mask if owner is None else mask[..., owner]
+            points = torch.where(mask, v[these, None], u[these, None])
+            outputs = response.outputs(points.flatten(0, 1))
+            found.append(outputs.to("cpu", torch.float64).view(*points.shape[:2], -1))
+        yield these, torch.cat(found, dim=1)

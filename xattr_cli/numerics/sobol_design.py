@@ -1,0 +1,36 @@
+"""Pairs (U, V) of independent uniform points: the two halves of one scrambled Sobol' sequence."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.quasirandom import SobolEngine
+
+__all__ = ["paired_draws"]
+
+_HALF_STEP = 2.0**-31  # the sequence has 30 bits: the middle of each cell, so that no point is 0
+
+
+def paired_draws(dims: int, seed: int, first: int, count: int) -> tuple[Tensor, Tensor]:
+    """Draws number `first` to `first + count − 1` of U and V, each (count, dims) float64 in (0, 1).
+
+    A sequence in 2 · dims dimensions, scrambled by a random matrix and shift (Matoušek 1998), is cut into
+    halves: U and V are independent, and together more even than any random points. Both numbers should be
+    0 or powers of two, as the sequence is balanced in such blocks. What lies beyond the sequence's 21,201
+    dimensions is drawn at random.
+
+    Arguments:
+        dims: coordinates of U, and of V.
+        seed: of the scrambling; other seeds give independent draws.
+        first, count: which draws.
+    """
+    known = min(2 * dims, SobolEngine.MAXDIM)
+    engine: Any = SobolEngine(known, scramble=True, seed=seed)  # type: ignore[no-untyped-call]
+    points = engine.fast_forward(first).draw(count, dtype=torch.float64) + _HALF_STEP
+    if known < 2 * dims:
+        generator = torch.Generator().manual_seed(seed + first)
+        beyond = torch.rand(count, 2 * dims - known, generator=generator, dtype=torch.float64)
+        points = torch.cat([points, beyond.clamp(_HALF_STEP, 1 - _HALF_STEP)], dim=1)
+    return points[:, :dims], points[:, dims:]
