@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ..errors import JobError, StoreError, suggestion
 from ..store.reader import Results
-from . import causal_effects, diagnostics, features, saturation
+from . import causal_effects, contributions, diagnostics, features, interactions, saturation
 from . import samples as sample_pages
 from .selection import Drawing, Nothing, Selection, select
 from .style import styled
@@ -20,7 +20,9 @@ KINDS: dict[str, Callable[[Selection], Iterator[Drawing | Nothing]]] = {
     "samples": sample_pages.draw,
     "features": features.draw,
     "saturation": saturation.draw,
+    "interactions": interactions.draw,
     "causal_effects": causal_effects.draw,
+    "contributions": contributions.draw,
     "diagnostics": diagnostics.draw,
 }
 """Kind of figure -> what draws it."""
