@@ -10,7 +10,7 @@ from torch import Tensor
 
 from .encoding import Encoding
 from .flow import Mechanisms
-from .model import GraphModel
+from .model import GraphModel, in_float64
 
 __all__ = ["FlowModel"]
 
@@ -47,9 +47,10 @@ class FlowModel(GraphModel):
     @torch.no_grad()
     def inputs(self, noise: Tensor) -> Tensor:
         """(n, D) inputs from (n, units) noise, some rows at a time."""
-        mechanisms = self.mechanisms.to(noise.device)
-        parts = [mechanisms.inputs(part) for part in torch.split(noise.double(), self._rows_per_call)]
-        return torch.cat(parts).to(noise.dtype)
+        exact = in_float64(noise)
+        mechanisms = self.mechanisms.to(exact.device)
+        parts = [mechanisms.inputs(part) for part in torch.split(exact, self._rows_per_call)]
+        return torch.cat(parts).to(dtype=noise.dtype).to(noise.device)
 
     @torch.no_grad()
     def noise(self, rows: Tensor, seed: int) -> Tensor:

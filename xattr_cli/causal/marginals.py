@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from .graph import Graph
-from .model import GraphModel
+from .model import GraphModel, in_float64
 
 __all__ = ["EmpiricalMarginals"]
 
@@ -42,6 +42,6 @@ class EmpiricalMarginals(GraphModel):
     def inputs(self, noise: Tensor) -> Tensor:
         """(n, D) draws of the columns from (n, D) standard normal noise."""
         count = self.quantiles.shape[1]
-        rank = (torch.special.ndtr(noise.double()) * count).long().clamp(max=count - 1)
-        quantiles = self.quantiles.to(noise.device)
-        return quantiles.gather(1, rank.T).T.to(noise.dtype)
+        rank = (torch.special.ndtr(in_float64(noise)) * count).long().clamp(max=count - 1)
+        quantiles = self.quantiles.to(rank.device)
+        return quantiles.gather(1, rank.T).T.to(dtype=noise.dtype).to(noise.device)

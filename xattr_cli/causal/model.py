@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+import torch
 from torch import Tensor
 
 from .graph import Graph
 
-__all__ = ["CausalModel", "GraphModel"]
+__all__ = ["CausalModel", "GraphModel", "in_float64"]
 
 
 class CausalModel(Protocol):
@@ -76,3 +77,8 @@ class GraphModel:
     def causal(self) -> bool:
         """Somebody said what causes what."""
         return True
+
+
+def in_float64(noise: Tensor) -> Tensor:
+    """The noise in float64, where it is, or on the CPU if its device knows no float64 (Apple's does not)."""
+    return noise.to(torch.device("cpu") if noise.device.type == "mps" else noise.device).double()

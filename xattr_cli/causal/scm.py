@@ -56,7 +56,7 @@ class ExplicitModel(GraphModel):
                     f"{type(error).__name__}: {error}."
                 ) from error
         self._check(values, len(noise))
-        return values.to(noise.device, noise.dtype)
+        return values.to(dtype=noise.dtype).to(noise.device)
 
     def _check(self, values: Tensor, rows: int) -> None:
         wanted = (rows, self.width)

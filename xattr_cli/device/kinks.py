@@ -35,8 +35,9 @@ __all__ = ["Kink", "check_curved", "locate_kinks"]
 _CURVED = frozenset(
     """
     _conj _efficientzerotensor _embedding_bag _fft_c2c _fft_c2r _fft_r2c _fused_rms_norm
-    _pack_padded_sequence _pad_packed_sequence _reshape_alias _scaled_dot_product_cudnn_attention
-    _scaled_dot_product_fused_attention_overrideable _to_copy _unsafe_index _weight_norm_interface acos acosh
+    _pack_padded_sequence _pad_packed_sequence _reshape_alias _safe_softmax
+    _scaled_dot_product_cudnn_attention _scaled_dot_product_fused_attention_overrideable _to_copy
+    _unsafe_index _weight_norm_interface acos acosh
     affine_grid_generator argmax argmin asin asinh atan atan2 atanh batch_norm bernoulli bilinear block_diag
     channel_shuffle col2im complex concat conj_physical convolution_overrideable copy cross cumprod diag_embed
     diagonal digamma dist dot einsum erfc erfinv eye gather grid_sampler_2d grid_sampler_3d hypot i0 im2col

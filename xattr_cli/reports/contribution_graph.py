@@ -18,9 +18,9 @@ from .words import fold, percent, shorten
 __all__ = ["draw"]
 
 _TARGETS = 4
-_LARGEST = 46.0  # points, radius of a node that contributes everything
+_LARGEST = 40.0  # points, radius of a node that contributes everything
 _SMALLEST = 3.0
-_ROW = 1.25  # inches
+_ROW = 1.45  # inches
 _COLUMN = 2.4
 
 
@@ -86,8 +86,10 @@ def _draw_nodes(axes: Axes, study: ShareStudy, target: int | None, places: np.nd
         axes.annotate(
             f"{fold(study.nodes[node], 18)}\n{value}",
             (x, y),
+            xytext=(0, radii[node] + 2),
+            textcoords="offset points",
             ha="center",
-            va="center",
+            va="bottom",
             fontsize=9,
             zorder=4,
         )
@@ -106,8 +108,8 @@ def _draw_edges(axes: Axes, places: np.ndarray, edges: list[tuple[int, int]], ra
                 mutation_scale=12,
                 color=GREY,
                 linewidth=1.1,
-                shrinkA=max(radii[cause], 14.0) + 1,
-                shrinkB=max(radii[effect], 14.0) + 2,
+                shrinkA=radii[cause] + 1,
+                shrinkB=radii[effect] + 2,
                 connectionstyle=f"arc3,rad={bend}",
                 zorder=3,
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from statistics import NormalDist
 from textwrap import wrap
 from typing import Any
 
@@ -33,16 +34,9 @@ def draw(selection: Selection) -> Iterator[Drawing | Nothing]:
 
 
 def normal_quantiles(count: int) -> np.ndarray:
-    """(count,) quantiles of a standard normal at (i + ½) / count.
-
-    Reference: Winitzki's approximation of the inverse error function, to 0.002.
-    """
-    level = (np.arange(count) + 0.5) / count
-    x = 2 * level - 1
-    a = 0.147
-    logs = np.log1p(-(x**2))
-    half = 2 / (np.pi * a) + logs / 2
-    return np.asarray(np.sign(x) * np.sqrt(2 * (np.sqrt(half**2 - logs / a) - half)))
+    """(count,) quantiles of a standard normal at (i + ½) / count."""
+    normal = NormalDist()
+    return np.array([normal.inv_cdf((i + 0.5) / count) for i in range(count)])
 
 
 def _draw(file: str, effects: EffectResults) -> Figure:

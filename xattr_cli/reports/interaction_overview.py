@@ -14,7 +14,7 @@ from matplotlib.patches import Patch
 from ..store.engine_results import EngineResults
 from ..store.interaction_results import InteractionResults
 from ..store.reader import Results
-from .interaction_pairs import PairStrengths, pair_strengths
+from .interaction_pairs import PairStrengths, brief, pair_strengths
 from .selection import Drawing, Nothing
 from .style import GREY, LOWERS, RAISES, chart
 from .words import number, score_unit, shorten
@@ -29,7 +29,7 @@ _NAME_WIDTH = 22
 
 def draw(results: Results, engine: EngineResults, found: InteractionResults) -> Iterator[Drawing | Nothing]:
     """A figure per target, of engines whose rows have the same groups."""
-    if not found.is_square or found.chosen_per_row:
+    if not found.is_square or found.chosen_per_row or engine.options.get("groups") == "tokens":
         yield Nothing(f"{engine.label}: its rows look at different groups, or at one; no summary over rows")
         return
     counts = Counter(results.rows.target.tolist())
@@ -51,7 +51,7 @@ def name_axes(axes: Axes, rows: Sequence[str], columns: Sequence[str], fontsize:
     """Names along both axes of a matrix, or none where there are too many to be read."""
     for axis, names in ((axes.xaxis, columns), (axes.yaxis, rows)):
         if len(names) <= _MOST_NAMES:
-            axis.set_ticks(range(len(names)), labels=[shorten(name, _NAME_WIDTH) for name in names])
+            axis.set_ticks(range(len(names)), labels=[brief(name, _NAME_WIDTH) for name in names])
         else:
             axis.set_ticks([])
     axes.tick_params(length=0, labelsize=fontsize)
@@ -81,8 +81,9 @@ def _draw_matrix(axes: Axes, names: Sequence[str], strengths: PairStrengths, uni
     axes.set_anchor("N")
     name_axes(axes, names, names)
     axes.spines[:].set(visible=True, color="0.7")
-    bar = axes.figure.colorbar(image, ax=axes, fraction=0.05, pad=0.03, ticks=[0.0, limit], extend="max")
-    bar.ax.set_yticklabels(["0", number(limit)], fontsize=7)
+    place = axes.inset_axes((1.03, 0.0, 0.04, 1.0))
+    axes.figure.colorbar(image, cax=place, ticks=[0.0, limit], extend="max")
+    place.set_yticklabels(["0", number(limit)], fontsize=7)
     axes.set_title(f"mean |Γᵢⱼ| ({unit}); on the diagonal, what each does alone", loc="left")
 
 
@@ -95,7 +96,7 @@ def _draw_pairs(axes: Axes, names: Sequence[str], strengths: PairStrengths, unit
     axes.errorbar(
         mean, places, xerr=strengths.interval[shown], fmt="none", ecolor="black", elinewidth=1.6, capsize=2.5
     )
-    labels = [f"{shorten(names[i], _NAME_WIDTH)} × {shorten(names[j], _NAME_WIDTH)}" for i, j in pairs]
+    labels = [f"{brief(names[i], _NAME_WIDTH)} × {brief(names[j], _NAME_WIDTH)}" for i, j in pairs]
     axes.set_yticks(places, labels=labels)
     axes.set_ylim(max(len(pairs), 3) - 0.4, -0.6)
     axes.set_xlim(left=0)

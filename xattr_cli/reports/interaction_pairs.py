@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,10 +12,12 @@ from ..store.arrays import RowChoice
 from ..store.engine_results import EngineResults
 from ..store.interaction_results import InteractionResults
 from ..store.reader import Results
+from .words import shorten
 
-__all__ = ["PairStrengths", "entry_errors", "pair_errors", "pair_strengths", "pair_sums"]
+__all__ = ["PairStrengths", "brief", "entry_errors", "pair_errors", "pair_strengths", "pair_sums"]
 
 _NORMAL_95 = 1.96
+_AXIS = re.compile(r"(?<=[\[ ])[a-z]+ (?=\d+[,\]])")
 
 
 @dataclass(frozen=True)
@@ -80,6 +83,11 @@ def entry_errors(engine: EngineResults, rows: RowChoice, matrices: np.ndarray) -
 def pair_errors(engine: EngineResults, rows: RowChoice, matrices: np.ndarray) -> np.ndarray:
     """(rows, groups, groups) error of `pair_sums`: the two halves come from the same products, and err alike."""
     return pair_sums(entry_errors(engine, rows, matrices))
+
+
+def brief(name: str, width: int) -> str:
+    """A name of at most `width` characters; `X[channel 0, height 3]` becomes `X[0, 3]` if it is too long."""
+    return name if len(name) <= width else shorten(_AXIS.sub("", name), width)
 
 
 class _Tally:

@@ -13,10 +13,12 @@ from ..store.engine_results import EngineResults
 from ..store.interaction_results import InteractionResults
 from ..store.reader import Results
 from .interaction_overview import name_axes
+from .interaction_pairs import brief
+from .pictures import Canvas
 from .row_matrix import RowMatrix, row_matrix
 from .sheet import BAR, Sheet, title_lines, title_map
 from .style import GREY, LOWERS, RAISES, diverging_map, symmetric_limit
-from .words import score_unit, shorten
+from .words import score_unit
 
 __all__ = ["InteractionSheet"]
 
@@ -65,13 +67,31 @@ class InteractionSheet(Sheet):
         name_axes(axes, matrix.rows, matrix.columns, 7.0 if len(matrix.columns) <= 20 else 5.5)
         self.page.colour_bar(image, left + _NAMES + _CELL + 0.08, top, height)
         self._draw_pairs(matrix, left + _BETWEEN, top)
+        segments = self.found.segments(row)
+        if segments is not None:
+            self._draw_segments(row, segments, left + _BETWEEN, top + (_TOP + 2.4) * _LINE)
+
+    def _draw_segments(self, row: int, segments: np.ndarray, left: float, top: float) -> None:
+        """The sample's image with the outlines and the numbers of its superpixels."""
+        height, width = segments.shape
+        scale = min(_BARS / width, (_CELL + _NAMES - (_TOP + 2.4) * _LINE) / height)
+        axes = self.page.axes(left, top, width * scale, height * scale)
+        Canvas(self.results, self.engine, next(iter(self.engine.tensors))).paint_input(
+            axes, int(self.results.rows.sample[row])
+        )
+        axes.set(xticks=[], yticks=[])
+        for number in np.unique(segments):
+            inside = segments == number
+            axes.contour(inside, levels=[0.5], colors=RAISES, linewidths=0.8)
+            y, x = (float(np.median(place)) for place in np.nonzero(inside))
+            axes.text(x, y, str(number), color=RAISES, fontsize=7, ha="center", va="center", fontweight="bold")
 
     def _draw_pairs(self, matrix: RowMatrix, left: float, top: float) -> None:
         pairs = matrix.strongest(_TOP)
         if not pairs:
             return
         axes = self.page.axes(left, top, _BARS, max(2, len(pairs)) * _LINE)
-        names = [f"{shorten(one, _NAME_WIDTH)} × {shorten(other, _NAME_WIDTH)}" for (one, other), _, _ in pairs]
+        names = [f"{brief(one, _NAME_WIDTH)} × {brief(other, _NAME_WIDTH)}" for (one, other), _, _ in pairs]
         _, sizes, errors = zip(*pairs, strict=True)
         _draw_bars(axes, np.array(sizes), np.array(errors))
         axes.set_yticks(range(len(pairs)), labels=names, fontsize=7.5)

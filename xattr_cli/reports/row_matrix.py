@@ -51,6 +51,7 @@ class RowMatrix:
         sums = pair_sums(self.values[None])[0] if self.is_square else self.values
         first, second = self.pairs.T
         order = np.argsort(-np.abs(sums[first, second]), kind="stable")[:count]
+        order = order[sums[first, second][order] != 0]
         return [
             ((self.rows[i], self.columns[j]), float(sums[i, j]), float(np.nan_to_num(self.errors[i, j])))
             for i, j in zip(first[order], second[order], strict=True)
@@ -62,14 +63,22 @@ def row_matrix(results: Results, engine: EngineResults, found: InteractionResult
     values = found.matrix([row]).astype(np.float64)
     errors = (pair_errors if found.is_square else entry_errors)(engine, [row], values)[0]
     rows, columns = found.rows(row), found.columns(row)
-    steps = _steps(results, engine, found, row) if found.is_square else {}
+    steps = _shown(results, engine, found, row) if found.is_square else {}
     if not steps:
         return RowMatrix(values[0], errors, rows, columns, found.is_square)
-    others = range(len(found.groups), len(columns))
+    others = range(len(found.groups), len(columns))  # the rest
     keep = np.array([*steps, *others])
     names = (*steps.values(), *(columns[i] for i in others))
     cut = np.ix_(keep, keep)
     return RowMatrix(values[0][cut], errors[cut], names, names, True)
+
+
+def _shown(results: Results, engine: EngineResults, found: InteractionResults, row: int) -> dict[int, str]:
+    """Number of each group that the row has -> its name; empty if all groups are shown under their own names."""
+    segments = found.segments(row)
+    if segments is None:
+        return _steps(results, engine, found, row)
+    return {} if engine.options.get("top") else {int(k): found.groups[k] for k in np.unique(segments)}
 
 
 def _steps(results: Results, engine: EngineResults, found: InteractionResults, row: int) -> dict[int, str]:

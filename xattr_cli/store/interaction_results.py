@@ -58,6 +58,10 @@ class InteractionResults:
         """(D,) int64, number of the group of each coordinate of a flat row; None if rows differ in it."""
         return read_rows(dataset(self._group, "group_of"), slice(None)) if "group_of" in self._group else None
 
+    def segments(self, row: int) -> np.ndarray | None:
+        """(height, width) superpixel of every pixel of a row's image; None if the groups are none."""
+        return read_rows(dataset(self._group, "segments"), [row])[0] if "segments" in self._group else None
+
     def columns(self, row: int) -> tuple[str, ...]:
         """Names of the columns of a row's matrix."""
         if "top" not in self._group:
