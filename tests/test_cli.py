@@ -149,7 +149,9 @@ def test_types_and_defaults_read_as_yaml_does(name):
     for option, details in about["options"].items():
         (shown,) = re.findall(rf"^  {option} .*; (?:default (.*)|required)$", written, re.MULTILINE)
         assert yaml.safe_load(shown) == details["default"]
-    assert not re.search(r"anything|any\b|object|\"kind\"|PydanticUndefined|<class", written.split("Options:")[1])
+    assert not re.search(
+        r"anything|\bany\b|object|\"kind\"|PydanticUndefined|<class", written.split("Options:")[1]
+    )
 
 
 def test_an_option_is_shown_with_type_bounds_default_and_meaning():

@@ -42,7 +42,8 @@ def test_positions_have_the_density_that_the_weights_assume():
     for power in range(4):
         powers = torch.from_numpy(t**power)
         assert (powers / density).mean() == pytest.approx(1 / (power + 1), rel=1e-3)
-        assert (powers * -torch.from_numpy(t).log() / density).mean() == pytest.approx(1 / (power + 1) ** 2, rel=1e-3)
+        mean = (powers * -torch.from_numpy(t).log() / density).mean()
+        assert mean == pytest.approx(1 / (power + 1) ** 2, rel=1e-3)
 
 
 def test_the_mean_over_baselines_of_a_quadratic_lies_within_its_error_bars():
@@ -66,7 +67,9 @@ def test_draws_are_unbiased_however_many_positions_a_baseline_has(positions):
     assert (true <= 1.25 * found.relative_error).all() and true.max() < 0.04
 
 
-@pytest.mark.parametrize("options", [{}, {"groups": {"a": [0, 3], "b": [1, 2, 4]}}, {"features": (2, 0)}, {"row": 1}])
+@pytest.mark.parametrize(
+    "options", [{}, {"groups": {"a": [0, 3], "b": [1, 2, 4]}}, {"features": (2, 0)}, {"row": 1}]
+)
 def test_it_is_the_mean_of_integrated_hessians(options):
     module, x, background = smooth_mlp(), doubles(6, 5), doubles(BACKGROUND, 5, seed=1)
     truth = averaged(module, x, background, **options)

@@ -208,7 +208,8 @@ def test_positions_of_many_names_do_not_list_them_all():
 
 
 def test_a_job_leaves_matrices_with_names_and_gaps(folder):
-    (folder / "groups.yaml").write_text(yaml.safe_dump({"money": ["income", "debt"], "rest of it": ["age", "price"]}))
+    groups = {"money": ["income", "debt"], "rest of it": ["age", "price"]}
+    (folder / "groups.yaml").write_text(yaml.safe_dump(groups))
     report = run_job(parse_job(job({"groups": {"file": "groups.yaml"}}, folder), folder=folder))
     with h5py.File(report.output) as file:
         group = file["engines/integrated_hessians"]

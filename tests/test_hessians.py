@@ -172,11 +172,14 @@ def path_explain():
     return module.PathExplainerTorch
 
 
+@pytest.mark.skipif(
+    importlib.util.find_spec("path_explain") is None, reason="`make bench-interactions` installs it"
+)
 def test_the_package_of_the_paper_comes_closer_the_more_nodes_it_takes():
     torch.manual_seed(0)
     module = mlp(4, [8], 1, "softplus").requires_grad_(False)
     x = torch.randn(3, 4)
-    found, matrix = interactions(module, x, rtol=1e-4)
+    _, matrix = interactions(module, x, rtol=1e-4)
     errors = []
     for nodes in (100, 900):
         theirs = path_explain()(module).interactions(
@@ -445,4 +448,3 @@ def test_features_left_out_are_refused_unless_it_is_said_what_becomes_of_them():
 
 def test_a_baseline_that_equals_the_input_is_refused():
     assert "equals the input" in refusal(x=torch.zeros(4, 6, dtype=torch.float64))
-
