@@ -56,8 +56,11 @@ def integrated(**options):
         ("engines.saliency.rtol=0.1", "engines.saliency.rtol: 0.1: unknown key. No keys are allowed here."),
         ("engines.integrated_gradients.rtoll=1", "engines.integrated_gradients.rtoll: 1: .*mean 'rtol'?"),
         ("target.indx=3", "--set 'target.indx=3': target is 'all', which has no keys; set target as a whole."),
-        ("explain={input: [X]}", "explain.input: ['X']: unknown key. Allowed: embedding, inputs, layer, part, "
-         "reduce, side, store. Did you mean 'inputs'?"),
+        (
+            "explain={input: [X]}",
+            "explain.input: ['X']: unknown key. Allowed: embedding, inputs, layer, part, "
+            "reduce, side, store. Did you mean 'inputs'?",
+        ),
         (
             "engines.ig={engine: integrated_gradients, baseline: {kind: blur, sigm: 2}}",
             "engines.ig.baseline.sigm: 2: unknown key. Allowed: sigma. Did you mean 'sigma'?",
@@ -510,7 +513,8 @@ def test_any_value_is_accepted_or_refused_with_a_message(value, section):
 FREE = {
     "compute.device": "cuda:1",
     "compute.batch_rows": 17,
-    "compute.memory": "1GiB", "compute.threads": 3,
+    "compute.memory": "1GiB",
+    "compute.threads": 3,
     "output.path": "/elsewhere/maps.h5",
     "output.keep_parts": True,
 }

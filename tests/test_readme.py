@@ -170,7 +170,7 @@ def assert_looks_like(lines, stdout, stderr):
 def form(line):
     line = re.sub(r"\[[0-9a-f]{8}\]", "[#]", line)
     line = re.sub(r"(?<![A-Za-z])\d[\w.,:+-]*", "#", line)
-    line = re.sub(r"# (ms|s|min|h)\b", "# s", line)
+    line = re.sub(r"(# (ms|s|min|h)\b ?)+", "# s ", line)
     line = re.sub(r"# (B|KiB|MiB|GiB)\b", "# B", line)
     return " ".join(line.split())
 
