@@ -11,7 +11,7 @@ READY := $(VENV)/.installed
 PAPERS := $(VENV)/.papers
 
 .PHONY: help install demo tables test test-slow test-gpu lint format clean \
-	bench bench-error-bars bench-interactions bench-ace bench-icc \
+	bench bench-error-bars bench-ace bench-icc \
 	reproduce-interactions reproduce-ace reproduce-icc
 
 help: ## List the targets
@@ -61,9 +61,6 @@ bench: install ## Time and memory against captum and against bare gradient passe
 
 bench-error-bars: install ## Reported against true errors, on trained networks with and without kinks
 	$(BIN)/python scripts/bench_error_bars.py
-
-bench-interactions: $(PAPERS) ## Time to interactions right within 1 %, against path-explain
-	$(BIN)/python scripts/bench_interactions.py
 
 bench-ace: install ## Average causal effects against a loop over alpha, features and Hessian rows
 	$(BIN)/python scripts/bench_ace.py

@@ -173,7 +173,7 @@ def path_explain():
 
 
 @pytest.mark.skipif(
-    importlib.util.find_spec("path_explain") is None, reason="`make bench-interactions` installs it"
+    importlib.util.find_spec("path_explain") is None, reason="`make reproduce-interactions` installs it"
 )
 def test_the_package_of_the_paper_comes_closer_the_more_nodes_it_takes():
     torch.manual_seed(0)
