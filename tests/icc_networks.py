@@ -106,3 +106,10 @@ def chain_reparametrised(noise):
 def running_sum(noise):
     """Eight nodes, each its cause and noise of its own."""
     return noise.cumsum(dim=1) / math.sqrt(8)
+
+
+def colour_then_size(noise):
+    """A category of three, one-hot, and a size that depends on it."""
+    number = (noise[:, 0] > 0).long() + (noise[:, 0] > 1).long()
+    colour = torch.nn.functional.one_hot(number, 3).to(noise)
+    return torch.cat([colour, (2 * colour[:, 1] - colour[:, 2] + noise[:, 1])[:, None]], dim=1)

@@ -8,8 +8,10 @@ import icc_networks
 import numpy as np
 import pytest
 import torch
+from ace_helpers import Kept, population_of
 from cli_helpers import invoke, run, write_data, write_job
 
+from xattr_cli.engines.icc import IntrinsicCausalContributions
 from xattr_cli.store.reader import Results
 
 CHAIN = {"a": [], "b": ["a"], "c": ["a", "b"]}
@@ -40,7 +42,8 @@ def study(folder, network, scm, graph, columns=None, **options):
     """Effects of a job with a known model."""
     columns = columns or len(graph)
     x = data_of(scm, columns)
-    run(job_of(folder, network, x, options={"graph": graph, "scm": f"icc_networks:{scm}", **options}))
+    options = {"graph": graph, "scm": f"icc_networks:{scm}", **options}
+    run(job_of(folder, network, x, options=options), "--overwrite")
     return effects(folder)
 
 
@@ -82,7 +85,7 @@ def test_exact_cases_along_a_known_model(tmp_path, network, scm, graph, shapley,
         assert abs(found[name].sum() - 1) < 1e-12
         low, high = np.moveaxis(found[f"{name}_interval"], -1, 0)
         np.testing.assert_allclose((low + high) / 2, found[name], atol=1e-12)
-        assert (high - low).max() <= 2 * 0.001 + 1e-12
+        assert (high - low).max() <= 2 * 0.002 + 1e-12
     assert found["converged"] and found["causal"] and found["estimator"] == ("exact",)
 
 
@@ -115,9 +118,9 @@ def test_walks_for_more_nodes(tmp_path):
     assert found["estimator"] == ("walk",) and found["converged"]
     squares = np.arange(8, 0, -1.0) ** 2
     for name in ("shapley", "topological", "first_order", "total"):
-        np.testing.assert_allclose(found[name][:, 0], squares / squares.sum(), atol=0.002)
+        np.testing.assert_allclose(found[name][:, 0], squares / squares.sum(), atol=0.003)
     assert found["evaluations"] == 32 * found["draws"]
-    capped = study(tmp_path / "..", "plain_sum", "running_sum", graph, estimator="exact", max_evaluations=2**19)
+    capped = study(tmp_path, "plain_sum", "running_sum", graph, estimator="exact", max_evaluations=2**19)
     np.testing.assert_allclose(capped["topological"][:, 0], squares / squares.sum(), atol=0.02)
     assert capped["evaluations"] == 2**19 and capped["estimator"] == ("exact",)
 
@@ -185,6 +188,20 @@ def test_a_seed_gives_the_same_numbers_and_another_seed_others(tmp_path):
     assert np.abs(seen[0] - seen[2]).max() > 1e-6
 
 
+def test_a_one_hot_block_is_one_node(tmp_path):
+    x = data_of("colour_then_size", 2, rows=3000)
+    graph = {"nodes": {"colour": ["a", "b", "c"], "d": None}, "edges": [["colour", "d"]]}
+    options = {"graph": graph, "scm": "icc_networks:colour_then_size"}
+    run(job_of(tmp_path, "colour_and_size", x, options=options))
+    found = effects(tmp_path)
+    assert found["nodes"] == ("colour", "d") and found["node_of_feature"].tolist() == [0, 0, 0, 1]
+    shares = np.array([0.5, 0.341345, 0.158655])
+    reached = np.array([3, 1 + 2 * 2, 2 * -1])  # by the colour, its effect on the size included
+    colour = shares @ reached**2 - (shares @ reached) ** 2
+    np.testing.assert_allclose(found["topological"][:, 0], np.array([colour, 4]) / (colour + 4), atol=0.002)
+    assert found["importance"].shape == (4, 1)
+
+
 # --- what is refused ----------------------------------------------------------------------------
 
 
@@ -242,4 +259,83 @@ def test_a_cap_that_is_reached_first_is_told(tmp_path):
     found = effects(tmp_path)
     assert found["warnings"][0].startswith("not converged: the widest 95 % interval of a share is ± 0.0")
     assert not found["converged"] and found["evaluations"] == 8192
-    assert found["half_width"][0] > 0.001
+    assert found["half_width"][0] > 0.002
+
+
+# --- through a fitted flow ----------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def fitted(tmp_path_factory):
+    """A job whose noise model is fitted, and its effects."""
+    folder = tmp_path_factory.mktemp("fitted")
+    x = data_of("chain", 3, rows=4000)
+    job = job_of(folder, "weighted_sum", x, options={"graph": CHAIN, "rtol": 0.005})
+    run(job)
+    return job, x, effects(folder)
+
+
+def test_a_fitted_flow_finds_the_linear_chain(fitted):
+    _, x, found = fitted
+    second = np.polyfit(x[:, 0], x[:, 1], 1)[0]
+    noise2 = x[:, 1] - second * x[:, 0]
+    third, _, _, _ = np.linalg.lstsq(np.c_[x[:, :2], np.ones(len(x))], x[:, 2], rcond=None)
+    noise3 = x[:, 2] - np.c_[x[:, :2], np.ones(len(x))] @ third
+    weights = np.array([1 + 2 * third[0] + second * (2 * third[1] - 1), 2 * third[1] - 1, 2])
+    parts = weights**2 * [x[:, 0].var(), noise2.var(), noise3.var()]
+    np.testing.assert_allclose(found["topological"][:, 0], parts / parts.sum(), atol=0.01)
+    np.testing.assert_allclose(found["topological"][:, 0], (1 / 9, 4 / 9, 4 / 9), atol=0.02)
+    assert found["causal"]
+
+
+def test_what_is_known_about_the_flow_stands_in_the_file(fitted):
+    _, _, found = fitted
+    assert found["flow/noise_names"] == ("a", "b", "c")
+    assert found["flow/normality"].shape == found["flow/wasserstein"].shape == (3,)
+    assert found["flow/dependence"].shape == (3, 3)
+    assert found["flow/noise"].shape[1] == 3 and found["flow/curve"].shape[1] == 2
+    assert found["axes"]["flow/dependence"] == ("noise", "noise")
+    assert found["flow/wasserstein"].max() < 0.1
+
+
+def test_a_fitted_flow_can_be_used_again_and_keeps_its_order(fitted, tmp_path):
+    job, x, found = fitted
+    flow = job.parent / "out.icc.flow.safetensors"
+    assert flow.exists()
+    run(job_of(tmp_path, "weighted_sum", x, options={"flow": str(flow), "rtol": 0.005}))
+    again = effects(tmp_path)
+    np.testing.assert_allclose(again["topological"], found["topological"], atol=1e-9)
+    assert again["edges"].tolist() == found["edges"].tolist() and again["causal"]
+
+
+def test_a_killed_run_keeps_its_flow_and_its_draws(fitted, tmp_path):
+    _, x, found = fitted
+    memo = Kept()
+    network = icc_networks.weighted_sum()
+    options = IntrinsicCausalContributions.model_validate({"graph": CHAIN, "rtol": 0.005})
+
+    def again():
+        population = population_of(network, torch.from_numpy(x), names="abc", memo=memo)
+        population.output = tmp_path / "out.h5"
+        return options.study(population)
+
+    first = again()
+    computed = list(memo.computed)
+    assert computed[0] == "flow" and len(computed) > 8
+    (tmp_path / "out.ace.flow.safetensors").unlink()
+    del memo.arrays["ace", computed[3]]
+    second = again()
+    assert memo.computed[len(computed) :] == [computed[3]]
+    assert (tmp_path / "out.ace.flow.safetensors").exists()
+    for name in ("topological", "shapley_standard_error", "flow/curve"):
+        np.testing.assert_array_equal(first.values[name], second.values[name])
+    np.testing.assert_allclose(first.values["topological"], found["topological"], atol=0.02)
+
+
+def test_an_order_alone_allows_every_arrow_it_can(tmp_path):
+    x = data_of("chain", 3, rows=1500)
+    options = {"order": ["a", "b", "c"], "rtol": 0.02, "flow": {"epochs": 20}}
+    run(job_of(tmp_path, "weighted_sum", x, options=options))
+    found = effects(tmp_path)
+    assert found["edges"].tolist() == [[0, 1], [0, 2], [1, 2]]
+    np.testing.assert_allclose(found["topological"][:, 0], (1 / 9, 4 / 9, 4 / 9), atol=0.06)

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import math
 
+import icc_networks
 import numpy as np
 import pytest
 import torch
+from ace_helpers import population_of
 from cli_helpers import invoke, run
 from icc_problems import TABLE, contributions, multilinear
 from SALib.analyze import sobol as salib_analyze
 from SALib.sample import sobol as salib_sample
 from test_icc import effects, job_of
 
+from xattr_cli.engines.contribution_data import gather_columns
 from xattr_cli.numerics.marginals import IndependentInputs, NormalMarginal, RowsMarginal, UniformMarginal
 from xattr_cli.numerics.polynomial_chaos import Chaos
 
@@ -159,6 +162,20 @@ def test_inputs_are_drawn_as_they_say():
     assert rows.tolist() == [[1, 1, 1, 2.5], [1, 1, 2, 3.0], [3, 1, 1, 3.5]]
     assert inputs.owner.tolist() == [0, 2, 0, 1]
     assert inputs.families == ("legendre", "legendre", "hermite")
+
+
+def test_as_many_rows_are_read_as_fit_into_memory():
+    x = torch.arange(3000.0).reshape(1000, 3)
+    x[20] = torch.nan
+    for memory, rows in ((2**30, 999), (8 * 8 * 3 * 100, 99)):
+        population = population_of(icc_networks.plain_sum(), x, memory=memory)
+        columns = gather_columns(population)
+        assert columns.shape == (rows, 3) and columns.dtype == np.float64
+        assert np.isfinite(columns).all()
+    assert columns[:3, 0].tolist() == [0, 30, 90]
+    assert (
+        population.warnings[0].startswith("every 10th sample was read, 99 of 1000") or len(population.warnings) > 1
+    )
 
 
 # --- what is refused ----------------------------------------------------------------------------

@@ -24,7 +24,7 @@ class ContributionEngine(PopulationEngine):
     estimator: Literal["auto", "exact", "walk"] = Field(
         default="auto",
         description="exact: all 2^d subsets of d nodes, 16 at most; walk: random orders of the nodes; auto: exact "
-        "for up to 6 nodes, beyond which walks reach the same error with fewer evaluations",
+        "for up to 5 nodes, beyond which walks reach the same error with fewer evaluations",
     )
     samples: Literal["auto"] | Annotated[int, Field(ge=8)] = Field(
         default="auto",
@@ -35,7 +35,7 @@ class ContributionEngine(PopulationEngine):
         default=8, ge=4, le=256, description="independent scramblings of the draws, which give the standard errors"
     )
     rtol: float = Field(
-        default=0.001,
+        default=0.002,
         gt=0,
         lt=1,
         description="stop when the 95 % intervals of all shares of the output's variance are ± this or narrower",

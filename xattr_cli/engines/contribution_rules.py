@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 __all__ = ["first_round", "rule_of", "surrogate_of", "wants_pairs"]
 
 MOST_EXACT = 16
-AUTO_EXACT = 6
-"""Nodes up to which all subsets give a smaller error than walks of as many evaluations (`make bench-icc`)."""
+AUTO_EXACT = 5
+"""Nodes up to which all subsets err as little as walks of as many evaluations (`make bench-icc`)."""
 AUTO_SAMPLES = 2048
 AUTO_PAIRS = 64
 MOST_CONTROLLED = 32

@@ -90,32 +90,32 @@ class Sampler:
             (nodes, targets) per name of `PARTS`, or (nodes, nodes, targets) for "second_order"; (targets,) for
             the variances and for "mean"; with a surrogate, what its fit needs.
         """
-        uniform = self.draws(replicate, first, stop)
-        u, v = map(self.response.prepare, uniform)
+        asked = _Draws(self, replicate, first, stop)
         if self.sampling.exact:
-            return self._factorial(u, v, uniform)
+            return self._factorial(asked)
         random = self.generators(_ORDERS * stop.bit_length() + replicate)
-        found = self._walk(u, v, random)
+        found = self._walk(asked, random)
         if self.has_arrows:
-            found |= self._topological_walk(u, v, replicate, random)
+            found |= self._topological_walk(asked, random)
         else:
             found |= {"topological": found["shapley"], "topological_variance": found["variance"]}
         if self.sampling.second_order:
             pairs = PairDesign(self.response.nodes)
-            found |= self._total(pairs, u, v, lambda _, outputs: pairs.pairs(outputs))
+            found |= self._total(pairs, asked, lambda _, outputs: pairs.pairs(outputs))
         return found
 
-    def _total(self, design: Design, u: Tensor, v: Tensor, tally: Callable[[slice, Tensor], Sums]) -> Sums:
+    def _total(self, design: Design, asked: _Draws, tally: Callable[[slice, Tensor], Sums]) -> Sums:
         """What `tally` makes of the outputs of a design, some draws at a time, added up."""
         total: Sums = {}
-        for draws, outputs in evaluate(self.response, design, u, v, self.sampling.memory_bytes):
+        memory = self.sampling.memory_bytes
+        for draws, outputs in evaluate(self.response, design, asked.uniform, len(asked), memory):
             for name, values in tally(draws, outputs).items():
                 total[name] = total[name] + values if name in total else values
         return total
 
     # --- all subsets ---
 
-    def _factorial(self, u: Tensor, v: Tensor, uniform: tuple[Tensor, Tensor]) -> Sums:
+    def _factorial(self, asked: _Draws) -> Sums:
         design = FullFactorial(self.response.nodes)
         chaos = self.sampling.surrogate
 
@@ -123,10 +123,10 @@ class Sampler:
             found = {"energies": design.energies(outputs), "mean": _mean(outputs)}
             if chaos is not None:
                 ends = outputs[:, 0], outputs[:, -1]
-                found |= fit_sums(chaos, [(half[draws], end) for half, end in zip(uniform, ends, strict=True)])
+                found |= fit_sums(chaos, list(zip(asked.uniform(draws), ends, strict=True)))
             return found
 
-        total = self._total(design, u, v, tally)
+        total = self._total(design, asked, tally)
         return total | self.parts(worths(total.pop("energies")))
 
     def parts(self, worth: Tensor) -> Sums:
@@ -144,24 +144,41 @@ class Sampler:
 
     # --- walks ---
 
-    def _walk(self, u: Tensor, v: Tensor, random: np.random.Generator) -> Sums:
-        nodes = np.tile(np.arange(self.response.nodes), (len(u), 1))
+    def _walk(self, asked: _Draws, random: np.random.Generator) -> Sums:
+        nodes = np.tile(np.arange(self.response.nodes), (len(asked), 1))
         walk = RoundWalk(torch.from_numpy(random.permuted(nodes, axis=1)))
 
         def tally(draws: slice, outputs: Tensor) -> Sums:
             return {**walk.shapley(draws, outputs), "mean": _mean(outputs)}
 
-        return self._total(walk, u, v, tally)
+        return self._total(walk, asked, tally)
 
-    def _topological_walk(self, u: Tensor, v: Tensor, replicate: int, random: np.random.Generator) -> Sums:
-        positions = self._orders.positions(replicate, len(u), random)
+    def _topological_walk(self, asked: _Draws, random: np.random.Generator) -> Sums:
+        positions = self._orders.positions(asked.replicate, len(asked), random)
         walk = RoundWalk(last_node_first(torch.from_numpy(positions)))
-        return self._total(walk, u, v, walk.topological)
+        return self._total(walk, asked, walk.topological)
 
     @cached_property
     def _orders(self) -> TopologicalOrders:
         random = self.generators(_ORDERS - 1)
         return TopologicalOrders(self.response.parents, self.sampling.replicates, random)
+
+
+@dataclass(frozen=True)
+class _Draws:
+    """Draws number `first` to `stop − 1` of a replicate."""
+
+    sampler: Sampler
+    replicate: int
+    first: int
+    stop: int
+
+    def __len__(self) -> int:
+        return self.stop - self.first
+
+    def uniform(self, part: slice) -> tuple[Tensor, Tensor]:
+        """U and V of some of them."""
+        return self.sampler.draws(self.replicate, self.first + part.start, self.first + part.stop)
 
 
 def _mean(outputs: Tensor) -> Tensor:

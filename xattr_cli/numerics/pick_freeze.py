@@ -66,32 +66,50 @@ class Design(Protocol):
 
 
 def evaluate(
-    response: Response, design: Design, u: Tensor, v: Tensor, memory_bytes: int
+    response: Response,
+    design: Design,
+    draw: Callable[[slice], tuple[Tensor, Tensor]],
+    count: int,
+    memory_bytes: int,
 ) -> Iterator[tuple[slice, Tensor]]:
     """The response at all points of a design, some draws at a time.
 
     Arguments:
         response: what is evaluated.
         design: the points.
-        u, v: (n, width) prepared noise.
+        draw: gives U and V, (n, dims) uniform each, of some draws.
+        count: number of draws.
         memory_bytes: bound on what is held at once, as long as one draw fits.
 
     Yields:
         the draws, and (draws, points, targets) float64 on the CPU.
     """
-    noise_bytes = u.shape[1] * (u.element_size() + 2)
-    row_bytes = noise_bytes + response.row_bytes + 4 * 8 * response.targets
-    rows = max(1, min(MOST_ROWS, memory_bytes // row_bytes))
-    draws = max(1, rows // design.points)
-    owner = None if torch.equal(response.owner, torch.arange(response.nodes)) else response.owner.to(u.device)
-    for first in range(0, len(u), draws):
-        these = slice(first, min(first + draws, len(u)))
-        found = []
-        for start in range(0, design.points, max(1, rows)):
-            here = slice(start, min(start + rows, design.points))
-            mask = design.takes_v(these, here).to(u.device)
-            mask = mask if owner is None else mask[..., owner]
-            points = torch.where(mask, v[these, None], u[these, None])
-            outputs = response.outputs(points.flatten(0, 1))
-            found.append(outputs.to("cpu", torch.float64).view(*points.shape[:2], -1))
-        yield these, torch.cat(found, dim=1)
+    width = len(response.owner)
+    held = max(1, memory_bytes // (4 * 8 * 4 * (response.dims + width)))  # U and V, uniform and prepared
+    rows = max(1, min(MOST_ROWS, memory_bytes // (16 * width + response.row_bytes + 32 * response.targets)))
+    for start in range(0, count, held):
+        block = slice(start, min(start + held, count))
+        u, v = map(response.prepare, draw(block))
+        step = max(1, rows // design.points)
+        for first in range(block.start, block.stop, step):
+            these = slice(first, min(first + step, block.stop))
+            here = slice(these.start - start, these.stop - start)
+            yield these, _outputs(response, design, these, u[here, None], v[here, None], rows)
+
+
+def _outputs(response: Response, design: Design, draws: slice, u: Tensor, v: Tensor, rows: int) -> Tensor:
+    """(draws, points, targets) of the points of some draws, U and V (draws, 1, width), so many rows at a time."""
+    found = []
+    for start in range(0, design.points, rows):
+        takes_v = design.takes_v(draws, slice(start, min(start + rows, design.points)))
+        points = torch.where(_by_coordinate(response, takes_v).to(u.device), v, u)
+        outputs = response.outputs(points.flatten(0, 1))
+        found.append(outputs.to("cpu", torch.float64).view(*points.shape[:2], -1))
+    return torch.cat(found, dim=1)
+
+
+def _by_coordinate(response: Response, by_node: Tensor) -> Tensor:
+    """(..., width) from (..., nodes)."""
+    if torch.equal(response.owner, torch.arange(response.nodes)):
+        return by_node
+    return by_node[..., response.owner]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.quasirandom import SobolEngine
@@ -17,8 +18,8 @@ def paired_draws(dims: int, seed: int, first: int, count: int) -> tuple[Tensor, 
     """Draws number `first` to `first + count − 1` of U and V, each (count, dims) float64 in (0, 1).
 
     A sequence in 2 · dims dimensions, scrambled by a random matrix and shift (Matoušek 1998), is cut into
-    halves: U and V are independent, and together more even than any random points. Both numbers should be
-    0 or powers of two, as the sequence is balanced in such blocks. What lies beyond the sequence's 21,201
+    halves: U and V are independent, and together more even than any random points; blocks of 2^k draws that
+    begin at a multiple of 2^k are balanced. What lies beyond the sequence's 21,201
     dimensions is drawn at random.
 
     Arguments:
@@ -30,7 +31,11 @@ def paired_draws(dims: int, seed: int, first: int, count: int) -> tuple[Tensor, 
     engine: Any = SobolEngine(known, scramble=True, seed=seed)  # type: ignore[no-untyped-call]
     points = engine.fast_forward(first).draw(count, dtype=torch.float64) + _HALF_STEP
     if known < 2 * dims:
-        generator = torch.Generator().manual_seed(seed + first)
-        beyond = torch.rand(count, 2 * dims - known, generator=generator, dtype=torch.float64)
-        points = torch.cat([points, beyond.clamp(_HALF_STEP, 1 - _HALF_STEP)], dim=1)
+        points = torch.cat([points, _random_points(2 * dims - known, seed, first, count)], dim=1)
     return points[:, :dims], points[:, dims:]
+
+
+def _random_points(dims: int, seed: int, first: int, count: int) -> Tensor:
+    """(count, dims) uniform numbers that belong to the draws, whichever others are asked for with them."""
+    rows = [np.random.Generator(np.random.Philox(key=[seed, first + i])).random(dims) for i in range(count)]
+    return torch.from_numpy(np.stack(rows)).clamp(_HALF_STEP, 1 - _HALF_STEP)

@@ -23,13 +23,13 @@ def layered(nodes: int, edges: Sequence[tuple[int, int]]) -> np.ndarray:
     graph = networkx.DiGraph()
     graph.add_nodes_from(range(nodes))
     graph.add_edges_from(edges)
-    drawn = networkx.DiGraph()
+    layers: dict[int, list[int]] = {}
     height: dict[int, float] = {}
     for layer, generation in enumerate(networkx.topological_generations(graph)):
-        for place, node in enumerate(sorted(generation, key=lambda node: _mean_height(graph, node, height))):
-            drawn.add_node(node, subset=layer)
+        layers[layer] = sorted(generation, key=lambda node: _mean_height(graph, node, height))
+        for place, node in enumerate(layers[layer]):
             height[node] = place - (len(generation) - 1) / 2
-    placed = networkx.multipartite_layout(drawn, align="vertical")
+    placed = networkx.multipartite_layout(graph, subset_key=layers, align="vertical")
     return np.array([placed[node] for node in range(nodes)], dtype=np.float64)
 
 
