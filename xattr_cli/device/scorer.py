@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -12,11 +12,12 @@ from torch import Tensor, nn
 
 from ..errors import ModelError
 from ..models.repairs import Repairs
-from ..numerics.field import Evaluation, Points
+from ..numerics.field import Evaluation, PlainPoints, Points
 from ..samples import InputSpec, Layout
 from .explained import Site, replaced
 from .packing import Packing
 from .padding import masks_in, pinned, shortened
+from .places import Places
 from .scores import Score, scores_of
 
 __all__ = ["BlockField", "Rows", "Scorer"]
@@ -145,19 +146,33 @@ class Scorer:
         repeated = {name: _repeat_last(tensor, missing) for name, tensor in context.items()}
         return _repeat_last(points, missing), repeated
 
-    def gradient_of_call(
-        self, points: Tensor, context: Mapping[str, Tensor], target: Tensor, rows: int
-    ) -> tuple[Tensor, Tensor]:
-        """Values (k,) and gradients (k, D) of the points of one call, filled up to `rows` rows."""
+    def gradients_of_call(
+        self, points: Tensor, context: Mapping[str, Tensor], targets: Sequence[Tensor], rows: int
+    ) -> list[tuple[Tensor, Tensor]]:
+        """Values and gradients of several targets at the points of one call, filled up to `rows` rows.
+
+        One forward pass, and a backward pass for each of `targets`.
+
+        Arguments:
+            points: (k, D).
+            context: name -> (k, *shape).
+            targets: each (j,) int64, of the first j points.
+            rows: of the call.
+
+        Returns:
+            For each of `targets`, values (j,) and gradients (j, D).
+        """
         self.interrupt()
-        count = len(points)
         filled, filling = self.fill(points, context, rows)
         leaf = filled.detach().requires_grad_()
+        found = []
         with torch.enable_grad():
-            scores = scores_of(self.outputs(leaf, filling), self.score)[:count]
-            values = scores.gather(1, target[:, None])[:, 0]
-            (gradients,) = torch.autograd.grad(values.sum(), leaf)
-        return values.detach(), gradients[:count]
+            scores = scores_of(self.outputs(leaf, filling), self.score)
+            for number, target in enumerate(targets, 1):
+                values = scores[: len(target)].gather(1, target[:, None])[:, 0]
+                (gradients,) = torch.autograd.grad(values.sum(), leaf, retain_graph=number < len(targets))
+                found.append((values.detach(), gradients[: len(target)]))
+        return found
 
     @contextmanager
     def exact_arithmetic(self) -> Iterator[None]:
@@ -193,24 +208,34 @@ class BlockField:
     rows: Rows
 
     def gradients(self, points: Points) -> Iterator[Evaluation]:
-        """Evaluate all points, in order, one device call at a time; out of memory repeats a call in halves."""
+        """Evaluate all points, each once, one device call at a time.
 
-        def call(part: slice, rows: int) -> Evaluation:
-            row = points.row[part]
-            values, gradients = self.scorer.gradient_of_call(
-                points.take(part), self._context(row), self.rows.target[row], rows
+        Points of the same place share a forward pass. Out of memory repeats a call in halves.
+        """
+        places = Places.of(points)
+
+        def call(part: slice, rows: int) -> list[Evaluation]:
+            members = places.members(part)
+            row = points.row[members[0]]
+            found = self.scorer.gradients_of_call(
+                points.take(members[0]),
+                self._context(row),
+                [self.rows.target[points.row[some]] for some in members],
+                rows,
             )
-            return Evaluation(part, values, gradients)
+            return [Evaluation(some, *numbers) for some, numbers in zip(members, found, strict=True)]
 
         with self.scorer.exact_arithmetic():
-            yield from self.scorer.packing.run(len(points.row), call)
+            for evaluations in self.scorer.packing.run(len(places), call):
+                yield from evaluations
 
-    def values(self, points: Points) -> Tensor:
-        """(points,) scores of each point's own target."""
-        everything = slice(0, len(points.row))
-        row = points.row
-        scores = self.scorer.scores(points.take(everything), self._context(row))
-        return scores.gather(1, self.rows.target[row][:, None])[:, 0]
+    def values(self, points: PlainPoints, place: Tensor | None = None) -> Tensor:
+        """(points,) scores of each point's own target; points of the same place are evaluated once."""
+        every = torch.arange(len(points.row), device=points.row.device)
+        place = every if place is None else place
+        first = every[torch.diff(place, prepend=place[:1] - 1) > 0]
+        scores = self.scorer.scores(points.take(first), self._context(points.row[first]))
+        return scores[place, self.rows.target[points.row]]
 
     def _context(self, row: Tensor) -> dict[str, Tensor]:
         return {name: tensor[row] for name, tensor in self.rows.context.items()}

@@ -14,6 +14,7 @@ from torch import Tensor
 from ..device import BlockField, Rows, Scorer
 from ..errors import DataError
 from ..numerics.expectation import PathExpectation, expected_path_gradient
+from ..numerics.field import Part
 from ..numerics.integrate import integrate, integrate_fixed
 from ..numerics.paths import StraightPath
 from ..numerics.quadrature import NestedRule, fixed_rule
@@ -150,7 +151,8 @@ class Block:
         return self._sweeps[key].seen_by(demand, planned)
 
     def _sweep(self, demand: PathDemand) -> Sweep:
-        path = StraightPath(self.reference(demand.baseline), self.inputs)
+        sample = self.rows.sample.to(self.inputs.device)
+        path = StraightPath(self.reference(demand.baseline), self.inputs, sample)
         rule = demand.rule
         if not isinstance(rule, NestedRule):
             found = integrate_fixed(self.field, path, fixed_rule(rule.name, rule.nodes))
@@ -199,8 +201,9 @@ class Block:
 class _GivenPoints:
     points: Tensor
     row: Tensor
+    place: Tensor | None = None
 
-    def take(self, part: slice) -> Tensor:
+    def take(self, part: Part) -> Tensor:
         return self.points[part]
 
 

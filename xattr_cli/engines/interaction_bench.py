@@ -18,6 +18,7 @@ from ..numerics.expected_hessian import (
     expected_interactions,
     sampling_bytes,
 )
+from ..numerics.field import Part
 from ..numerics.grouping import Grouping
 from ..numerics.interactions import InteractionIntegral, InteractionRule, integrate_interactions, level_bytes
 from ..numerics.paths import StraightPath
@@ -192,7 +193,7 @@ class _Given:
     points: Tensor
     row: Tensor
 
-    def take(self, part: slice) -> Tensor:
+    def take(self, part: Part) -> Tensor:
         return self.points[part]
 
     def delta(self, part: slice) -> Tensor:

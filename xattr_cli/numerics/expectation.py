@@ -9,8 +9,9 @@ from torch import Tensor
 
 from ..samples import Status
 from .error_bar import percentile_factor, ratio
-from .field import Field
+from .field import Field, Part
 from .sampling import Replicates, SamplingRule, draw_replicates
+from .sharing import neighbours
 from .sketch import CountSketch
 
 __all__ = ["SKETCH_SIZE", "PathExpectation", "Tally", "expected_path_gradient"]
@@ -47,12 +48,13 @@ class _BackgroundPoints:
     row: Tensor
     draw: Tensor
     t: Tensor
+    place: Tensor | None
 
-    def take(self, part: slice) -> Tensor:
+    def take(self, part: Part) -> Tensor:
         start, stop = self.background[self.draw[part]], self.input[self.row[part]]
         return start.lerp(stop, self.t[part, None])
 
-    def delta(self, part: slice) -> Tensor:
+    def delta(self, part: Part) -> Tensor:
         return self.input[self.row[part]] - self.background[self.draw[part]]
 
 
@@ -120,7 +122,7 @@ def expected_path_gradient(
             size=rule.replicate_size,
             background=len(background),
         )
-        _evaluate(field, input, background, open_rows, draws, tally, sketch)
+        _evaluate(field, input, background, sample, open_rows, draws, tally, sketch)
         remaining = _close(result, open_rows, tally, rule)
         open_rows = open_rows[remaining]
         tally.keep(remaining)
@@ -132,6 +134,7 @@ def _evaluate(
     field: Field,
     input: Tensor,
     background: Tensor,
+    sample: Tensor,
     open_rows: Tensor,
     draws: Replicates,
     tally: Tally,
@@ -139,14 +142,20 @@ def _evaluate(
 ) -> None:
     """Add every replicate of `draws` to the tally, one at a time so that memory does not grow with them."""
     rows, count, size = draws.t.shape
+    slot = torch.arange(rows, device=input.device).repeat_interleave(size)
+    # rows of one sample have the same draws
+    which = torch.arange(size, device=input.device).repeat(rows)
+    shared = neighbours(sample.to(input.device)[open_rows[slot]] * size + which)
+    order, place = shared if shared else (torch.arange(len(slot), device=slot.device), None)
+    slot = slot[order]
     for j in range(count):
-        slot = torch.arange(rows, device=input.device).repeat_interleave(size)
         points = _BackgroundPoints(
             input,
             background,
             row=open_rows[slot],
-            draw=torch.from_numpy(draws.draw[:, j].reshape(-1)).to(input.device),
-            t=torch.from_numpy(draws.t[:, j].reshape(-1)).to(input),
+            draw=torch.from_numpy(draws.draw[:, j].reshape(-1)).to(input.device)[order],
+            t=torch.from_numpy(draws.t[:, j].reshape(-1)).to(input)[order],
+            place=place,
         )
         total = input.new_zeros(rows, input.shape[1])
         for evaluation in field.gradients(points):

@@ -11,6 +11,7 @@ from torch import Tensor
 from ..samples import Status
 from .error_bar import percentile_factor, ratio
 from .expectation import SKETCH_SIZE, Tally
+from .field import Part
 from .grouping import Grouping, HessianField
 from .sampling import SamplingRule, draw_replicates
 from .sketch import CountSketch
@@ -81,7 +82,7 @@ class _Draws:
     draw: Tensor
     t: Tensor
 
-    def take(self, part: slice) -> Tensor:
+    def take(self, part: Part) -> Tensor:
         return self.background[self.draw[part]].lerp(self.input[self.row[part]], self.t[part, None])
 
     def delta(self, part: slice) -> Tensor:

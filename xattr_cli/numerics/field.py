@@ -8,31 +8,44 @@ from typing import Protocol
 
 from torch import Tensor
 
-__all__ = ["Evaluation", "Field", "Points"]
+__all__ = ["Evaluation", "Field", "Part", "PlainPoints", "Points"]
+
+Part = slice | Tensor
 
 
-class Points(Protocol):
+class PlainPoints(Protocol):
     """Many points of the input space, made on demand so that they never lie in memory all at once."""
 
     @property
     def row(self) -> Tensor:
         """(points,) int64, the row of the block whose target and context each point belongs to."""
 
-    def take(self, part: slice) -> Tensor:
+    def take(self, part: Part) -> Tensor:
         """The points of `part`, (k, D)."""
+
+
+class Points(PlainPoints, Protocol):
+    """Points of which several may be the same, wanted for several targets."""
+
+    @property
+    def place(self) -> Tensor | None:
+        """(points,) int64, from 0 on and never decreasing; None if all points differ.
+
+        Points of the same place are one point of the input space: their rows differ in the target alone.
+        """
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The score and its gradient at some consecutive points.
+    """The score and its gradient at some of the points.
 
     Attributes:
-        part: which points.
+        part: which points, a slice or their numbers.
         values: (k,) scores f(point).
         gradients: (k, D), ∇f(point).
     """
 
-    part: slice
+    part: Part
     values: Tensor
     gradients: Tensor
 
@@ -41,7 +54,7 @@ class Field(Protocol):
     """Scores and gradients at any points, of any mix of rows; packing them is the field's business."""
 
     def gradients(self, points: Points) -> Iterator[Evaluation]:
-        """Evaluate all points, in order, some at a time."""
+        """Evaluate all points, each once, some at a time."""
 
-    def values(self, points: Points) -> Tensor:
-        """(points,) scores alone, without gradients."""
+    def values(self, points: PlainPoints, place: Tensor | None = None) -> Tensor:
+        """(points,) scores alone, without gradients; `place` as in `Points`."""

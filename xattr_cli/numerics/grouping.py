@@ -9,6 +9,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from .field import Part
+
 __all__ = ["DisplacedPoints", "Forms", "Grouping", "HessianField"]
 
 
@@ -19,7 +21,7 @@ class DisplacedPoints(Protocol):
     def row(self) -> Tensor:
         """(points,) int64, the row of the block whose target, context and groups each point belongs to."""
 
-    def take(self, part: slice) -> Tensor:
+    def take(self, part: Part) -> Tensor:
         """The points of `part`, (k, D)."""
 
     def delta(self, part: slice) -> Tensor:

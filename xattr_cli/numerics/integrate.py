@@ -14,6 +14,7 @@ from .error_bar import Evidence, fixed_rule_error, nested_error
 from .field import Evaluation, Field
 from .paths import PowerWarp, StraightPath
 from .quadrature import FixedRule, NestedRule
+from .sharing import neighbours
 
 __all__ = ["Observer", "PathIntegral", "integrate", "integrate_fixed"]
 
@@ -165,11 +166,10 @@ class _Sweep:
         weights = exact_weights.to(self.delta)
         density = self.warp.density(u).to(self.delta)
         t = self.warp.t(u).to(self.delta)
-        slot = torch.arange(open_count, device=t.device).repeat_interleave(nodes)
-        node = torch.arange(nodes, device=t.device).repeat(open_count)
+        slot, node, place = self._points(open_count, nodes)
         total = self.delta.new_zeros(open_count, len(self.marks), self.delta.shape[1])
         first_node = round(float(u[0]) * self.intervals)
-        for evaluation in self.field.gradients(self.path.at(self.open_rows[slot], t[node])):
+        for evaluation in self.field.gradients(self.path.at(self.open_rows[slot], t[node], place)):
             part = evaluation.part
             row, which = self.open_rows[slot[part]], node[part]
             if watch is not None:
@@ -181,6 +181,18 @@ class _Sweep:
             total.index_add_(0, slot[part], weights[which][:, :, None] * gradients[:, None, :])
             self.evidence.add(row, gradients * self.delta[row] * density[which][:, None], evaluation.values)
         return total, exact_weights.sum(dim=0)
+
+    def _points(self, open_count: int, nodes: int) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Which open row and which node each point belongs to, and the places that points share."""
+        slot = torch.arange(open_count, device=self.delta.device).repeat_interleave(nodes)
+        node = torch.arange(nodes, device=slot.device).repeat(open_count)
+        if self.path.sample is None:
+            return slot, node, None
+        found = neighbours(self.path.sample[self.open_rows][slot] * nodes + node)
+        if found is None:
+            return slot, node, None
+        order, place = found
+        return slot[order], node[order], place
 
     def _weights(self, u: Tensor) -> Tensor:
         """(nodes, marks) weight of each node in the integral from 0 to each mark.
@@ -198,13 +210,15 @@ class _Sweep:
 
     def _nothing_yet(self, score_input: Tensor, evaluations: int) -> PathIntegral:
         rows = self.open_rows
-        at_baseline = self.path.at(rows, torch.zeros_like(score_input))
+        slot, _, place = self._points(len(rows), nodes=1)
+        score_baseline = torch.empty_like(score_input)
+        score_baseline[slot] = self.field.values(self.path.at(slot, torch.zeros_like(score_input)), place)
         unknown = torch.full((len(rows),), torch.nan, dtype=torch.float64, device=rows.device)
         return PathIntegral(
             running=torch.full_like(self.trapezoid, torch.nan),
             relative_error=unknown,
             score_input=score_input,
-            score_baseline=self.field.values(at_baseline),
+            score_baseline=score_baseline,
             evaluations=torch.full_like(rows, evaluations),
             status=torch.full(rows.shape, Status.QUARANTINED, dtype=torch.int8, device=rows.device),
         )

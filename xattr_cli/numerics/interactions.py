@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ..samples import Status
+from .field import Part
 from .grouping import Grouping, HessianField
 from .interaction_error import Witnesses
 from .log_rules import LogRule, nested_log_rules
@@ -113,7 +114,7 @@ class _Nodes:
     row: Tensor
     t: Tensor
 
-    def take(self, part: slice) -> Tensor:
+    def take(self, part: Part) -> Tensor:
         return self.path.at(self.row, self.t).take(part)
 
     def delta(self, part: slice) -> Tensor:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from .field import Part
+
 __all__ = ["PathPoints", "PowerWarp", "StraightPath"]
 
 
@@ -38,19 +40,22 @@ class StraightPath:
     Attributes:
         baseline: x', (rows, D).
         input: x, (rows, D).
+        sample: (rows,) int64, equal for rows whose paths are the same, as they differ in the target alone;
+            None if no two are.
     """
 
     baseline: Tensor
     input: Tensor
+    sample: Tensor | None = None
 
     @property
     def delta(self) -> Tensor:
         """Δ = x − x', (rows, D)."""
         return self.input - self.baseline
 
-    def at(self, row: Tensor, t: Tensor) -> PathPoints:
+    def at(self, row: Tensor, t: Tensor, place: Tensor | None = None) -> PathPoints:
         """Points γ_row(t) for `row` (k,) and `t` (k,)."""
-        return PathPoints(self, row, t)
+        return PathPoints(self, row, t, place)
 
 
 @dataclass(frozen=True)
@@ -60,8 +65,9 @@ class PathPoints:
     path: StraightPath
     row: Tensor
     t: Tensor
+    place: Tensor | None = None
 
-    def take(self, part: slice) -> Tensor:
+    def take(self, part: Part) -> Tensor:
         """(k, D) points; exactly x at t = 1 and exactly x' at t = 0."""
         row, t = self.row[part], self.t[part, None]
         start, stop = self.path.baseline[row], self.path.input[row]
