@@ -12,7 +12,7 @@ from benchlib import Table
 from xattr_cli.engines.integrated_gradients import IntegratedGradients
 from xattr_cli.numerics.integrate import integrate
 from xattr_cli.numerics.paths import StraightPath
-from xattr_cli.numerics.quadrature import NestedRule
+from xattr_cli.numerics.quadrature import AdaptiveRule
 
 __all__ = ["placement_table"]
 
@@ -40,7 +40,7 @@ def _measure(case: Case, power: float, intervals: int) -> tuple[float, float, fl
     """Mean gradients per row, 95th percentile of the true error, share covered."""
     block = case.block(IntegratedGradients())
     path = StraightPath(block.reference(None), block.inputs)
-    rule = NestedRule(rtol=RTOL, max_nodes=MAX_NODES, intervals=intervals, warp=power)
+    rule = AdaptiveRule(rtol=RTOL, max_nodes=MAX_NODES, intervals=intervals, warp=power)
     found = integrate(block.field, path, rule, smooth=not case.kinked)
     error = true_error(found.mean_gradient * path.delta, case.truth)
     gradients = (found.evaluations - 1).double().mean()

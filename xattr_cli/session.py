@@ -6,6 +6,7 @@ import json
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -127,11 +128,17 @@ class Session:
 
     @property
     def part_rows(self) -> int:
-        """Rows of a part: so many that a map of them takes 32 MiB, and at most 512."""
+        """Rows of a part: so many that their maps, or matrices, take 32 MiB, and at most 512."""
         asked = self.job.output.part_rows
         if asked != "auto":
             return asked
-        return max(1, min(MOST_PART_ROWS, PART_BYTES // (4 * self.layout.size)))
+        return max(1, min(MOST_PART_ROWS, PART_BYTES // (4 * self._values_per_row)))
+
+    @cached_property
+    def _values_per_row(self) -> int:
+        """Numbers in the largest array of a row."""
+        engines = [engine for engine in self.row_engines.values() if isinstance(engine, LocalEngine)]
+        return max(self.layout.size, *(engine.values_per_row(self.layout.specs) for engine in engines), 1)
 
     @property
     def row_parts(self) -> int:

@@ -17,7 +17,7 @@ from ..numerics.expectation import PathExpectation, expected_path_gradient
 from ..numerics.field import Part
 from ..numerics.integrate import integrate, integrate_fixed
 from ..numerics.paths import StraightPath
-from ..numerics.quadrature import NestedRule, fixed_rule
+from ..numerics.quadrature import AdaptiveRule, fixed_rule
 from ..numerics.sampling import SamplingRule
 from ..randomness import Purpose, sample_generator
 from .curves import CurveRecorder, InputGradientRecorder
@@ -129,7 +129,7 @@ class Block:
     def input_gradient(self) -> tuple[Tensor, Tensor]:
         """Scores (rows,) and gradients (rows, D) at the inputs; from a sweep if the job has one."""
         for demand in self._planned.values():
-            if self._input_gradient is None and isinstance(demand.rule, NestedRule):
+            if self._input_gradient is None and isinstance(demand.rule, AdaptiveRule):
                 self.path(demand)
         if self._input_gradient is None:
             values, gradients = self.gradients(self.inputs[:, None])
@@ -154,7 +154,7 @@ class Block:
         sample = self.rows.sample.to(self.inputs.device)
         path = StraightPath(self.reference(demand.baseline), self.inputs, sample)
         rule = demand.rule
-        if not isinstance(rule, NestedRule):
+        if not isinstance(rule, AdaptiveRule):
             found = integrate_fixed(self.field, path, fixed_rule(rule.name, rule.nodes))
             return Sweep(path, found, (1.0,), None)
         gradient = InputGradientRecorder(path.input, last_node=rule.intervals)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..numerics.field import Evaluation
 from ..numerics.paths import PowerWarp, StraightPath
-from ..numerics.quadrature import NestedRule
+from ..numerics.quadrature import AdaptiveRule
 
 __all__ = ["CurveRecorder", "Curves", "InputGradientRecorder"]
 
@@ -50,7 +50,7 @@ class CurveRecorder:
 
     needs_baseline = True
 
-    def __init__(self, path: StraightPath, rule: NestedRule) -> None:
+    def __init__(self, path: StraightPath, rule: AdaptiveRule) -> None:
         rows, intervals = len(path.input), rule.intervals
         node = torch.arange(intervals + 1, dtype=torch.float64, device=path.input.device)
         self._delta = path.delta

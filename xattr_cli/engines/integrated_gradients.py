@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["IntegratedGradients"]
 
-FIRST_INTERVALS = 4
+FIRST_INTERVALS = 6
 
 
 @ENGINES.register("integrated_gradients")

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from ..config import BaselineField
 from ..numerics.log_rules import NODE_COUNTS
-from ..numerics.quadrature import NestedRule
+from ..numerics.quadrature import AdaptiveRule
 from ..registry import ENGINES
 from .base import Explanation
 from .interaction_options import GROUP_AXES, InteractionEngine, drift_curves, group_curves
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["IntegratedHessians"]
 
 # attributions that only choose the top groups need not be exact
-SCREEN_RULE = NestedRule(rtol=0.05, max_nodes=256, intervals=4, warp=2.0)
+SCREEN_RULE = AdaptiveRule(rtol=0.05, max_nodes=256, intervals=6, warp=2.0)
 
 
 @ENGINES.register("integrated_hessians")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from ..config import BaselineField
-from ..numerics.quadrature import NestedRule
+from ..numerics.quadrature import AdaptiveRule
 from .base import LocalEngine
 
 if TYPE_CHECKING:
@@ -31,6 +31,6 @@ class PathEngine(LocalEngine):
     def check(self, probe: Block) -> None:
         probe.check_baseline(self.baseline)
 
-    def nested_rule(self, intervals: int) -> NestedRule:
+    def nested_rule(self, intervals: int) -> AdaptiveRule:
         """The adaptive rule that these options describe, with the first trapezoid's `intervals`."""
-        return NestedRule(self.rtol, self.max_nodes, intervals, self.warp)
+        return AdaptiveRule(self.rtol, self.max_nodes, intervals, self.warp)

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from ..numerics.quadrature import NestedRule
+from ..numerics.quadrature import AdaptiveRule
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -45,7 +45,7 @@ class PathDemand:
     """
 
     baseline: Any
-    rule: NestedRule | NamedRule
+    rule: AdaptiveRule | NamedRule
     curves: bool = False
     marks: tuple[float, ...] = ()
 
@@ -86,7 +86,7 @@ class Sweep:
 
     def seen_by(self, demand: PathDemand, planned: PathDemand) -> Sweep:
         """This sweep, made for `planned`, in the eyes of an engine that asked for `demand`."""
-        if not isinstance(demand.rule, NestedRule) or not isinstance(planned.rule, NestedRule):
+        if not isinstance(demand.rule, AdaptiveRule) or not isinstance(planned.rule, AdaptiveRule):
             return self
         integral = replace(self.integral, status=self.integral.judged_by(demand.rule.rtol))
         stride = planned.rule.intervals // demand.rule.intervals if demand.curves else 1
@@ -97,7 +97,7 @@ def sweep_key(demand: PathDemand) -> SweepKey:
     """Demands of equal key lie on the same paths and on nested nodes, and are served by one sweep."""
     baseline = json.dumps(demand.baseline.model_dump(mode="json"), sort_keys=True)
     rule = demand.rule
-    return (baseline, rule.warp) if isinstance(rule, NestedRule) else (baseline, rule)
+    return (baseline, rule.warp) if isinstance(rule, AdaptiveRule) else (baseline, rule)
 
 
 def merge_demands(demands: Iterable[PathDemand | None]) -> dict[SweepKey, PathDemand]:
@@ -111,9 +111,9 @@ def merge_demands(demands: Iterable[PathDemand | None]) -> dict[SweepKey, PathDe
 
 
 def _merge(one: PathDemand, other: PathDemand) -> PathDemand:
-    if not isinstance(one.rule, NestedRule) or not isinstance(other.rule, NestedRule):
+    if not isinstance(one.rule, AdaptiveRule) or not isinstance(other.rule, AdaptiveRule):
         return one
-    rule = NestedRule(
+    rule = AdaptiveRule(
         rtol=min(one.rule.rtol, other.rule.rtol),
         max_nodes=max(one.rule.max_nodes, other.rule.max_nodes),
         intervals=_common_intervals([(d.rule.intervals, d.curves) for d in (one, other)]),  # type: ignore[union-attr]

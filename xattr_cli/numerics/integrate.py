@@ -10,13 +10,19 @@ import torch
 from torch import Tensor
 
 from ..samples import Status
-from .error_bar import Evidence, fixed_rule_error, nested_error
+from .error_bar import Evidence, adaptive_error, fixed_rule_error
 from .field import Evaluation, Field
+from .halving import panels_to_halve
+from .node_record import NodeRecord
+from .panels import Nodes, Panels
 from .paths import PowerWarp, StraightPath
-from .quadrature import FixedRule, NestedRule
+from .quadrature import AdaptiveRule, FixedRule
 from .sharing import neighbours
 
 __all__ = ["Observer", "PathIntegral", "integrate", "integrate_fixed"]
+
+POSITIONS = 2**30
+"""Nodes of several targets are the same if they round to the same multiple of 1 / POSITIONS."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +71,7 @@ class Observer(Protocol):
 def integrate(
     field: Field,
     path: StraightPath,
-    rule: NestedRule,
+    rule: AdaptiveRule,
     *,
     smooth: bool = False,
     marks: Sequence[float] = (),
@@ -73,15 +79,16 @@ def integrate(
 ) -> PathIntegral:
     """∫₀¹ ∇f(γ(t)) dt for every row of a block, each to its own accuracy.
 
-    T_n (trapezoid, n intervals) and M_n (midpoint) give T_2n = (T_n + M_n) / 2, so that every gradient
-    is used and a row needs two accumulators of its own size, whatever n is. A row stops alone; the
-    remaining ones go on, packed together.
+    The path is cut into a few panels, each with a trapezoid rule of its own whose cells are halved
+    where that saves the most error; see `panels_to_halve`. Every gradient is used, and a row needs as
+    many accumulators of its own size as there are panels, whatever the number of nodes. A row stops
+    alone; the remaining ones go on, packed together.
 
     Arguments:
         field: evaluates f and ∇f.
         path: of every row.
         rule: nodes and tolerance.
-        smooth: the network is known to have no kinks, so the error may be taken to fall like 1/n².
+        smooth: the network is known to have no kinks.
         marks: path positions α in (0, 1) at which the running integral is wanted too.
         observers: see the nodes of the first level.
     """
@@ -92,17 +99,17 @@ def integrate(
 
 
 class _Watcher(Protocol):
-    def __call__(self, row: Tensor, index: Tensor, evaluation: Evaluation) -> None: ...
+    def __call__(self, row: Tensor, column: Tensor, evaluation: Evaluation) -> None: ...
 
 
 class _Sweep:
     """The rows still open, and what has been found about them so far.
 
     Attributes:
-        intervals: n of the trapezoid.
         open_rows: (open,) indices into the block.
-        trapezoid: (open, marks, D), T_n of the open rows.
-        evidence: (rows,) per-row sums from which errors are reported.
+        panels: trapezoid sums of the open rows, panel by panel.
+        record: of the nodes of the open rows.
+        error: (open,) reported errors.
         result: filled in as rows are closed.
     """
 
@@ -110,112 +117,98 @@ class _Sweep:
         self,
         field: Field,
         path: StraightPath,
-        rule: NestedRule,
+        rule: AdaptiveRule,
         smooth: bool,
         marks: Tensor,
         observers: Sequence[Observer],
     ) -> None:
         """Evaluate the first trapezoid, and the scores of both ends."""
-        self.field, self.path, self.rule, self.smooth, self.marks = field, path, rule, smooth, marks
-        self.warp = PowerWarp(rule.warp)
-        self.delta = path.delta
-        self.evidence = Evidence.none_yet(self.delta)
-        self.intervals = rule.intervals
+        self.field, self.path, self.rule, self.smooth = field, path, rule, smooth
+        self.warp, self.delta = PowerWarp(rule.warp), path.delta
         self.open_rows = torch.arange(len(self.delta), device=self.delta.device)
+        self.panels = Panels.of_one_level(rule.intervals, self.warp, marks, self.delta)
+        self.record = NodeRecord(self.delta)
+        self.largest_score = torch.zeros_like(self.delta[:, 0], dtype=torch.float64)
         score_input = torch.full_like(self.delta[:, 0], torch.nan)
+        count, skipped = rule.intervals, self._skip_baseline(observers)
 
-        def watch(row: Tensor, index: Tensor, evaluation: Evaluation) -> None:
-            at_input = index == self.intervals
+        def watch(row: Tensor, column: Tensor, evaluation: Evaluation) -> None:
+            index = column + skipped
+            at_input = index == count
             score_input[row[at_input]] = evaluation.values[at_input]
             for observer in observers:
                 observer.observe(row, index, evaluation)
 
-        node = torch.arange(self.intervals + 1, dtype=torch.float64)
-        wanted = any(observer.needs_baseline for observer in observers)
-        used = node if wanted or float(self.warp.density(node[0])) > 0 else node[1:]
-        self.extra_nodes = len(used) - self.intervals
-        self.trapezoid, self.mass = self._weighted_sum(used / self.intervals, watch)
-        self.result = self._nothing_yet(score_input, evaluations=len(used) + 1)
+        nodes = self.panels.first_nodes()
+        if skipped:  # the integrand is 0 there
+            self.record.expect(torch.zeros(len(self.open_rows), 1, dtype=torch.float64, device=score_input.device))
+        self._evaluate(nodes.without_baseline() if skipped else nodes, watch)
+        self.result = self._nothing_yet(score_input, evaluations=count + 1 + (not skipped))
+        self._close()
 
     def refine(self) -> None:
-        """Evaluate M_n of the open rows, double n, and let go of the rows that are done."""
-        n = self.intervals
-        midpoint, mass = self._weighted_sum((torch.arange(n, dtype=torch.float64) + 0.5) / n)
-        apart = self._map(self.trapezoid, self.mass) - self._map(midpoint, mass)
-        difference = torch.linalg.vector_norm(apart, dim=1)
-        self.trapezoid, self.mass = self.trapezoid.add_(midpoint).div_(2), (self.mass + mass) / 2
-        self.intervals = 2 * n
-        self.result.evaluations[self.open_rows] += n
-        attribution = self._map(self.trapezoid, self.mass)
-        score_difference = (self.result.score_input - self.result.score_baseline)[self.open_rows]
-        error = nested_error(
-            difference,
-            self.evidence.decrease(difference, self.open_rows),
-            attribution,
-            self.evidence.missed(attribution, score_difference, self.open_rows),
-            intervals=n,
-            smooth=self.smooth,
-            dtype=self.delta.dtype,
-        )
-        self._close(error)
+        """Halve cells of the open rows where it pays, and let go of the rows that are done."""
+        nodes = self.panels.halve(self._to_halve())
+        self.result.evaluations[self.open_rows] += nodes.per_row(len(self.open_rows))
+        self._evaluate(nodes)
+        self._close()
 
-    def _weighted_sum(self, u: Tensor, watch: _Watcher | None = None) -> tuple[Tensor, Tensor]:
-        """Σ weight · gradient over the nodes u of every open row, (open, marks, D); and Σ weight, (marks,)."""
-        open_count, nodes = len(self.open_rows), len(u)
-        exact_weights = self._weights(u)
-        weights = exact_weights.to(self.delta)
-        density = self.warp.density(u).to(self.delta)
-        t = self.warp.t(u).to(self.delta)
-        slot, node, place = self._points(open_count, nodes)
-        total = self.delta.new_zeros(open_count, len(self.marks), self.delta.shape[1])
-        first_node = round(float(u[0]) * self.intervals)
-        for evaluation in self.field.gradients(self.path.at(self.open_rows[slot], t[node], place)):
-            part = evaluation.part
-            row, which = self.open_rows[slot[part]], node[part]
+    def _skip_baseline(self, observers: Sequence[Observer]) -> bool:
+        """Whether the gradient at the baseline is neither wanted nor of any weight."""
+        wanted = any(observer.needs_baseline for observer in observers)
+        return not wanted and float(self.warp.density(torch.zeros(()))) == 0
+
+    def _to_halve(self) -> Tensor:
+        """(open, panels) bool, whose cells are halved next."""
+        panel = (self.errors.cell * self.panels.count).clamp(max=self.panels.count - 1).long()
+        squares = torch.zeros_like(self.panels.cells, dtype=torch.float64)
+        squares.scatter_add_(1, panel, self.errors.squares)
+        share = self.rule.rtol / self.error.clamp(min=1e-300)
+        return panels_to_halve(squares, self.panels.cells, share, self._budget())
+
+    def _budget(self) -> Tensor:
+        """(open,) gradients that the rows may still take."""
+        # one of the evaluations so far is the score of the baseline
+        return self.rule.max_nodes - (self.result.evaluations[self.open_rows] - 1)
+
+    def _evaluate(self, nodes: Nodes, watch: _Watcher | None = None) -> None:
+        """Add nodes of the open rows to the panels and to the record."""
+        column = nodes.column + self.record.expect(nodes.by_row(len(self.open_rows)))
+        t, density = self.warp.t(nodes.u).to(self.delta), self.warp.density(nodes.u).to(self.delta)
+        order, place = self._order(nodes)
+        row = self.open_rows[nodes.slot]
+        for evaluation in self.field.gradients(self.path.at(row[order], t[order], place)):
+            which = order[evaluation.part]
+            slot, delta = nodes.slot[which], self.delta[row[which]]
             if watch is not None:
-                watch(row, which + first_node, evaluation)
+                watch(row[which], nodes.column[which], evaluation)
             # neither a node of weight zero nor a feature that does not change may spoil the sum with an
             # infinite gradient
-            weightless = (density[which] == 0)[:, None] | (self.delta[row] == 0)
+            weightless = (density[which] == 0)[:, None] | (delta == 0)
             gradients = evaluation.gradients.masked_fill(weightless & ~evaluation.gradients.isfinite(), 0)
-            total.index_add_(0, slot[part], weights[which][:, :, None] * gradients[:, None, :])
-            self.evidence.add(row, gradients * self.delta[row] * density[which][:, None], evaluation.values)
-        return total, exact_weights.sum(dim=0)
+            self.panels.add(nodes, which, gradients)
+            self.record.add(slot, column[which], gradients * delta * density[which][:, None])
+            self.largest_score.scatter_reduce_(0, row[which], evaluation.values.double().abs(), "amax")
+        self.record.sort()
 
-    def _points(self, open_count: int, nodes: int) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Which open row and which node each point belongs to, and the places that points share."""
-        slot = torch.arange(open_count, device=self.delta.device).repeat_interleave(nodes)
-        node = torch.arange(nodes, device=slot.device).repeat(open_count)
+    def _order(self, nodes: Nodes) -> tuple[Tensor, Tensor | None]:
+        """In which order the nodes are evaluated, and the places that several of them share."""
+        every = torch.arange(len(nodes.u), device=nodes.u.device)
         if self.path.sample is None:
-            return slot, node, None
-        found = neighbours(self.path.sample[self.open_rows][slot] * nodes + node)
-        if found is None:
-            return slot, node, None
-        order, place = found
-        return slot[order], node[order], place
-
-    def _weights(self, u: Tensor) -> Tensor:
-        """(nodes, marks) weight of each node in the integral from 0 to each mark.
-
-        A node stands for the cell of width 1/n around it, cut at 0, at 1 and at the mark.
-        """
-        n = self.intervals
-        left = (u - 0.5 / n).clamp(min=0)[:, None]
-        right = torch.minimum((u + 0.5 / n)[:, None], self.warp.inverse(self.marks)[None, :])
-        return (right - left).clamp(min=0) * self.warp.density(u)[:, None]
-
-    def _map(self, running: Tensor, mass: Tensor) -> Tensor:
-        """(open, D) float64, Δ ⊙ the integral over all of the path, with weights that sum to 1."""
-        return running[:, -1].double() * self.delta[self.open_rows].double() / float(mass[-1])
+            return every, None
+        position = (nodes.u * POSITIONS).round().long()
+        found = neighbours(self.path.sample[self.open_rows[nodes.slot]] * (POSITIONS + 1) + position)
+        return found if found else (every, None)
 
     def _nothing_yet(self, score_input: Tensor, evaluations: int) -> PathIntegral:
         rows = self.open_rows
-        slot, _, place = self._points(len(rows), nodes=1)
+        found = None if self.path.sample is None else neighbours(self.path.sample)
+        order, place = found if found else (rows, None)
         score_baseline = torch.empty_like(score_input)
-        score_baseline[slot] = self.field.values(self.path.at(slot, torch.zeros_like(score_input)), place)
+        score_baseline[order] = self.field.values(self.path.at(order, torch.zeros_like(score_input)), place)
         unknown = torch.full((len(rows),), torch.nan, dtype=torch.float64, device=rows.device)
         return PathIntegral(
-            running=torch.full_like(self.trapezoid, torch.nan),
+            running=torch.full_like(self.panels.running(), torch.nan),
             relative_error=unknown,
             score_input=score_input,
             score_baseline=score_baseline,
@@ -223,25 +216,43 @@ class _Sweep:
             status=torch.full(rows.shape, Status.QUARANTINED, dtype=torch.int8, device=rows.device),
         )
 
-    def _close(self, error: Tensor) -> None:
+    def _close(self) -> None:
         """Write down the rows that are done, and keep the others open."""
         rows, result = self.open_rows, self.result
+        running = self.panels.running()
+        self._judge(running)
         ends = result.score_input[rows] + result.score_baseline[rows]
-        finite = torch.isfinite(self.trapezoid).all(dim=(1, 2)) & torch.isfinite(ends)
-        converged = finite & (error <= self.rule.rtol)
-        exhausted = 2 * self.intervals + self.extra_nodes > self.rule.max_nodes
-        done = finite if exhausted else converged
+        finite = torch.isfinite(running).all(dim=(1, 2)) & torch.isfinite(ends)
+        converged = finite & (self.error <= self.rule.rtol)
+        exhausted = self._budget() < self.panels.cells.min(dim=1).values
+        done = converged | (finite & exhausted)
         closing = rows[done]
-        # a constant gradient integrates to its mark exactly: on few nodes the weights miss that a little
-        to_marks = (self.marks / self.mass).to(self.delta)[:, None]
-        result.running[closing] = self.trapezoid[done] * to_marks
-        result.relative_error[closing] = error[done]
+        result.running[closing] = running[done]
+        result.relative_error[closing] = self.error[done]
         status = torch.where(converged, Status.CONVERGED, Status.NOT_CONVERGED)
         result.status[closing] = status[done].to(torch.int8)
-        remaining = finite & ~done
+        self._keep(finite & ~done)
+
+    def _judge(self, running: Tensor) -> None:
+        """Find the errors of the open rows."""
+        rows, result = self.open_rows, self.result
+        self.errors = self.record.errors()
+        self.error = adaptive_error(
+            self.errors,
+            running[:, -1].double() * self.delta[rows].double(),
+            (result.score_input.double() - result.score_baseline.double())[rows],
+            4 * torch.finfo(self.delta.dtype).eps * self.largest_score[rows],
+            smooth=self.smooth,
+            dtype=self.delta.dtype,
+        )
+
+    def _keep(self, remaining: Tensor) -> None:
         if not remaining.all():
-            self.open_rows = rows[remaining]
-            self.trapezoid = self.trapezoid[remaining]
+            self.open_rows = self.open_rows[remaining]
+            self.panels.keep(remaining)
+            self.record.keep(remaining)
+            self.error = self.error[remaining]
+            self.errors = self.errors.of(remaining)
 
 
 def integrate_fixed(field: Field, path: StraightPath, rule: FixedRule) -> PathIntegral:

@@ -8,7 +8,7 @@ from functools import cache
 import numpy as np
 from numpy.polynomial import legendre
 
-__all__ = ["NODE_COUNTS", "LogRule", "NestedLogRules", "nested_log_rules"]
+__all__ = ["NODE_COUNTS", "LogRule", "NestedLogRules", "interpolatory_rule", "nested_log_rules"]
 
 NODE_COUNTS = (5, 11, 23, 47, 95)
 """Nodes of each level. The next one, 191, would have weights of both signs whose sizes sum to 1,800."""
@@ -54,9 +54,8 @@ def nested_log_rules(max_nodes: int = NODE_COUNTS[-1]) -> NestedLogRules:
     """The levels of at most `max_nodes` nodes.
 
     The first has the nodes of Gauss and Legendre. With t = (1 − cos θ) / 2, each next one adds the middles
-    between neighbours in θ, the ends 0 and π included: where Gauss nodes lie, near enough. For integrands of
-    smooth networks such a level is as accurate as Patterson's extension of as many nodes, which exists up to
-    47 nodes only, and 3 to 5 times as accurate as Fejér's second rule.
+    between neighbours in θ, the ends 0 and π included: where Gauss nodes lie, near enough. `make
+    bench-interactions` compares the levels with other rules of as many nodes.
 
     Raises:
         ValueError: fewer nodes than the first level has.
@@ -72,12 +71,16 @@ def nested_log_rules(max_nodes: int = NODE_COUNTS[-1]) -> NestedLogRules:
         ordered, theta = np.concatenate([ordered, middles]), np.sort(np.concatenate([theta, middles]))
     nodes = np.sin(ordered / 2) ** 2
     outer = np.arange(NODE_COUNTS[0]) != NODE_COUNTS[0] // 2
-    shadow = _spread(_rule(nodes[: NODE_COUNTS[0]][outer]), outer)
-    return NestedLogRules(nodes, tuple(_rule(nodes[:count]) for count in counts), shadow)
+    shadow = _spread(interpolatory_rule(nodes[: NODE_COUNTS[0]][outer]), outer)
+    return NestedLogRules(nodes, tuple(interpolatory_rule(nodes[:count]) for count in counts), shadow)
 
 
-def _rule(nodes: np.ndarray) -> LogRule:
-    """Interpolatory weights: they integrate the polynomial through the values at the nodes exactly."""
+def interpolatory_rule(nodes: np.ndarray) -> LogRule:
+    """Weights that integrate the polynomial through the values at some nodes exactly.
+
+    Arguments:
+        nodes: (n,) in [0, 1], all different.
+    """
     n = len(nodes)
     scale = np.sqrt(2 * np.arange(n) + 1)
     basis = legendre.legvander(2 * nodes - 1, n - 1) * scale

@@ -17,6 +17,8 @@ __all__ = ["Design", "Response", "evaluate"]
 
 MOST_ROWS = 2**16
 """Rows prepared at once: more would leave the processor's caches, and gain nothing."""
+TARGET_BYTES = 64
+"""Per row and target: float64 outputs and what estimators make of them, seven arrays of that size for walks."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,8 @@ def evaluate(
     """
     width = len(response.owner)
     held = max(1, memory_bytes // (4 * 8 * 4 * (response.dims + width)))  # U and V, uniform and prepared
-    rows = max(1, min(MOST_ROWS, memory_bytes // (16 * width + response.row_bytes + 32 * response.targets)))
+    row_bytes = 16 * width + response.row_bytes + TARGET_BYTES * response.targets
+    rows = max(1, min(MOST_ROWS, memory_bytes // row_bytes))
     for start in range(0, count, held):
         block = slice(start, min(start + held, count))
         u, v = map(response.prepare, draw(block))

@@ -1,4 +1,4 @@
-"""Quadrature rules on [0, 1]: the nested one that adapts to each row, and fixed ones as in papers."""
+"""Quadrature rules on [0, 1]: the one that adapts to each row, and fixed ones as in papers."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["RULES", "FixedRule", "NestedRule", "fixed_rule"]
+__all__ = ["RULES", "AdaptiveRule", "FixedRule", "fixed_rule"]
 
 RULES = ("midpoint", "trapezoid", "gauss_legendre", "riemann_right")
 
 
 @dataclass(frozen=True)
-class NestedRule:
-    """Trapezoid and midpoint rules in u, doubled until a row's reported error is at most `rtol`.
+class AdaptiveRule:
+    """Trapezoid rules in u, with more nodes where they pay, until a row's reported error is at most `rtol`.
 
     Attributes:
         rtol: relative error at which a row stops.
