@@ -45,7 +45,7 @@ ROOMS = {
     "causal": {*LANGUAGE, "numerics"},
     "engines": {*LANGUAGE, "numerics", "device", "causal"},
     "store": {"errors", "samples"},
-    "reports": {"errors", "samples", "store"},
+    "reports": {"errors", "importing", "samples", "store"},
     # the pipeline that joins them
     "preflight": {*LANGUAGE, "device", "datasets"},
     "session": {*LANGUAGE, "numerics", "models", "datasets", "baselines", "device", "engines", "preflight"},

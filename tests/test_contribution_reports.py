@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
+
 import numpy as np
 import pytest
-from cli_helpers import run
+from cli_helpers import invoke, run
 from test_icc import CHAIN, PAIR, data_of, job_of
 
 from xattr_cli.reports import contribution_graph, contributions, flow_diagnostics, graph_layout
@@ -115,6 +118,32 @@ def test_the_fit_of_a_flow_has_a_page_with_its_warnings(tmp_path):
     assert "Kolmogorov distance" in normality.get_legend().get_texts()[1].get_text()
     assert [label.get_text() for label in dependence.get_yticklabels()] == ["a", "b"]
     assert distance.get_xlim()[1] >= 0.1
+
+
+def test_plot_draws_bars_graph_and_fit_from_the_file_alone(tmp_path):
+    """Neither the network, nor the data, nor the flow are there any more."""
+    options = {"graph": PAIR, "rtol": 0.2, "flow": {"epochs": 2}}
+    (tmp_path / "job").mkdir()
+    run(job_of(tmp_path / "job", "plain_sum", data_of("same", 2), options=options))
+    (tmp_path / "job" / "out.h5").rename(tmp_path / "moved.h5")
+    shutil.rmtree(tmp_path / "job")
+    outcome = invoke("plot", tmp_path / "moved.h5", "--dpi", 40)
+    assert outcome.exit_code == 0, outcome.stderr
+    drawn = [Path(line).name for line in outcome.stdout.splitlines()]
+    assert drawn == ["contributions-icc.png", "contribution-graph-icc.png", "flow-icc.png"]
+    chosen = invoke("plot", tmp_path / "moved.h5", "--dpi", 40, "--kind", "causal_graph", "--to", tmp_path / "one")
+    assert chosen.stdout.splitlines() == [str(tmp_path / "one" / "contribution-graph-icc.png")]
+    assert all((tmp_path / "moved-plots" / name).stat().st_size > 2000 for name in drawn)
+
+
+def test_a_legend_lies_on_no_bar(several):
+    drawn, _ = figures(contributions, several)
+    for stem, figure in drawn.items():
+        figure.draw_without_rendering()
+        (legend,) = figure.legends
+        box = legend.get_window_extent()
+        assert not any(box.overlaps(axes.get_tightbbox()) for axes in figure.axes), stem
+        assert box.x0 >= 0 and box.x1 <= figure.bbox.width and box.y0 >= 0
 
 
 def test_normal_quantiles():

@@ -62,6 +62,9 @@ def input_columns(
     if batch.keys:
         keys = np.array([batch.keys[i] for i in stored], dtype=object)
         columns["samples/key"] = Column(keys, axis="samples", axes=("sample",))
+    for name, texts in batch.texts.items():
+        chosen = np.array([texts[i] for i in stored], dtype=object)
+        columns[f"samples/texts/{name}"] = Column(chosen, axis="samples", axes=("sample",))
     if classes:
         columns["classes"] = Column(np.array(classes, dtype=object), axis="constant")
     for spec in layout.specs:

@@ -59,6 +59,7 @@ class Batch:
         keys: a printable name per sample, such as a file name; empty if there are none.
         real: sequence -> (n, steps) bool, False where a step is padding.
         tokens: sequence -> (n, steps) texts, what a step is called; empty where a step is padding.
+        texts: name -> a text per sample that is shown beside its maps, such as the "smiles" of a molecule.
     """
 
     index: np.ndarray
@@ -67,6 +68,7 @@ class Batch:
     keys: tuple[str, ...] = field(default=())
     real: Mapping[str, np.ndarray] = field(default_factory=dict)
     tokens: Mapping[str, np.ndarray] = field(default_factory=dict)
+    texts: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.index)
@@ -80,6 +82,7 @@ class Batch:
             keys=tuple(self.keys[row] for row in rows) if self.keys else (),
             real={name: mask[rows] for name, mask in self.real.items()},
             tokens={name: texts[rows] for name, texts in self.tokens.items()},
+            texts={name: tuple(texts[row] for row in rows) for name, texts in self.texts.items()},
         )
 
 

@@ -23,8 +23,8 @@ __all__ = ["plot"]
     "kinds",
     multiple=True,
     metavar="KIND",
-    help="samples, features, saturation, interactions, causal_effects, contributions or diagnostics; may be "
-    "repeated; default: all that apply.",
+    help="samples, overlays, tokens, molecules, features, saturation, interactions, causal_effects, "
+    "contributions, causal_graph, flow or diagnostics; may be repeated; default: all that apply.",
 )
 @click.option(
     "--engine",
@@ -54,7 +54,7 @@ __all__ = ["plot"]
     type=click.Choice(["png", "pdf", "svg"]),
     default="png",
     show_default=True,
-    help="Of the figures.",
+    help="Of the figures; coloured tokens are written as .html too.",
 )
 @click.option("--dpi", type=click.IntRange(10, 1200), default=150, show_default=True, help="Dots per inch.")
 def plot(

@@ -8,6 +8,7 @@ from .builtin import Builtin
 from .checks import finite_rows, nonfinite_samples
 from .columns import ArraySamples, Column
 from .images import Images
+from .molecules import Molecules
 from .opening import open_dataset
 from .padded import PaddedSamples
 from .python import Python
@@ -25,6 +26,7 @@ __all__ = [
     "Column",
     "DatasetSource",
     "Images",
+    "Molecules",
     "PaddedSamples",
     "Python",
     "Samples",

@@ -58,6 +58,9 @@ class Arrays(DatasetSource):
     axes: tuple[str, ...] | dict[str, tuple[str, ...]] = Field(
         default=(), description="labels of the axes of a sample"
     )
+    texts: tuple[str, ...] = Field(
+        default=(), description="arrays of texts that are shown beside the maps, such as smiles"
+    )
 
     def open(self) -> Samples:
         """Map the arrays and read the labels.
@@ -79,7 +82,11 @@ class Arrays(DatasetSource):
         names = _short_names(wanted)
         columns = [self._column(file, w, n, names) for w, n in zip(wanted, names, strict=True)]
         return ArraySamples(
-            columns, self._labels(file), fingerprint=self._fingerprint(file, wanted), on_close=file.close
+            columns,
+            self._labels(file),
+            fingerprint=self._fingerprint(file, wanted),
+            texts={name.replace("/", "."): _read_texts(file, name) for name in self.texts},
+            on_close=file.close,
         )
 
     @property
@@ -140,8 +147,20 @@ class Arrays(DatasetSource):
 
     def _fingerprint(self, file: ArrayFile, wanted: Sequence[str]) -> str:
         labels = [self.labels] if self.labels else []
-        paths = [*file.files([*wanted, *labels]), *([self.labels_path] if self.labels_path else [])]
+        paths = [*file.files([*wanted, *labels, *self.texts]), *([self.labels_path] if self.labels_path else [])]
         return combined(fingerprint_file(path) for path in paths)
+
+
+def _read_texts(file: ArrayFile, name: str) -> list[str]:
+    """An array of texts, (n,)."""
+    stored = file.array(name, "dataset.texts")
+    values = np.array(stored[:]) if len(stored.shape) == 1 else np.empty(())
+    if values.dtype.kind not in "OSU":
+        raise DataError(
+            f"dataset.texts: {name!r} in {file.path} is {stored.dtype} {tuple(stored.shape)}; texts of shape (n,) "
+            "are needed."
+        )
+    return [value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value) for value in values]
 
 
 def _short_names(wanted: Sequence[str]) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -85,6 +85,7 @@ class ArraySamples(Samples):
         fingerprint: hash of the content.
         classes: names of the classes, if not those of `labels`.
         keys: a printable name per sample; empty if there are none.
+        texts: name -> a text per sample.
         on_close: lets go of the files behind the columns.
 
     Raises:
@@ -99,11 +100,13 @@ class ArraySamples(Samples):
         fingerprint: str,
         classes: Sequence[str] = (),
         keys: Sequence[str] = (),
+        texts: Mapping[str, Sequence[str]] | None = None,
         on_close: Callable[[], None] | None = None,
     ) -> None:
         self._columns = tuple(columns)
         self._labels = labels
         self._keys = tuple(keys)
+        self._texts = {name: tuple(values) for name, values in (texts or {}).items()}
         self._on_close = on_close
         self.inputs = tuple(column.spec for column in columns)
         self.classes = tuple(classes) or (labels.classes if labels else ())
@@ -119,6 +122,7 @@ class ArraySamples(Samples):
             inputs={column.spec.name: column.read(start, stop) for column in self._columns},
             labels=None if self._labels is None else self._labels.values[start:stop].copy(),
             keys=self._keys[start:stop],
+            texts={name: values[start:stop] for name, values in self._texts.items()},
         )
 
     def known_labels(self) -> np.ndarray | None:
@@ -132,6 +136,7 @@ class ArraySamples(Samples):
         lengths = {column.spec.name: column.stored.shape[0] for column in self._columns}
         if self._labels is not None:
             lengths["labels"] = len(self._labels.values)
+        lengths |= {name: len(values) for name, values in self._texts.items()}
         if len(set(lengths.values())) > 1:
             told = ", ".join(f"{name} has {length}" for name, length in lengths.items())
             raise DataError(f"dataset: the arrays disagree about the number of samples: {told}.")

@@ -31,8 +31,8 @@ class Python(DatasetSource):
     """What `factory(**kwargs)` returns: arrays by name, a pair (X, y), or a dataset of torch.
 
     A mapping of arrays is read through `inputs` and `labels`; a list of arrays of different lengths is
-    padded. A dataset has a length, and items x or (x, y), where x is an array or {input: array}. A factory
-    may also return its own `xattr_cli.datasets.Samples`.
+    padded, a list of texts, such as "smiles", is shown beside the maps. A dataset has a length, and items x or
+    (x, y), where x is an array or {input: array}. A factory may also return its own `xattr_cli.datasets.Samples`.
     """
 
     factory: str = Field(description="module:callable, looked for in the job's folder first")
@@ -81,7 +81,7 @@ class Python(DatasetSource):
     def _of_mapping(self, arrays: Mapping[str, Any]) -> Samples:
         labels = self.labels or ("y" if "y" in arrays else None)
         if self.inputs is None:
-            inputs: Iterable[str] = [name for name in arrays if name != labels]
+            inputs: Iterable[str] = [name for name in arrays if name != labels and not _are_texts(arrays[name])]
         else:
             inputs = (self.inputs,) if isinstance(self.inputs, str) else self.inputs
         for key, names in (("inputs", inputs), ("labels", [labels] if labels else [])):
@@ -90,16 +90,21 @@ class Python(DatasetSource):
                     raise DataError(
                         f"dataset.{key}: {self.factory!r} returned no array {name!r}.{suggestion(name, arrays)}"
                     )
-        return self._of_arrays({name: arrays[name] for name in inputs}, arrays[labels] if labels else None)
+        chosen = {name: arrays[name] for name in inputs}
+        texts = {name: arrays[name] for name in arrays if name != labels and _are_texts(arrays[name])}
+        return self._of_arrays(chosen, arrays[labels] if labels else None, texts)
 
-    def _of_arrays(self, inputs: Mapping[str, Any], labels: Any) -> Samples:
+    def _of_arrays(
+        self, inputs: Mapping[str, Any], labels: Any, texts: Mapping[str, Iterable[str]] | None = None
+    ) -> Samples:
         columns = [self._column(str(name), value) for name, value in inputs.items()]
         if not columns:
             raise DataError(f"dataset.factory: {self.factory!r} returned no input.")
         key = f"dataset.factory: labels of {self.factory!r}"
         known = None if labels is None else as_labels(to_numpy(labels, key), key, self.class_names)
         arrays = [column.stored[:] for column in columns] + ([] if known is None else [known.values])
-        samples = ArraySamples(columns, known, fingerprint=fingerprint_arrays(arrays))
+        shown = {name: [str(text) for text in values] for name, values in (texts or {}).items()}
+        samples = ArraySamples(columns, known, fingerprint=fingerprint_arrays(arrays), texts=shown)
         ragged = {c.spec.name: c.stored for c in columns if isinstance(c.stored, RaggedArray)}
         sequences = [Sequence(name, array.lengths, array.shape[1], (name,)) for name, array in ragged.items()]
         return PaddedSamples(samples, tuple(sequences)) if sequences else samples
@@ -110,6 +115,13 @@ class Python(DatasetSource):
         check_samples(stored, key)
         shape = stored.shape[1:]
         return Column(InputSpec(name, shape, stored.dtype.newbyteorder("="), default_axes(shape)), stored)
+
+
+def _are_texts(value: Any) -> bool:
+    """Whether a value is a list or an array of texts, one a sample."""
+    if getattr(getattr(value, "dtype", None), "kind", "") in ("U", "O", "T"):
+        value = value.tolist()
+    return isinstance(value, list | tuple) and len(value) > 0 and all(isinstance(text, str) for text in value)
 
 
 def _class_names(dataset: Any) -> tuple[str, ...]:

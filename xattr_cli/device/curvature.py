@@ -12,9 +12,10 @@ from torch import Tensor, nn
 
 from ..models.repairs import find_repairs
 from ..models.smoothing import smoothed
+from .fastest_way import fastest_way
 from .kinks import Kink, check_curved, locate_kinks
 from .scorer import Rows, Scorer
-from .second_order import CurvedField, SecondOrder, fastest_way
+from .second_order import CurvedField, SecondOrder
 
 __all__ = ["Curvature", "Smoothing", "find_curvature", "follow_ways", "settled_ways"]
 

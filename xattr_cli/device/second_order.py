@@ -3,35 +3,26 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from math import prod
 from typing import TypeVar
 
 import torch
 from torch import Tensor
 
-from ..errors import ModelError, RunError
+from ..errors import RunError
 from ..numerics.grouping import DisplacedPoints, Forms, Grouping
-from .hessian_products import WAYS, Products, Score, has_dead_end
-from .packing import Packing, is_out_of_memory
+from .hessian_products import WAYS, Products, Score
+from .packing import Packing
 from .scorer import Rows, Scorer
 from .scores import scores_of
 
-__all__ = ["CurvedField", "SecondOrder", "fastest_way", "hessian_vector_products"]
+__all__ = ["CurvedField", "SecondOrder", "hessian_vector_products", "products_of_call", "score_at"]
 
 _LOG = logging.getLogger(__name__)
 
-# Every direction carries about as much through the network as a row does, and the gradient's graph holds
-# the activations twice.
-LANES_PER_ROW = 1 / 2
 FEWEST_POINTS = 4  # calls of fewer rows round otherwise, see `packing`
-REPETITIONS = 3
-AGREEMENT = 1e-2
 MOST_NUMBERS = 2**24  # in the matrices of one call
-GAIN = 1.15
-"""How many times faster than the first way another one must be: timings of a busy machine differ by less."""
 
 Result = TypeVar("Result")
 
@@ -42,7 +33,8 @@ class SecondOrder:
 
     Attributes:
         way: name of one of `hessian_products.WAYS`.
-        lanes: directions times points of one device call; halved when memory runs out.
+        lanes: directions times points of one device call: at first as many as rows in one of first order, since
+            a direction carries through the network what a row does; halved when memory runs out.
     """
 
     way: str
@@ -87,7 +79,7 @@ class CurvedField:
             parts = [slice(start, start + chunk) for start in range(0, len(groups.chosen), chunk)]
             chunks = (groups.directions(delta, row, some) for some in parts)
             context = {name: tensor[row] for name, tensor in self.rows.context.items()}
-            values, gradients, products = _products(
+            values, gradients, products = products_of_call(
                 self.scorer, self.how.way, points.take(part), chunks, context, self.rows.target[row], rows
             )
             forms = [groups.project(delta, row, found) for found in products]
@@ -120,7 +112,7 @@ def hessian_vector_products(
     def call(part: slice, rows: int, chunk: int) -> tuple[Tensor, Tensor, Tensor]:
         chunks = torch.split(directions[part].transpose(0, 1), chunk)
         here = {name: tensor[part] for name, tensor in context.items()}
-        found = _products(scorer, how.way, points[part], iter(chunks), here, target[part], rows)
+        found = products_of_call(scorer, how.way, points[part], iter(chunks), here, target[part], rows)
         return found[0], found[1], torch.cat(list(found[2])).transpose(0, 1)
 
     with scorer.exact_arithmetic():
@@ -129,115 +121,7 @@ def hessian_vector_products(
     return torch.cat(values), torch.cat(gradients), torch.cat(products)
 
 
-def fastest_way(
-    scorer: Scorer,
-    points: Tensor,
-    context: Mapping[str, Tensor],
-    target: Tensor,
-    directions: int,
-) -> SecondOrder:
-    """The way that takes the least time on some points, among those that agree with the plainest one.
-
-    Arguments:
-        scorer: the network.
-        points, context, target: (n, D) first points of the job and what goes with them.
-        directions: that each point will want.
-
-    Raises:
-        ModelError: the network has no second derivative.
-    """
-    trial = _Trial(scorer, points, context, target, directions)
-    with scorer.exact_arithmetic():
-        lanes, truth = trial.truth(max(1, int(scorer.packing.rows * LANES_PER_ROW)))
-        chosen, least = "one_by_one", torch.inf
-        for way in WAYS:
-            seconds = trial.time(SecondOrder(way, lanes), truth)
-            if seconds is not None and seconds * GAIN < least:
-                chosen, least = way, seconds
-    return SecondOrder(chosen, lanes)
-
-
-class _Trial:
-    """One device call of each way, on the same points and directions."""
-
-    def __init__(
-        self, scorer: Scorer, points: Tensor, context: Mapping[str, Tensor], target: Tensor, directions: int
-    ) -> None:
-        self.scorer, self.directions = scorer, directions
-        self.points, self.context, self.target = points, context, target
-        generator = torch.Generator().manual_seed(0)
-        self.line = torch.randn(points.shape[1], generator=generator, dtype=torch.float64).to(points)
-
-    def truth(self, lanes: int) -> tuple[int, Tensor]:
-        """How many lanes memory allows, and (c, D) products of the plainest way at the first point.
-
-        Raises:
-            ModelError: the network has no second derivative.
-        """
-        try:
-            products = self._run(SecondOrder("one_by_one", lanes))
-            if self._has_dead_end():
-                raise RuntimeError("an operation of it can be differentiated only once")
-        except RuntimeError as error:
-            if not is_out_of_memory(error):
-                reason = str(error).strip().partition("\n")[0]
-                raise ModelError(
-                    f"the network has no second derivative, which interactions are made of: {reason}."
-                ) from error
-            if lanes == 1:
-                raise
-        else:
-            return lanes, products
-        return self.truth(lanes // 2)
-
-    def time(self, how: SecondOrder, truth: Tensor) -> float | None:
-        """Seconds per product; None if this way fails, or finds something else than `truth`."""
-        try:
-            products = self._run(how)
-            seconds = min(self._seconds(how) for _ in range(REPETITIONS))
-        except RuntimeError:
-            return None
-        tolerance = AGREEMENT * float(truth.nan_to_num(0.0).abs().max())
-        agrees = torch.allclose(products, truth, rtol=AGREEMENT, atol=tolerance, equal_nan=True)
-        return seconds / prod(how.shape(self.directions, len(self.line))) if agrees else None
-
-    def _seconds(self, how: SecondOrder) -> float:
-        began = time.perf_counter()
-        self._run(how)
-        return time.perf_counter() - began
-
-    def _run(self, how: SecondOrder) -> Tensor:
-        """(c, D) products at the first point."""
-        rows, chunk = how.shape(self.directions, len(self.line))
-        points, context, target = self._call(rows)
-        lines = torch.stack([self.line.roll(shift) for shift in range(chunk)])
-        chunks = iter([lines[:, None].expand(chunk, len(points), -1).contiguous()])
-        found = _products(self.scorer, how.way, points, chunks, context, target, len(points))
-        products = next(found[2])[:, 0]
-        _wait(products)
-        return products
-
-    def _has_dead_end(self) -> bool:
-        points, context, target = self._call(1)
-        return has_dead_end(_score(self.scorer, context, target), points)
-
-    def _call(self, rows: int) -> tuple[Tensor, dict[str, Tensor], Tensor]:
-        """Points for one call: the first ones of the job, over and over."""
-        rows = self.scorer.packing.rows if self.scorer.packing.fixed else rows
-        place = torch.arange(rows, device=self.points.device) % len(self.points)
-        return (
-            self.points[place],
-            {name: tensor[place] for name, tensor in self.context.items()},
-            self.target[place],
-        )
-
-
-def _wait(tensor: Tensor) -> None:
-    if tensor.is_cuda:
-        torch.cuda.synchronize(tensor.device)
-
-
-def _products(
+def products_of_call(
     scorer: Scorer,
     way: str,
     points: Tensor,
@@ -250,13 +134,13 @@ def _products(
     scorer.interrupt()
     count, missing = len(points), rows - len(points)
     filled, filling = scorer.fill(points, context, rows)
-    score = _score(scorer, filling, torch.cat([target, target[-1:].expand(missing)]))
+    score = score_at(scorer, filling, torch.cat([target, target[-1:].expand(missing)]))
     padded = (torch.nn.functional.pad(one, (0, 0, 0, missing)) for one in chunks)
     values, gradients, products = WAYS[way](score, filled, padded)
     return values[:count], gradients[:count], (found[:, :count] for found in products)
 
 
-def _score(scorer: Scorer, context: Mapping[str, Tensor], target: Tensor) -> Score:
+def score_at(scorer: Scorer, context: Mapping[str, Tensor], target: Tensor) -> Score:
     """The score of each point's own target, as it stands in the graph."""
 
     def score(points: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ engines takes a fraction of a second; the tensors that a block hands over bring 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
+    from ..samples import InputSpec
     from .block import Block
     from .population import Population
     from .sweeps import PathDemand
@@ -61,7 +62,7 @@ def exact(attribution: Tensor, scores: Tensor) -> Explanation:
         attribution: (rows, D), the map.
         scores: (rows,) f(x).
     """
-    nothing = scores.double() * 0
+    nothing = scores.double().abs() * 0  # NaN where the score is, and never -0
     return Explanation(
         attribution=attribution,
         relative_error=nothing,
@@ -103,6 +104,14 @@ class LocalEngine(Engine):
     def path(self) -> PathDemand | None:
         """The sweep that `explain` will ask for, known beforehand so that engines can share it; if any."""
         return None
+
+    def values_per_row(self, specs: Sequence[InputSpec]) -> int:
+        """Numbers that a row has beside its map, where they may be more than those of the map itself.
+
+        Arguments:
+            specs: of the explained tensors.
+        """
+        return 0
 
     def check(self, probe: Block) -> None:
         """Refuse what cannot work with this network and these data, before anything is computed.

@@ -9,6 +9,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence
 
 __all__ = ["SequenceClassifier", "digits_cnn", "mlp", "sequence_classifier"]
 
@@ -90,7 +91,7 @@ def sequence_classifier(
         bidirectional: also read from the end, and answer from both last states.
 
     Returns:
-        A network from (n, steps, inputs) to (n, outputs).
+        A network from (n, steps, inputs), and lengths (n,) where sequences are padded, to (n, outputs).
 
     Raises:
         ValueError: unknown cell.
@@ -112,9 +113,13 @@ class SequenceClassifier(nn.Module):
         self.recurrence = _CELLS[cell](inputs, hidden, batch_first=True, bidirectional=bidirectional)
         self.readout = nn.Linear(hidden * (1 + bidirectional), outputs)
 
-    def forward(self, sequence: Tensor) -> Tensor:
-        """(n, steps, inputs) to (n, outputs)."""
-        _, state = self.recurrence(sequence)
+    def forward(self, sequence: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """(n, steps, inputs) to (n, outputs); steps from `lengths` (n,) on are padding, and not read."""
+        if lengths is None:
+            _, state = self.recurrence(sequence)
+        else:
+            packed = pack_padded_sequence(sequence, lengths.cpu(), batch_first=True, enforce_sorted=False)
+            _, state = self.recurrence(packed)
         last = state[0] if isinstance(state, tuple) else state
         # (directions, n, hidden): every direction ends at its own end of the sequence
         return self.readout(torch.cat(list(last), dim=-1))  # type: ignore[no-any-return]

@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch
+from matplotlib.patheffects import withStroke
 
 from .graph_layout import layered, networkx
 from .selection import Drawing, Nothing, Selection
@@ -92,14 +93,17 @@ def _draw_nodes(axes: Axes, study: ShareStudy, target: int | None, places: np.nd
             va="bottom",
             fontsize=9,
             zorder=4,
+            path_effects=[withStroke(linewidth=3, foreground="white")],
         )
 
 
 def _draw_edges(axes: Axes, places: np.ndarray, edges: list[tuple[int, int]], radii: np.ndarray) -> None:
-    """Arrows from rim to rim, bent where another node may lie in between."""
+    """Arrows from rim to rim, bent away from the middle where another node may lie in between."""
+    middle = (places[:, 1].min() + places[:, 1].max()) / 2
     for cause, effect in edges:
         columns = (places[effect, 0] - places[cause, 0]) / _COLUMN
-        bend = 0.0 if columns < 1.5 else 0.22 * (1 if places[cause, 1] >= places[effect, 1] else -1)
+        is_above = places[[cause, effect], 1].mean() >= middle
+        bend = 0.0 if columns < 1.5 else -0.22 if is_above else 0.22
         axes.add_patch(
             FancyArrowPatch(
                 places[cause],

@@ -62,6 +62,8 @@ def _draw(study: ShareStudy, partner: ShareStudy, target: int | None) -> Figure:
     first, second = figure.subplots(1, 2, sharex=True, sharey=True)
     _bars(first, left, order)
     _bars(second, right, order)
+    handles = [bars for axes in (first, second) for bars in axes.containers]
+    figure.legend(handles=handles, loc="outside lower right", ncols=len(handles))  # so that it lies on no bar
     first.set_yticks(np.arange(len(order)), [shorten(study.nodes[node], 28) for node in order])
     first.set_ylim(len(order) - 0.4, -0.6)
     first.set_title(_left_title(study), loc="left")
@@ -86,7 +88,6 @@ def _bars(axes: Axes, shares: dict[str, Shares | None], order: np.ndarray) -> No
     axes.axvline(0.0, color=GREY, linewidth=0.7)
     axes.set_xlabel("share of the variance, with 95 % interval")
     axes.xaxis.set_major_formatter(lambda share, _: f"{100 * share:g} %".replace("-", "\N{MINUS SIGN}"))
-    axes.legend(loc="lower right")
 
 
 def _left_title(study: ShareStudy) -> str:

@@ -17,6 +17,7 @@ from .importance import Importance, importances
 from .pictures import is_vector
 from .selection import Drawing, Nothing, Selection, tensors_of
 from .style import GREY, PALETTE, chart, value_map
+from .token_rows import has_tokens
 from .words import feature_names, number, score_unit, shorten
 
 __all__ = ["draw", "swarm_offsets"]
@@ -35,6 +36,10 @@ def draw(selection: Selection) -> Iterator[Drawing | Nothing]:
         yield Nothing("no engine leaves a map")
     for name, engines in tensors.items():
         shape = engines[0].tensors[name]
+        source = selection.results.inputs.get(name)
+        if source is not None and (source.is_padded or has_tokens(selection.results, name)):
+            yield Nothing(f"the steps of {name!r} are other ones in every sample, and no features")
+            continue
         if not is_vector(shape):
             yield Nothing(f"{name!r} of shape {shape} is no table of features")
             continue

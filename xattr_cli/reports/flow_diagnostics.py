@@ -66,7 +66,7 @@ def _draw_curve(axes: Axes, effects: EffectResults) -> None:
         f"log-likelihood: {number(found)} nats per held-out row, {number(gaussian)} Gaussian", loc="left"
     )
     axes.set(xlabel="epoch", ylabel="nats per row")
-    low = np.nanpercentile(curve, 2)
+    low = min(float(np.nanpercentile(curve, 2)), gaussian)
     axes.set_ylim(bottom=low - 0.1 * (np.nanmax(curve) - low))
     axes.legend(loc="best")
 
@@ -88,7 +88,7 @@ def _draw_normality(axes: Axes, effects: EffectResults) -> None:
     axes.set_xlabel("normal quantile")
     reach = float(np.max(np.abs(axes.get_ylim())))
     axes.set_ylim(-max(reach, 0.3), max(reach, 0.3))
-    axes.legend(loc="upper left", fontsize=7)
+    axes.legend(loc="upper center", fontsize=7)
 
 
 def _quantile_variance(quantile: np.ndarray, count: int) -> np.ndarray:

@@ -9,20 +9,38 @@ from pathlib import Path
 
 from ..errors import JobError, StoreError, suggestion
 from ..store.reader import Results
-from . import causal_effects, contributions, diagnostics, features, interactions, saturation
+from . import (
+    causal_effects,
+    contribution_graph,
+    contributions,
+    diagnostics,
+    features,
+    flow_diagnostics,
+    interactions,
+    molecules,
+    overlays,
+    saturation,
+    tokens,
+)
 from . import samples as sample_pages
-from .selection import Drawing, Nothing, Selection, select
+from .glyphs import missing_glyphs_said_once
+from .selection import Document, Drawing, Nothing, Selection, select
 from .style import styled
 
 __all__ = ["FORMATS", "KINDS", "plot_all"]
 
-KINDS: dict[str, Callable[[Selection], Iterator[Drawing | Nothing]]] = {
+KINDS: dict[str, Callable[[Selection], Iterator[Drawing | Document | Nothing]]] = {
     "samples": sample_pages.draw,
+    "overlays": overlays.draw,
+    "tokens": tokens.draw,
+    "molecules": molecules.draw,
     "features": features.draw,
     "saturation": saturation.draw,
     "interactions": interactions.draw,
     "causal_effects": causal_effects.draw,
     "contributions": contributions.draw,
+    "causal_graph": contribution_graph.draw,
+    "flow": flow_diagnostics.draw,
     "diagnostics": diagnostics.draw,
 }
 """Kind of figure -> what draws it."""
@@ -72,12 +90,13 @@ def plot_all(
     selection = select(results, engines, samples, rows)
     paths: list[Path] = []
     reasons: list[str] = []
-    for kind in KINDS if kinds is None else dict.fromkeys(kinds):
-        for item in KINDS[kind](selection):
-            if isinstance(item, Nothing):
-                reasons.append(f"no figure of kind {kind!r}: {item.reason}")
-            else:
-                paths.append(_save(item, Path(folder), format, dpi))
+    with missing_glyphs_said_once():
+        for kind in KINDS if kinds is None else dict.fromkeys(kinds):
+            for item in KINDS[kind](selection):
+                if isinstance(item, Nothing):
+                    reasons.append(f"no figure of kind {kind!r}: {item.reason}")
+                else:
+                    paths.append(_save(item, Path(folder), format, dpi))
     if not paths:
         raise StoreError(f"{results.path}: nothing to draw; {'; '.join(reasons)}.")
     for reason in reasons:
@@ -91,12 +110,15 @@ def _check(noun: str, given: Iterable[str], allowed: Iterable[str]) -> None:
             raise JobError(f"unknown {noun} {word!r}.{suggestion(word, allowed)}")
 
 
-def _save(drawing: Drawing, folder: Path, format: str, dpi: int) -> Path:
-    stem = re.sub(r"[^\w.-]+", "_", drawing.stem).strip("_")
-    path = folder / f"{stem}.{format}"
+def _save(item: Drawing | Document, folder: Path, format: str, dpi: int) -> Path:
+    stem = re.sub(r"[^\w.-]+", "_", item.stem).strip("_")
+    path = folder / f"{stem}.{'html' if isinstance(item, Document) else format}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        drawing.figure.savefig(path, dpi=dpi, metadata=_NO_DATE[format])
+        if isinstance(item, Document):
+            path.write_text(item.html, encoding="utf-8")
+        else:
+            item.figure.savefig(path, dpi=dpi, metadata=_NO_DATE[format])
     except OSError as error:
         raise StoreError(f"{path}: cannot be written: {error}") from error
     return path

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator
 
 from ..store.engine_results import EngineResults
@@ -84,7 +85,9 @@ class InteractionSheet(Sheet):
             inside = segments == number
             axes.contour(inside, levels=[0.5], colors=RAISES, linewidths=0.8)
             y, x = (float(np.median(place)) for place in np.nonzero(inside))
-            axes.text(x, y, str(number), color=RAISES, fontsize=7, ha="center", va="center", fontweight="bold")
+            outline = [withStroke(linewidth=1.5, foreground="black")]
+            looks: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 7, "path_effects": outline}
+            axes.text(x, y, str(number), color="white", **looks)
 
     def _draw_pairs(self, matrix: RowMatrix, left: float, top: float) -> None:
         pairs = matrix.strongest(_TOP)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
-from matplotlib.image import AxesImage
 from matplotlib.text import Text
 
 from .words import number
@@ -39,7 +39,7 @@ class Page:
         looks = {"ha": "left", "va": "top", **looks}
         return self.figure.text(left / self.width, 1 - top / self.height, text, **looks)
 
-    def colour_bar(self, image: AxesImage, left: float, top: float, height: float) -> Axes:
+    def colour_bar(self, image: ScalarMappable, left: float, top: float, height: float) -> Axes:
         """The colours of an image at its right, with ticks at the ends and at zero."""
         bar = self.axes(left, top, BAR_WIDTH, height)
         low, high = image.get_clim()

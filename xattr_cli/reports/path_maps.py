@@ -1,10 +1,11 @@
-"""Maps along the path: Δ ⊙ gradient at chosen α, and its integral up to there, for images and sequences."""
+"""Maps along the path: Δ ⊙ gradient at chosen α and its integral up to there, beside the curve of the score."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+from matplotlib.axes import Axes
 
 from ..samples import Status
 from ..store.engine_results import EngineResults
@@ -12,16 +13,18 @@ from ..store.reader import Results
 from .pictures import Canvas, is_picture
 from .selection import Drawing, Nothing, Selection, spread
 from .sheet import BAR, Sheet
-from .style import GREY, symmetric_limit
-from .words import ALPHA, score_unit
+from .style import GREY, PALETTE, symmetric_limit
+from .token_rows import is_text
+from .words import ALPHA, number, score_unit
 
-__all__ = ["draw"]
+__all__ = ["draw", "draw_score"]
 
 _MOST_ROWS = 4
 _MOST_MAPS = 8
 
 # inches
-_CELL, _GAP, _LINE_GAP, _LABEL = 1.3, 0.1, 0.16, 0.3
+_CELL, _GAP, _LINE_GAP, _LABEL = 1.3, 0.1, 0.18, 0.3
+_SCALE, _TICKS = 0.34, 0.1
 
 
 def draw(selection: Selection, engine: EngineResults) -> Iterator[Drawing | Nothing]:
@@ -32,6 +35,8 @@ def draw(selection: Selection, engine: EngineResults) -> Iterator[Drawing | Noth
     rows = [row for row in selection.rows.tolist() if engine.status[row] != Status.QUARANTINED]
     for tensor, shape in engine.tensors.items():
         stem = f"saturation-maps-{engine.label}" + (f"-{tensor}" if len(engine.tensors) > 1 else "")
+        if is_text(selection.results, tensor):
+            continue
         if not is_picture(shape):
             yield Nothing(f"{engine.label}: maps of {tensor!r}, of shape {shape}, are no pictures")
         elif not rows:
@@ -40,8 +45,23 @@ def draw(selection: Selection, engine: EngineResults) -> Iterator[Drawing | Noth
             yield Drawing(stem, _Strips(selection.results, engine, tensor, spread(rows, _MOST_ROWS)).draw())
 
 
+def draw_score(axes: Axes, results: Results, engine: EngineResults, row: int) -> None:
+    """The score on the way to the input, marked where there are maps."""
+    if "score" not in engine.curves:
+        axes.set_axis_off()
+        return
+    alpha, scores = engine.alpha, engine.curve("score", [row])[0]
+    axes.plot(alpha, scores, color=PALETTE[0], linewidth=1.6)
+    axes.plot(engine.map_alpha, np.interp(engine.map_alpha, alpha, scores), "o", color="black", markersize=2.5)
+    ends = [float(scores[0]), float(scores[-1])]
+    axes.set_yticks(ends, labels=[number(end) for end in ends])
+    axes.set_xticks([0, 1])
+    axes.tick_params(labelsize=6.5, length=2, pad=1.5)
+    axes.set_title(f"{score_unit(results)} over {ALPHA}", fontsize=7, pad=2, loc="left", color=GREY)
+
+
 class _Strips(Sheet):
-    """Per row two strips of maps, each with one scale of colours from left to right."""
+    """Per row the score over α and two strips of maps, each with one scale of colours from left to right."""
 
     def __init__(self, results: Results, engine: EngineResults, tensor: str, rows: Sequence[int]) -> None:
         self.engine = engine
@@ -49,7 +69,7 @@ class _Strips(Sheet):
         self.canvas = Canvas(results, engine, tensor)
         self.places = spread(range(len(engine.map_alpha)), _MOST_MAPS)
         self.cell_height = _CELL * self.canvas.aspect
-        self.maps_left = (_CELL + _GAP if self.canvas.stored else 0.0) + _LABEL
+        self.maps_left = _CELL + _GAP + _LABEL
         heads = {
             self.maps_left + column * (_CELL + _GAP): f"{ALPHA} = {engine.map_alpha[place]:.3g}"
             for column, place in enumerate(self.places)
@@ -63,28 +83,31 @@ class _Strips(Sheet):
                 "scale: gradients that fade to the right show saturation."
             ),
             width=self.maps_left + len(self.places) * (_CELL + _GAP) + BAR,
-            height=2 * self.cell_height + _LINE_GAP,
+            height=2 * self.cell_height + _LINE_GAP + _TICKS,
             title_lines=0,
             heads=heads,
         )
 
     def draw_cells(self, row: int, left: float, top: float) -> None:
+        sample, below = int(self.results.rows.sample[row]), top + self.cell_height + _LINE_GAP
         if self.canvas.stored:
             axes = self.page.axes(left, top, _CELL, self.cell_height)
-            self.canvas.paint_input(axes, int(self.results.rows.sample[row]))
+            self.canvas.paint_input(axes, sample)
             axes.set(xticks=[], yticks=[])
+        field = (left + _SCALE, below if self.canvas.stored else top, _CELL - _SCALE, self.cell_height)
+        draw_score(self.page.axes(*field), self.results, self.engine, row)
         maps, running = (found[0][self.places] for found in self.engine.path_maps([row], self.tensor))
         left += self.maps_left
-        self._draw_strip("Δ ⊙ gradient", maps, left, top)
-        self._draw_strip(f"integral to {ALPHA}", running, left, top + self.cell_height + _LINE_GAP)
+        self._draw_strip("Δ ⊙ gradient", maps, sample, left, top)
+        self._draw_strip(f"integral to {ALPHA}", running, sample, left, below)
 
-    def _draw_strip(self, label: str, maps: np.ndarray, left: float, top: float) -> None:
+    def _draw_strip(self, label: str, maps: np.ndarray, sample: int, left: float, top: float) -> None:
         limit = symmetric_limit(*(self.canvas.pixels(values) for values in maps))
         looks = {"rotation": 90, "ha": "right", "va": "center", "fontsize": 8, "color": GREY}
         self.page.text(left - 0.08, top + self.cell_height / 2, label, **looks)
         for values in maps:
             axes = self.page.axes(left, top, _CELL, self.cell_height)
-            image = self.canvas.paint_map(axes, values, limit)
+            image = self.canvas.paint_map(axes, values, limit, sample)
             axes.set(xticks=[], yticks=[])
             left += _CELL + _GAP
         self.page.colour_bar(image, left, top, self.cell_height)

@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
 from matplotlib.image import AxesImage
 from matplotlib.ticker import MaxNLocator
 
 from ..store.engine_results import EngineResults
 from ..store.reader import Results
-from .style import GREY, SEQUENTIAL, diverging_map
+from .style import GREY, PADDING, SEQUENTIAL, diverging_map
 from .words import shorten
 
 __all__ = ["Canvas", "blank", "is_picture", "is_vector"]
@@ -45,6 +46,7 @@ class Canvas:
     Attributes:
         is_image: whether the last two axes are height and width, and not steps and features.
         stored: samples whose input can be shown.
+        is_padded: whether some steps of some samples are padding.
     """
 
     def __init__(self, results: Results, engine: EngineResults, tensor: str) -> None:
@@ -54,6 +56,7 @@ class Canvas:
         self.is_image = len(self.shape) == 3 or engine.axes[tensor] == ("height", "width")
         source = results.inputs.get(tensor)
         self.stored = frozenset(source.stored) if source and source.shape == self.shape else frozenset()
+        self.is_padded = source is not None and source.is_padded and not self.is_image
         self.names = source.features if source and len(source.features) == self.shape[-1] else ()
 
     @property
@@ -66,9 +69,11 @@ class Canvas:
         flat = values.sum(axis=0) if values.ndim == 3 else values
         return flat if self.is_image else flat.T
 
-    def paint_map(self, axes: Axes, values: np.ndarray, limit: float) -> AxesImage:
-        """Draw a map (*shape), zero in the middle of the colours and ±`limit` at their ends."""
-        return self._paint(axes, self.pixels(values), cmap=diverging_map(), vmin=-limit, vmax=limit)
+    def paint_map(self, axes: Axes, values: np.ndarray, limit: float, sample: int) -> AxesImage:
+        """Draw a map (*shape), zero in the middle of the colours and ±`limit` at their ends; padding is grey."""
+        image = self._paint(axes, self.pixels(values), cmap=diverging_map(), vmin=-limit, vmax=limit)
+        self._shade_padding(axes, sample)
+        return image
 
     def paint_input(self, axes: Axes, sample: int) -> None:
         """Draw a sample's input in original units; hatched if it is not stored."""
@@ -79,6 +84,7 @@ class Canvas:
         if not self.is_image:
             low, high = self._feature_ranges
             self._paint(axes, ((values - low) / (high - low)).T, cmap=SEQUENTIAL, vmin=0, vmax=1)
+            self._shade_padding(axes, sample)
         elif values.ndim == 3 and len(values) == 3:
             self._paint(axes, _colours(np.moveaxis(values, 0, -1)))
         else:
@@ -110,6 +116,18 @@ class Canvas:
     def _shown_names(self) -> list[str]:
         return [shorten(name, 14) for name in self.names] if len(self.names) <= _MOST_NAMES else []
 
+    def _shade_padding(self, axes: Axes, sample: int) -> None:
+        """Lay grey over the steps that the sample does not have."""
+        if not self.is_padded or sample not in self.results.stored:
+            return
+        real = self.results.inputs[self.tensor].real([sample])
+        if real is None or real.all():
+            return
+        veil = np.zeros((1, len(real[0]), 4))
+        veil[0, ~real[0]] = (*to_rgb(PADDING), 1.0)
+        left, right, bottom, top = (*axes.get_xlim(), *axes.get_ylim())
+        axes.imshow(veil, extent=(left, right, bottom, top), interpolation="nearest", aspect="auto")
+
     def _paint(self, axes: Axes, pixels: np.ndarray, **colours: Any) -> AxesImage:
         axes.set_anchor("NW")
         axes.patch.set(facecolor="white", edgecolor="0.7", hatch="////")
@@ -125,7 +143,9 @@ class Canvas:
     def _feature_ranges(self) -> tuple[np.ndarray, np.ndarray]:
         """(features,) lowest and highest original value over the stored samples; features differ in unit."""
         source = self.results.inputs[self.tensor]
-        values = source.original(source.stored[:_RANGE_SAMPLES]).reshape(-1, self.shape[-1])
+        samples = source.stored[:_RANGE_SAMPLES]
+        values, real = source.original(samples), source.real(samples)
+        values = (values if real is None else values[real]).reshape(-1, self.shape[-1])
         low, high = np.nanmin(values, axis=0), np.nanmax(values, axis=0)
         return low, np.where(high > low, high, low + 1.0)
 

@@ -13,6 +13,7 @@ from .sample_bars import BarSheet
 from .selection import Drawing, Nothing, Selection, tensors_of
 from .sheet import BAR, CELL, GAP, Sheet, by_unit, title_lines, title_map
 from .style import symmetric_limit
+from .token_rows import has_tokens
 from .words import score_unit
 
 __all__ = ["draw"]
@@ -29,7 +30,9 @@ def draw(selection: Selection) -> Iterator[Drawing | Nothing]:
     for name, engines in tensors.items():
         shape = engines[0].tensors[name]
         stem = "samples" if len(tensors) == 1 else f"samples-{name}"
-        if is_picture(shape):
+        if has_tokens(selection.results, name):
+            yield Nothing(f"the steps of {name!r} have names; kinds 'tokens' and 'molecules' show them")
+        elif is_picture(shape):
             yield from _pages(selection, name, engines, stem, PictureSheet)
         elif is_vector(shape):
             yield from _pages(selection, name, engines, stem, BarSheet)
@@ -108,7 +111,7 @@ class PictureSheet(Sheet):
         for engine, values in zip(engines, maps, strict=True):
             axes = self._cell(left, top, labelled)
             if title_map(axes, engine, row):
-                image = self.canvas.paint_map(axes, values, limit)
+                image = self.canvas.paint_map(axes, values, limit, int(self.results.rows.sample[row]))
             left, labelled = left + CELL + GAP, False
         if image is not None:
             self.page.colour_bar(image, left - GAP / 2, top, self.cell_height)
@@ -127,4 +130,5 @@ def _legend(results: Results, canvas: Canvas) -> str:
     )
     if canvas.is_image:
         return text
-    return f"{text}\nInputs: every feature from its lowest (dark) to its highest value (bright)."
+    padding = " Grey: padding." if canvas.is_padded else ""
+    return f"{text}\nInputs: every feature from its lowest (dark) to its highest value (bright).{padding}"

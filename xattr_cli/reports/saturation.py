@@ -11,10 +11,10 @@ from matplotlib.figure import Figure
 from ..samples import Status
 from ..store.engine_results import EngineResults
 from ..store.reader import Results
-from . import path_maps
+from . import path_maps, token_paths
 from .selection import Drawing, Nothing, Selection, spread
 from .style import GREY, PALETTE, chart
-from .words import ALPHA, score_unit, shorten
+from .words import ALPHA, legend_name, score_unit, shorten
 
 __all__ = ["draw", "half_way"]
 
@@ -42,6 +42,7 @@ def draw(selection: Selection) -> Iterator[Drawing | Nothing]:
             continue
         yield Drawing(f"saturation-{engine.label}", _draw_curves(selection.results, engine, rows))
         yield from path_maps.draw(selection, engine)
+        yield from token_paths.draw(selection, engine)
 
 
 def half_way(alpha: np.ndarray, scores: np.ndarray) -> np.ndarray:
@@ -111,7 +112,7 @@ def _draw_layers(axes: Axes, engine: EngineResults, rows: np.ndarray) -> None:
     for layer, name in enumerate(engine.layers):
         low, middle, high = _percentiles(values[:, layer])
         color, dash = PALETTE[layer % len(PALETTE)], _DASHES[layer // len(PALETTE) % len(_DASHES)]
-        axes.plot(engine.alpha, middle, dash, color=color, linewidth=2.0, label=shorten(name, 30))
+        axes.plot(engine.alpha, middle, dash, color=color, linewidth=2.0, label=legend_name(shorten(name, 30)))
         if len(engine.layers) <= _MOST_BANDS:
             axes.fill_between(engine.alpha, low, high, color=color, alpha=0.15, linewidth=0)
     axes.set_title(f"layers: cosine of their activation at {ALPHA} and at the input", loc="left")

@@ -12,7 +12,7 @@ from ..errors import JobError, suggestion
 from ..store.engine_results import EngineResults
 from ..store.reader import EffectResults, Results
 
-__all__ = ["Drawing", "Nothing", "Selection", "select", "spread", "tensors_of"]
+__all__ = ["Document", "Drawing", "Nothing", "Selection", "select", "spread", "tensors_of"]
 
 _TARGETS_PER_SAMPLE = 3
 
@@ -23,6 +23,14 @@ class Drawing:
 
     stem: str
     figure: Figure
+
+
+@dataclass(frozen=True)
+class Document:
+    """A finished HTML page and the stem of its file name."""
+
+    stem: str
+    html: str
 
 
 @dataclass(frozen=True)

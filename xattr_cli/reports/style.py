@@ -16,12 +16,14 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 __all__ = [
     "GREY",
     "LOWERS",
+    "PADDING",
     "PALETTE",
     "RAISES",
     "SEQUENTIAL",
     "WARNING",
     "chart",
     "diverging_map",
+    "ink",
     "styled",
     "symmetric_limit",
     "value_map",
@@ -32,6 +34,7 @@ PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#000000")
 WARNING = "#D55E00"
 RAISES, LOWERS = "#f08a3c", "#2f8fd0"  # what raises the score of the target, what lowers it
 GREY = "0.45"
+PADDING = "0.82"
 
 # Blue, white, orange. The smallest CIELAB distance between +v and -v, to normal sight and the three kinds of
 # colour blindness, is 43 and 91 at a quarter and at half of the scale; coolwarm has 38 and 65, PuOr 23 and
@@ -99,6 +102,14 @@ def diverging_map() -> Colormap:
     return LinearSegmentedColormap.from_list("blue_white_orange", _DIVERGING, 257)
 
 
+def ink(background: tuple[float, ...]) -> str:
+    """Black or white, whichever is easier to read on an RGB colour: a contrast of at least 4.5 (WCAG 2.2, AA)."""
+    channels = np.array(background[:3])
+    linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
+    luminance = float(linear @ (0.2126, 0.7152, 0.0722))
+    return "black" if (luminance + 0.05) / 0.05 >= 1.05 / (luminance + 0.05) else "white"
+
+
 @cache
 def value_map() -> Colormap:
     """The colours of feature values, low to high, without the palest yellow, which fades on white."""
@@ -110,9 +121,9 @@ def symmetric_limit(*maps: np.ndarray) -> float:
     """The value at which colours saturate, the same for both signs: the 99th percentile of |map|.
 
     The few largest values of a noisy map would otherwise leave all others pale. NaNs are left out; maps
-    without a finite non-zero value get 1.
+    without a finite non-zero value get 1, and so does no map at all.
     """
-    sizes = np.abs(np.concatenate([np.asarray(one, np.float64).ravel() for one in maps]))
+    sizes = np.abs(np.concatenate([np.empty(0), *(np.asarray(one, np.float64).ravel() for one in maps)]))
     sizes = sizes[np.isfinite(sizes)]
     if not sizes.any():
         return 1.0

@@ -47,7 +47,8 @@ def summarize(results: Results) -> dict[str, Any]:
 
     Under `engines`, per label: counts of rows by status, the numbers of the first rows that did not
     converge or were quarantined, median and 95th percentile of the relative error, median of the
-    completeness gap relative to the change of the score, and the evaluations.
+    completeness gap relative to the change of the score, and the evaluations; under `interactions`, where there
+    are any, their shape, how far their sums close, and by how much smoothing has moved the scores.
     """
     rows, job = results.rows, results.job
     return {
@@ -95,6 +96,26 @@ def _summarize_engine(results: Results, engine: EngineResults) -> dict[str, Any]
         "relative_gap_median": _percentile(engine.relative_gap, 50),
         "evaluations_per_row": float(engine.evaluations.mean()) if len(numbers) else None,
         "evaluations": int(engine.evaluations.sum()),
+        "interactions": _summarize_interactions(engine),
+    }
+
+
+def _summarize_interactions(engine: EngineResults) -> dict[str, Any] | None:
+    """Of a second-order engine: how far its sums close, and what was done to the network; else None."""
+    found = engine.interactions
+    if found is None:
+        return None
+    gaps, drift = np.abs(found.row_sum_gap(slice(None))), found.drift(slice(None))
+    change = np.abs(engine.score_input - engine.score_baseline)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        relative = gaps.max(axis=1, initial=0.0) / change
+    return {
+        "shape": list(found.shape),
+        "relative_row_sum_gap_median": _percentile(relative, 50),
+        "smoothing_drift_median": None if drift is None else _percentile(np.abs(drift), 50),
+        "smoothing_drift_max": None if drift is None else _percentile(np.abs(drift), 100),
+        "replaced": list(found.replaced),
+        "repaired": list(found.repaired),
     }
 
 
@@ -119,7 +140,7 @@ def summary_text(summary: Mapping[str, Any]) -> str:
     """The summary as a short table for people."""
     facts = [f"{name:<9}{text}" for name, text in _facts(summary)]
     engines, effects = summary["engines"], summary["effects"]
-    rows = ["", *_table(engines), *_failures(engines)] if engines else []
+    rows = ["", *_table(engines), *_failures(engines), *_interactions(engines)] if engines else []
     return "\n".join([*facts, *rows, *_effects(effects)])
 
 
@@ -132,6 +153,20 @@ def _effects(effects: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
         state = "converged" if about["converged"] else "NOT CONVERGED within the cap on evaluations"
         yield f"{label:<{width}}  {about['engine']}: {state}, {about['evaluations']:,} evaluations"
         yield from (f"{'':<{width}}  warning: {warning}" for warning in about["warnings"])
+
+
+def _interactions(engines: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    """For each second-order engine, how far its sums close, and by how much smoothing has moved the scores."""
+    for label, engine in engines.items():
+        found = engine["interactions"]
+        if found is None:
+            continue
+        size, gap = " × ".join(map(str, found["shape"])), found["relative_row_sum_gap_median"]
+        closes = "" if gap is None else f", row sums within {percent(gap)} of the score's change (median)"
+        yield f"{label}: {size} interactions a row{closes}"
+        if found["replaced"]:
+            moved = f"{found['smoothing_drift_median'] or 0:.2g} (median), {found['smoothing_drift_max'] or 0:.2g}"
+            yield f"{label}: smoothed, {', '.join(found['replaced'])}; moves scores by {moved} at most"
 
 
 def _facts(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

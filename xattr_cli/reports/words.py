@@ -19,6 +19,7 @@ __all__ = [
     "describe_row",
     "feature_names",
     "fold",
+    "legend_name",
     "number",
     "percent",
     "score_unit",
@@ -80,10 +81,11 @@ def describe_map(engine: EngineResults, row: int) -> str:
 
 
 def feature_names(results: Results, tensor: str, count: int) -> list[str]:
-    """Names of the features of a table, or their numbers if the dataset knows none."""
+    """Names of the features of a table, or the numbers of features or steps if the dataset knows none."""
     source = results.inputs.get(tensor)
     known = source.features if source is not None and len(source.features) == count else ()
-    return list(known) or [f"feature {place}" for place in range(count)]
+    noun = "step" if source is not None and source.is_padded else "feature"
+    return list(known) or [f"{noun} {place}" for place in range(count)]
 
 
 def percent(share: float) -> str:
@@ -104,6 +106,11 @@ def number(value: float) -> str:
         return "0"
     text = f"{value:.0f}" if 1e3 <= abs(value) < 1e6 else f"{value:#.3g}".rstrip(".")
     return text.replace("-", MINUS)
+
+
+def legend_name(name: str) -> str:
+    """A name as legends show it: matplotlib leaves out those that begin with an underscore."""
+    return f" {name}" if name.startswith("_") else name
 
 
 def shorten(text: str, width: int) -> str:

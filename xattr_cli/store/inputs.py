@@ -60,6 +60,11 @@ class InputResults:
             )
         return [known[int(sample)] for sample in samples]
 
+    @property
+    def is_padded(self) -> bool:
+        """Whether steps of some samples may be padding."""
+        return "real" in self._group
+
     def real(self, samples: Sequence[int] | np.ndarray) -> np.ndarray | None:
         """(samples, steps) bool, False where a step is padding; None if nothing is padded.
 

@@ -132,6 +132,12 @@ class Results:
         return {sample: names[position] for sample, position in self.stored.items()} if names else {}
 
     @cached_property
+    def sample_texts(self) -> dict[str, dict[int, str]]:
+        """Name -> stored sample -> its text, such as the "smiles" of a molecule; empty if there are none."""
+        group = self._file.get("samples/texts", {})
+        return {name: dict(zip(self.stored, texts(group, name), strict=True)) for name in group}
+
+    @cached_property
     def inputs(self) -> dict[str, InputResults]:
         """Name -> input tensor of the model."""
         groups = self._file["inputs"].values() if "inputs" in self._file else ()

@@ -1,0 +1,322 @@
+"""Molecules: SMILES to arrays, texts beside samples, and atoms and bonds coloured from the file alone."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+
+import h5py
+import numpy as np
+import pytest
+import yaml
+from cli_helpers import invoke
+from matplotlib.image import AxesImage
+from matplotlib.text import Text
+
+from xattr_cli.config import resolve_plugin
+from xattr_cli.datasets import open_dataset
+from xattr_cli.errors import DataError
+from xattr_cli.registry import DATASETS
+from xattr_cli.reports.gallery import KINDS
+from xattr_cli.reports.molecule_maps import molecule_map, names_atoms, places
+from xattr_cli.reports.selection import Drawing, Nothing, select
+from xattr_cli.reports.style import styled, symmetric_limit
+from xattr_cli.reports.words import number
+from xattr_cli.store.reader import Results
+
+Chem = pytest.importorskip("rdkit.Chem", reason="rdkit is not installed")
+from rdkit.Chem import rdFingerprintGenerator  # noqa: E402
+
+from xattr_cli.datasets.molecule_features import ATOM_FEATURES  # noqa: E402
+from xattr_cli.reports.molecule_drawing import parsed  # noqa: E402
+
+SMI = "CCO ethanol\nCC(=O)Oc1ccccc1C(=O)O  aspirin, acetylsalicylic acid\n\nO water\n"
+BONDED = frozenset({(0, 1), (1, 2)})
+
+
+def open_samples(folder, **options):
+    given = {"kind": "molecules", **options}
+    return open_dataset(resolve_plugin(DATASETS, given, {"folder": folder}))
+
+
+def molecules(folder, content=SMI, name="molecules.smi", **options):
+    (folder / name).write_text(content)
+    return open_samples(folder, path=str(folder / name), **options)
+
+
+# --- SMILES to arrays ---------------------------------------------------------------------------
+
+
+def test_a_molecule_is_a_graph_with_features_of_its_atoms(tmp_path):
+    samples = molecules(tmp_path)
+    batch = samples.read(0, 3)
+    specs = {spec.name: spec for spec in samples.inputs}
+    assert list(specs) == ["atoms", "bonds", "mask"]
+    assert specs["atoms"].features == ATOM_FEATURES and specs["atoms"].axes == ("atom", "feature")
+    assert specs["bonds"].axes == ("atom", "neighbour") and not specs["mask"].explainable
+    assert {spec.sequence for spec in samples.inputs} == {"atom_count"}
+    ethanol = [{ATOM_FEATURES[i] for i in np.flatnonzero(row)} for row in batch.inputs["atoms"][0, :3]]
+    assert ethanol == [
+        {"is C", "1 heavy neighbours", "3 hydrogens"},
+        {"is C", "2 heavy neighbours", "2 hydrogens"},
+        {"is O", "1 heavy neighbours", "1 hydrogens"},
+    ]
+    assert (batch.inputs["atoms"][0, 3:] == 0).all()
+    assert batch.inputs["bonds"][0, :3, :3].tolist() == [[0, 1, 0], [1, 0, 1], [0, 1, 0]]
+    assert batch.inputs["bonds"][1][4, 5] == 1.5 and batch.inputs["bonds"][1][1, 2] == 2
+    assert batch.inputs["mask"].sum(1).tolist() == batch.real["atom_count"].sum(1).tolist() == [3, 13, 1]
+    assert batch.tokens["atom_count"][0, :4].tolist() == ["C0", "C1", "O2", ""]
+    assert batch.keys == ("ethanol", "aspirin, acetylsalicylic acid", "water")
+    assert batch.texts["smiles"][2] == "O"
+    assert samples.read(2, 3).tokens["atom_count"][0, 0] == "O0"
+
+
+def test_charges_and_rare_elements(tmp_path):
+    batch = molecules(tmp_path, "C[N+](C)(C)CC(=O)[O-]\n[Se]1C=CC=C1\n").read(0, 2)
+    charge = ATOM_FEATURES.index("formal charge")
+    assert batch.inputs["atoms"][0, :, charge].tolist() == [0, 1, 0, 0, 0, 0, 0, -1]
+    assert batch.inputs["atoms"][1, 0, ATOM_FEATURES.index("is another element")] == 1
+    assert batch.inputs["atoms"][1, :5, ATOM_FEATURES.index("in a ring")].tolist() == [1] * 5
+    assert batch.keys == ()  # no names
+
+
+def test_tables_have_labels_and_keys(tmp_path):
+    table = "name,smiles,solubility\nethanol,CCO,1.1\nwater,O,0.5\n"
+    samples = molecules(tmp_path, table, "m.csv", label="solubility", key="name", hand_over="lengths")
+    batch = samples.read(0, 2)
+    assert batch.labels.tolist() == [1.1, 0.5] and batch.keys == ("ethanol", "water")
+    assert batch.inputs["atoms"].shape == (2, 3, 26) and batch.inputs["atom_count"].tolist() == [3, 1]
+    limited = molecules(tmp_path, table, "m.csv", limit=1)
+    assert len(limited) == 1 and limited.fingerprint != samples.fingerprint
+
+
+def test_fingerprints_have_no_padding(tmp_path):
+    samples = molecules(tmp_path, features="morgan")
+    batch = samples.read(0, 3)
+    (spec,) = samples.inputs
+    assert spec.features[17] == "bit 17" and spec.axes == ("feature",)
+    assert (spec.name, spec.shape, spec.sequence) == ("bits", (2048,), "") and not batch.real
+    made = rdFingerprintGenerator.GetMorganGenerator(radius=2, fpSize=2048)
+    expected = made.GetFingerprintAsNumPy(Chem.MolFromSmiles("CC(=O)Oc1ccccc1C(=O)O"))
+    np.testing.assert_array_equal(batch.inputs["bits"][1], expected)
+
+
+OWN = """
+import numpy as np
+
+def dummy(molecule):
+    count = molecule.GetNumAtoms()
+    names = ["dummy", *(f"{a.GetSymbol()}{a.GetIdx()}" for a in molecule.GetAtoms())]
+    charges = np.array([[9]] + [[a.GetAtomicNum()] for a in molecule.GetAtoms()], dtype=np.float32)
+    return {"z": charges, "pairs": np.ones((count + 1, count + 1, 2)), "size": np.array([count]), "steps": names}
+
+def uneven(molecule):
+    return {"z": np.ones((molecule.GetNumAtoms() + 1, 2))}
+
+def changing(molecule):
+    return {f"z{molecule.GetNumAtoms()}": np.ones(3)}
+
+def failing(molecule):
+    raise RuntimeError("no")
+"""
+
+
+def test_features_of_ones_own_may_have_a_dummy_node(tmp_path):
+    (tmp_path / "own.py").write_text(OWN)
+    samples = molecules(tmp_path, features="own:dummy", hand_over="none")
+    batch = samples.read(0, 3)
+    assert {spec.name: (spec.shape, spec.sequence) for spec in samples.inputs} == {
+        "z": ((14, 1), "atom_count"), "pairs": ((14, 14, 2), "atom_count"), "size": ((1,), ""),
+    }  # fmt: skip
+    assert batch.inputs["z"][0, :5, 0].tolist() == [9, 6, 6, 8, 0] and batch.inputs["size"].tolist() == [
+        [3],
+        [13],
+        [1],
+    ]
+    assert batch.inputs["pairs"][0, :, :, 0].sum() == 16
+    assert batch.tokens["atom_count"][0, :5].tolist() == ["dummy", "C0", "C1", "O2", ""]
+
+
+@pytest.mark.parametrize(
+    ("content", "options", "text"),
+    [
+        ("CCO\nC1CC\n", {}, "molecules.smi, line 2: 'C1CC' is no SMILES of a molecule"),
+        ("\n\n", {}, "the dataset is empty, without a molecule"),
+        ("CCO\n", {"features": "grap"}, "dataset.features: unknown features 'grap'. Allowed: graph, morgan"),
+        ("CCO\n", {"features": "own:failing"}, "line 1: 'own:failing' failed on 'CCO': RuntimeError: no"),
+        ("CCO\nO\n", {"features": "own:uneven"}, "no row per atom of each molecule; make them alike, or name"),
+        (
+            "CCO\nO\n",
+            {"features": "own:changing"},
+            "line 2: ['z1'] were returned, but for the first molecule ['z3']",
+        ),
+        ("CCO\n", {"label": "y"}, "has no column 'y'"),
+    ],
+)
+def test_faults(tmp_path, content, options, text, capfd):
+    (tmp_path / "own.py").write_text(OWN)
+    with pytest.raises(DataError) as error:
+        molecules(tmp_path, content, **options)
+    assert text in str(error.value)
+    assert capfd.readouterr().err == ""  # RDKit keeps its own complaints to itself
+
+
+def test_without_rdkit_the_way_out_is_named(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "rdkit.Chem", None)
+    with pytest.raises(DataError, match=r"needs rdkit.*pip install 'xattr-cli\[molecules\]'"):
+        molecules(tmp_path)
+
+
+# --- texts beside samples -----------------------------------------------------------------------
+
+
+def test_texts_of_arrays_are_read_in_order(tmp_path):
+    names = np.array(["CCO", "O", "C"])
+    np.savez(tmp_path / "a.npz", X=np.eye(3, dtype=np.float32), smiles=names, wrong=np.arange(3))
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["X"] = np.eye(3, dtype=np.float32)
+        file.create_dataset("smiles", data=list(names), dtype=h5py.string_dtype())
+    for name in ("a.npz", "a.h5"):
+        samples = open_samples(tmp_path, kind="arrays", path=str(tmp_path / name), texts=["smiles"])
+        assert samples.read(1, 3).texts == {"smiles": ("O", "C")}
+        assert samples.read(0, 3).take(np.array([2, 0])).texts == {"smiles": ("C", "CCO")}
+    with pytest.raises(DataError, match=r"dataset.texts: 'wrong' in .* is int64 \(3,\); texts of shape \(n,\)"):
+        open_samples(tmp_path, kind="arrays", path=str(tmp_path / "a.npz"), texts=["wrong"])
+    with pytest.raises(DataError, match="has no array 'smile'"):
+        open_samples(tmp_path, kind="arrays", path=str(tmp_path / "a.npz"), texts=["smile"])
+
+
+def test_texts_of_a_python_dataset_are_no_inputs(tmp_path):
+    (tmp_path / "made.py").write_text(
+        "import numpy as np\n"
+        "def both(names=('CCO', 'O')):\n"
+        "    return {'X': np.eye(2), 'smiles': list(names), 'y': ['b', 'a']}\n"
+    )
+    samples = open_samples(tmp_path, kind="python", factory="made:both")
+    assert [spec.name for spec in samples.inputs] == ["X"] and samples.classes == ("a", "b")
+    assert samples.read(0, 2).texts == {"smiles": ("CCO", "O")}
+    with pytest.raises(
+        DataError, match="disagree about the number of samples: X has 2, labels has 2, smiles has 3"
+    ):
+        open_samples(tmp_path, kind="python", factory="made:both", kwargs={"names": ["C", "C", "C"]})
+
+
+# --- atoms and bonds ----------------------------------------------------------------------------
+
+
+def test_steps_are_atoms_by_their_names_or_in_order():
+    assert places(["dummy", "C0", "O1"], 3, 2) == [(), (0,), (1,)]
+    assert places(["C0-O1", "N2=C0"], 2, 3) == [(0, 1), (2, 0)]
+    assert places(["C0", "C7"], 2, 3) == [(0,), ()]  # no such atom
+    assert places([], 3, 3) == [(0,), (1,), (2,)]
+    assert places([], 4, 3) == [(), (0,), (1,), (2,)]  # a dummy node comes first
+    assert places([], 5, 3) is None and places(["C", "C"], 2, 2) is None
+    assert names_atoms(["C0", "C1", "x"]) and not names_atoms(["C", "1", "C", "1"])  # a ring in a SMILES
+
+
+NETWORK = """
+import torch
+
+
+class Linear(torch.nn.Module):
+    '''Sum of weights of the elements, and a quarter of each bond's order.'''
+
+    def forward(self, atoms, bonds, mask):
+        weights = torch.arange(26, dtype=atoms.dtype, device=atoms.device) - 2.0
+        count = atoms.shape[1]
+        return (atoms @ weights).sum(1, keepdim=True) - 0.25 * bonds[:, :count, :count].sum((1, 2))[:, None]
+"""
+
+
+@pytest.fixture(scope="module")
+def result(tmp_path_factory):
+    """Maps of atoms and bonds of a network that is linear in both; model and data are gone afterwards."""
+    folder = tmp_path_factory.mktemp("molecules")
+    (folder / "net.py").write_text(NETWORK)
+    (folder / "m.smi").write_text(SMI)
+    job = {
+        "model": {"kind": "python", "factory": "net:Linear"},
+        "dataset": {"kind": "molecules", "path": "m.smi"},
+        "explain": {"inputs": ["atoms", "bonds"], "reduce": "sum"},
+        "engines": {"integrated_gradients": {}, "saliency": {}},
+        "output": {"path": "out.h5"},
+    }
+    (folder / "job.yaml").write_text(yaml.safe_dump(job))
+    outcome = invoke("run", folder / "job.yaml", "--quiet")
+    assert outcome.exit_code == 0, outcome.stderr
+    (folder / "net.py").unlink()
+    (folder / "m.smi").unlink()
+    return folder / "out.h5"
+
+
+def test_atoms_get_the_sums_of_their_features_and_bonds_both_entries(result):
+    with Results.open(result) as results:
+        engine = results.engine("integrated_gradients")
+        found = molecule_map(results, engine, ["atoms", "bonds"], 0, BONDED, 3)
+        atoms = results.original("atoms", 0)[:3] @ (np.arange(26) - 2.0)
+        assert found.atoms == pytest.approx(dict(enumerate(atoms)), rel=1e-5)
+        assert found.bonds == pytest.approx({(0, 1): -0.5, (1, 2): -0.5}, rel=1e-5)
+        assert found.elsewhere == pytest.approx(0, abs=1e-6)
+        change = engine.score_input[0] - engine.score_baseline[0]
+        assert found.values.sum() + found.elsewhere == pytest.approx(change, rel=1e-5)
+        whole = molecule_map(results, engine, ["atoms", "bonds"], 0, frozenset({(0, 1)}), 3)
+        assert whole.elsewhere == pytest.approx(-0.5, rel=1e-5)  # a pair that has no bond
+        assert molecule_map(results, engine, [], 0, BONDED, 3) is None
+
+
+def test_the_file_has_the_smiles_and_the_names_of_the_atoms(result):
+    with Results.open(result) as results:
+        assert results.sample_texts["smiles"] == {0: "CCO", 1: "CC(=O)Oc1ccccc1C(=O)O", 2: "O"}
+        assert results.inputs["bonds"].tokens(0) == ("C0", "C1", "O2")
+        results.verify()
+
+
+@styled
+def drawn(results, kind="molecules", rows=None):
+    return list(KINDS[kind](select(results, None, 8, rows)))
+
+
+def test_molecules_are_drawn_from_the_file_alone(result):
+    with Results.open(result) as results:
+        (item,) = drawn(results)
+        pictures = [one for one in item.figure.findobj(AxesImage) if one.get_array().shape[0] > 500]
+        assert item.stem == "molecules" and len(pictures) == 6  # three rows, two engines
+        words = [text.get_text() for text in item.figure.findobj(Text)]
+        assert any("aspirin" in word for word in words)
+        assert any(word.startswith("CC(=O)Oc1ccccc1C(=O)O") for word in words)
+        engine = results.engine("integrated_gradients")
+        found = molecule_map(results, engine, ["atoms", "bonds"], 0, BONDED, 3)
+        assert number(symmetric_limit(found.values)) in words
+        for kind, text in (("tokens", "no explained tensor has tokens"), ("samples", "'tokens' and 'molecules'")):
+            assert any(isinstance(one, Nothing) and text in one.reason for one in drawn(results, kind))
+
+
+def test_the_ground_of_an_atom_has_its_colour():
+    molecule = parsed("CCO")
+    assert molecule.atoms == 3 and set(molecule.bonds) == BONDED
+    blue, orange = (0.2, 0.4, 0.8), (0.9, 0.5, 0.1)
+    picture = molecule.draw({0: blue}, {(1, 2): orange}, 2.0, 1.5)
+    assert picture.shape[:2] == (675, 900)
+    for colour in (blue, orange):
+        assert (np.abs(picture[..., :3] - colour).max(axis=-1) < 0.02).sum() > 1000
+    np.testing.assert_array_equal(picture, molecule.draw({0: blue}, {(1, 2): orange}, 2.0, 1.5))
+    assert parsed("C1CC") is None
+
+
+def test_what_is_no_molecule_is_not_drawn(result, tmp_path, monkeypatch):
+    shutil.copy(result, tmp_path / "a.h5")
+    with h5py.File(tmp_path / "a.h5", "r+") as file:
+        for name in ("atoms", "bonds"):
+            del file[f"inputs/{name}/tokens"]
+        file["samples/texts/smiles"][:] = ["CCC(=O)OCC", "nonsense", "O"]
+    with Results.open(tmp_path / "a.h5") as results:
+        (item,) = drawn(results)
+        assert sum(one.get_array().shape[0] > 500 for one in item.figure.findobj(AxesImage)) == 2  # water
+        (reason,) = drawn(results, rows=[0, 1])
+        assert reason == Nothing(
+            "no explained tensor has steps that are atoms, or called as atoms or bonds: C0, C0-N1"
+        )
+    with Results.open(result) as results:
+        monkeypatch.setitem(sys.modules, "rdkit.Chem", None)
+        (reason,) = drawn(results)
+        assert "pip install 'xattr-cli[molecules]'" in reason.reason and not isinstance(reason, Drawing)
