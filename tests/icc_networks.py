@@ -54,6 +54,12 @@ def three_outputs():
     return Formula(lambda x: torch.stack([x[:, 0], 2 * x[:, 0] + x[:, 1], 0 * x[:, 0] + 7], dim=1))
 
 
+def many_outputs():
+    """500 of ten inputs."""
+    weights = torch.arange(5000.0).reshape(10, 500).sin()
+    return Formula(lambda x: (x @ weights).tanh())
+
+
 def ishigami():
     def function(x):
         return x[:, :1].sin() + 7 * x[:, 1:2].sin() ** 2 + 0.1 * x[:, 2:3] ** 4 * x[:, :1].sin()
@@ -87,6 +93,11 @@ def heavy_tail(noise):
 
 def same(noise):
     return noise
+
+
+def folded(noise):
+    """Two values of the second node's noise give one input."""
+    return torch.stack([noise[:, 0], noise[:, 1] ** 2], dim=1)
 
 
 def bits(noise):
