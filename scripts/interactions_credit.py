@@ -24,6 +24,7 @@ from sklearn.metrics import log_loss, roc_auc_score
 from torch import Tensor, nn
 
 from xattr_cli.models.zoo import mlp
+from xattr_cli.reports.gallery import plot_all
 
 __all__ = ["Applicants", "credit_tables", "read_applicants"]
 
@@ -107,6 +108,7 @@ def _strengths(applicants: Applicants, network: nn.Sequential, folder: Path) -> 
     held_out = applicants.inputs[applicants.test :]
     with explain(folder, network, model, held_out, engines, features=applicants.columns) as results:
         matrices = interactions(results.engine("integrated_hessians"))
+        plot_all(results, folder / "figures", kinds=["interactions"])
     first, second = np.array(list(combinations(range(len(groups)), 2))).T
     return (matrices + matrices.mT).abs().mean(dim=0)[first, second].numpy()
 

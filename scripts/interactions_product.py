@@ -52,4 +52,4 @@ def explain(
 
 def interactions(found: EngineResults) -> Tensor:
     """(rows, features or groups, features or groups) of a second-order engine."""
-    return torch.from_numpy(found._group["interaction"][:])
+    return torch.from_numpy(found.interaction(slice(None)))

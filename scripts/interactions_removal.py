@@ -12,9 +12,16 @@ network is tested with the weights of its best epoch, not of its last.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from itertools import product
+from multiprocessing import get_context
 from pathlib import Path
+from shutil import rmtree
 
 import torch
 from interactions_ensemble import Recipe, train
@@ -41,7 +48,7 @@ class Plan:
     """
 
     seeds: int = 5
-    samples: int = 5000
+    samples: int = 3000
     functions: Sequence[str] = tuple(FUNCTIONS)
     removals: Sequence[str] = REMOVALS
     removed: Sequence[int] = (0, 1, 2, 3, 4, 6, 8, 10, 13, 16, 20, 25, 30, 37, 45)
@@ -77,18 +84,68 @@ def area_under(removed: Sequence[int], errors: Sequence[float]) -> float:
     return float(torch.trapezoid(y, x) / (x[-1] - x[0]))
 
 
-def curves(plan: Plan, folder: Path, progress: Callable[[str], None] = lambda text: None) -> Iterator[Curve]:
-    """All curves of a plan; the jobs of the product and their results are left in `folder`."""
-    for removal in plan.removals:
-        for seed in range(plan.seeds):
-            simulations = [simulate(name, removal, seed, plan.samples) for name in plan.functions]
-            progress(f"{removal}, seed {seed}: explaining {len(simulations)} networks")
-            orders = [
-                _orders(simulation, network, seed, folder / removal / simulation.function.replace(" ", "_"))
-                for simulation, network in zip(simulations, _explained(simulations, seed, plan), strict=True)
-            ]
-            progress(f"{removal}, seed {seed}: retraining")
-            yield from _retrained(simulations, orders, seed, plan)
+def curves(
+    plan: Plan,
+    folder: Path,
+    *,
+    workers: int = 1,
+    resume: bool = False,
+    progress: Callable[[str], None] = lambda text: None,
+) -> list[Curve]:
+    """All curves of a plan, in its order.
+
+    Arguments:
+        plan: how much.
+        folder: where the product's jobs and results of the first seed are left, and the curves of every seed.
+        workers: processes, of one thread each; the curves do not depend on them.
+        resume: take the curves that an interrupted run of the same plan has left there.
+        progress: told what has been finished.
+    """
+    tasks = list(product(plan.removals, range(plan.seeds)))
+    found = []
+    with _pool(workers) as run:
+        for (removal, seed), some in zip(tasks, run(partial(_kept, plan, folder, resume), tasks), strict=True):
+            progress(f"remove and retrain: {removal}, seed {seed}")
+            found += some
+    return found
+
+
+def _kept(plan: Plan, folder: Path, resume: bool, task: tuple[str, int]) -> list[Curve]:
+    """The curves of one seed, from the folder if they are there and wanted."""
+    removal, seed = task
+    place = folder / f"{removal}_{seed}.json"
+    # whatever else is computed beside it
+    asked = json.loads(json.dumps({**asdict(plan), "seeds": seed, "removals": removal}))
+    if resume and place.exists() and (kept := json.loads(place.read_text()))["plan"] == asked:
+        return [Curve(**{**curve, "removed": tuple(curve["removed"]), "errors": tuple(curve["errors"])})
+                for curve in kept["curves"]]  # fmt: skip
+    found = _of_seed(plan, folder, task)
+    place.write_text(json.dumps({"plan": asked, "curves": [asdict(curve) for curve in found]}))
+    return found
+
+
+@contextmanager
+def _pool(workers: int) -> Iterator[Callable[..., Iterable[list[Curve]]]]:
+    """A `map` over processes; the built-in one for a single worker."""
+    if workers == 1:
+        yield map
+        return
+    context = get_context("spawn")  # a fork would inherit torch's threads, but not run them
+    with ProcessPoolExecutor(workers, context, torch.set_num_threads, (1,)) as pool:
+        yield pool.map
+
+
+def _of_seed(plan: Plan, folder: Path, task: tuple[str, int]) -> list[Curve]:
+    removal, seed = task
+    folder.mkdir(parents=True, exist_ok=True)
+    simulations = [simulate(name, removal, seed, plan.samples) for name in plan.functions]
+    orders = []
+    for simulation, network in zip(simulations, _explained(simulations, seed, plan), strict=True):
+        place = folder / removal / f"{simulation.function.replace(' ', '_')}_{seed}"
+        orders.append(_orders(simulation, network, seed, place))
+        if seed > 0:
+            rmtree(place)  # one of each is enough to look at
+    return list(_retrained(simulations, orders, seed, plan))
 
 
 def _explained(simulations: Sequence[Simulation], seed: int, plan: Plan) -> list[nn.Sequential]:

@@ -206,11 +206,15 @@ def test_remove_and_retrain(tmp_path):
         removed=(0, 3, 10, 45),
         recipe=Recipe(epochs=20),
     )
-    found = {curve.method: curve for curve in curves(plan, tmp_path)}
+    every = curves(plan, tmp_path)
+    found = {curve.method: curve for curve in every}
+    (tmp_path / "noise" / "product_0" / "job.yaml").rename(tmp_path / "job.yaml")
+    assert curves(plan, tmp_path, resume=True) == every
+    assert not (tmp_path / "noise" / "product_0" / "job.yaml").exists()  # nothing is computed again
     assert {*found} == {*COMPARED, RANDOM, KNOWN, BORROWED}
     assert len({curve.errors[0] for curve in found.values()}) == 1  # nothing is removed yet
     assert len({curve.errors[-1] for curve in found.values()}) == 1  # nothing is left
-    assert (tmp_path / "noise" / "product" / "job.yaml").exists()
+    assert (tmp_path / "job.yaml").exists()
     areas = areas_of(list(found.values()))[0]
     assert areas.gain(RANDOM) == 0
     assert areas.gain(KNOWN) == 1

@@ -200,6 +200,6 @@ def to_yaml(job: Job) -> str:
 def identity(job: Job) -> dict[str, Any]:
     """The part of a job that decides its numbers; what may change between a kill and a resume is left out."""
     content = job.model_dump(mode="json")
-    content["compute"] = {k: content["compute"][k] for k in ("precision", "seed")}
+    content["compute"] = {k: content["compute"][k] for k in ("arithmetic", "precision", "seed")}
     content["output"] = {k: content["output"][k] for k in ("part_rows", "store_inputs", "compression")}
     return content

@@ -12,6 +12,7 @@ from .device.packing import is_out_of_memory
 from .engines.base import Explanation, PopulationEngine
 from .engines.block import Block
 from .errors import RunError, XattrError
+from .samples import Batch
 from .session import RowTable, Session
 from .store import Column
 
@@ -19,7 +20,7 @@ __all__ = ["explain_rows"]
 
 
 def explain_rows(
-    session: Session, rows: slice, labels: Collection[str] | None = None
+    session: Session, rows: slice, labels: Collection[str] | None = None, *, batch: Batch | None = None
 ) -> tuple[dict[str, Column], Mapping[str, Mapping[str, str]]]:
     """The columns and group attributes of some rows.
 
@@ -27,6 +28,7 @@ def explain_rows(
         session: the open job.
         rows: to explain.
         labels: of the engines; None for all that explain rows.
+        batch: their samples, if they have been read already.
 
     Raises:
         RunError: the network, the dataset or an engine fails on these rows; names the samples and the engine.
@@ -34,7 +36,7 @@ def explain_rows(
     at_work = ""
     engines = {k: e for k, e in session.row_engines.items() if labels is None or k in labels}
     try:
-        table = session.read_rows(rows)
+        table = session.read_rows(rows, batch)
         block = session.block(table)
         columns = row_columns(table)
         stored = _stored(session, table)

@@ -15,8 +15,10 @@ from . import __version__
 from .config import Job, identity, to_yaml
 from .device import device_name
 from .errors import StoreError
+from .executing import follow_execution, plan_execution
 from .explaining import explain_rows
 from .opening import open_session
+from .overlap import Writer, read_ahead
 from .session import Session
 from .store import (
     Manifest,
@@ -164,11 +166,16 @@ def _compute(session: Session, parts: PartSet, shard: Shard | None, progress: Pr
     to_do = sum(_length(session.part(number)) for number in missing)
     done = 0
     progress(done, to_do)
-    for number in missing:
-        rows = session.part(number)
-        parts.write(number, *explain_rows(session, rows))
-        done += _length(rows)
+
+    def is_durable(number: int) -> None:
+        nonlocal done
+        done += _length(session.part(number))
         progress(done, to_do)
+
+    batches = read_ahead(lambda number: session.read_batch(session.part(number)), missing)
+    with Writer[int].opened(parts.write, is_durable) as writer:
+        for number, batch in batches:
+            writer.put(number, *explain_rows(session, session.part(number), batch=batch))
     return done
 
 
@@ -184,12 +191,24 @@ def _manifest(session: Session, started: float, command_line: str) -> Manifest:
         plan={
             "batch_rows": session.scorer.packing.rows,
             "kinks": list(session.kinks),
+            **_execution(session),
             "device": device_name(session.scorer.device),
             "model_notes": [*session.model.notes, *session.scorer.repairs.notes],
             "started": started,
             "command_line": command_line,
         },
     )
+
+
+def _execution(session: Session) -> dict[str, Any]:
+    """How the network is run: as parts of this job say that are there already, or as is settled now."""
+    try:
+        stored = PartSet.existing(session.job.output.path).manifest
+    except StoreError:
+        return plan_execution(session)
+    if stored.checkpoint_hash != session.model.fingerprint or "execution" not in stored.plan:
+        return plan_execution(session)
+    return {key: value for key, value in stored.plan.items() if key.startswith("execution")}
 
 
 def _decisive(manifest: Manifest) -> tuple[dict[str, Any], str, str]:
@@ -200,6 +219,7 @@ def _follow_plan(session: Session, plan: Mapping[str, Any]) -> None:
     if not session.scorer.packing.fixed and session.job.compute.batch_rows == "auto":
         session.scorer.packing.rows = plan["batch_rows"]
     session.kinks = tuple(plan["kinks"])
+    follow_execution(session, plan)
 
 
 def _merge(parts: PartSet, *, keep_parts: bool) -> None:
@@ -213,7 +233,14 @@ def _merge(parts: PartSet, *, keep_parts: bool) -> None:
         started=plan["started"],
         command_line=plan["command_line"],
     )
-    parts.merge({**attributes, "batch_rows": plan["batch_rows"], "kinks": ", ".join(plan["kinks"])})
+    parts.merge(
+        {
+            **attributes,
+            "batch_rows": plan["batch_rows"],
+            "kinks": ", ".join(plan["kinks"]),
+            "execution": plan["execution_text"],
+        }
+    )
     if not keep_parts:
         parts.discard()
 

@@ -185,6 +185,20 @@ class Compute(Options):
     precision: Literal["auto", "float32", "float64"] = Field(
         default="auto", description="auto keeps that of the checkpoint, at least float32; TF32 stays off"
     )
+    memory_format: Literal["auto", "contiguous", "channels_last"] = Field(
+        default="auto", description="how images lie in memory; auto times both on the first rows of a long job"
+    )
+    fold_batchnorm: Literal["auto"] | bool = Field(
+        default="auto", description="fold batch normalisations into convolutions; auto times it"
+    )
+    arithmetic: Literal["auto", "float32", "tf32", "float16", "bfloat16"] = Field(
+        default="auto",
+        description="of products inside the network; auto takes less than float32 only where it is faster and the "
+        "maps of the first rows drift by less than a tenth of rtol",
+    )
+    compile: Literal["auto"] | bool = Field(
+        default="auto", description="torch.compile; auto times it where a job is long enough"
+    )
     batch_rows: Literal["auto"] | Annotated[int, Field(ge=1)] = Field(
         default="auto", description="points per device call; auto derives it from the network's activations"
     )

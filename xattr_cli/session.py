@@ -21,7 +21,7 @@ from .engines.base import LocalEngine, PopulationEngine
 from .engines.block import Block
 from .engines.population import Memo, Population, PopulationBlock
 from .engines.sweeps import PathDemand, SweepKey
-from .errors import JobError
+from .errors import JobError, RunError, XattrError
 from .models import LoadedModel
 from .preflight import check_labels
 from .samples import Batch, InputSpec, Layout
@@ -181,11 +181,28 @@ class Session:
             return 0
         return samples if asked == "all" else asked
 
-    def read_rows(self, rows: slice) -> RowTable:
-        """Read the samples of some rows, and find their targets."""
+    def read_batch(self, rows: slice) -> Batch:
+        """Read the samples of some rows; what another thread may do meanwhile is compute.
+
+        Raises:
+            RunError: the dataset fails on these samples.
+        """
+        first, last = self._samples_of(rows)
+        try:
+            return self.samples.read(first, last)
+        except XattrError:
+            raise
+        except Exception as error:  # a dataset of the user's own raises what it likes
+            raise RunError(f"samples {first} to {last - 1}: {type(error).__name__}: {error}") from error
+
+    def _samples_of(self, rows: slice) -> tuple[int, int]:
+        return rows.start // self.rows_per_sample, -(-rows.stop // self.rows_per_sample)
+
+    def read_rows(self, rows: slice, batch: Batch | None = None) -> RowTable:
+        """Read the samples of some rows, unless they are given, and find their targets."""
         per_sample = self.rows_per_sample
-        first, last = rows.start // per_sample, -(-rows.stop // per_sample)
-        batch = self.samples.read(first, last)
+        first, last = self._samples_of(rows)
+        batch = self.samples.read(first, last) if batch is None else batch
         points, context = self.tensors(batch)
         scores = self.scorer.scores(points, context).cpu()
         labels = None if batch.labels is None else torch.from_numpy(batch.labels)

@@ -1,7 +1,9 @@
 """The only door to the device: a frozen network and a score become scores and gradients of many rows."""
 
 from .activations import layer_activations, site_activations
+from .execution import Execution, Runner
 from .explained import Site
+from .fastest_execution import Measured, Pins, chosen_text, measure_executions
 from .layers import find_embedding, find_layer
 from .packing import Packing
 from .padding import real_key
@@ -13,19 +15,25 @@ from .smoothness import kinked_operations
 
 __all__ = [
     "BlockField",
+    "Execution",
+    "Measured",
     "Packing",
+    "Pins",
     "Rows",
+    "Runner",
     "Score",
     "Scorer",
     "Site",
     "bears_shortening",
     "choose_targets",
+    "chosen_text",
     "device_name",
     "find_embedding",
     "find_kinks",
     "find_layer",
     "kinked_operations",
     "layer_activations",
+    "measure_executions",
     "predictions",
     "real_key",
     "rows_per_call",

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ..models.repairs import find_repairs
 from ..models.smoothing import smoothed
+from .execution import Runner
 from .fastest_way import fastest_way
 from .kinks import Kink, check_curved, locate_kinks
 from .scorer import Rows, Scorer
@@ -118,7 +119,7 @@ def _wants_smoothing(trial: _Forward, smoothing: Smoothing) -> bool:
 def _repaired(scorer: Scorer, module: nn.Module, rows: Rows) -> Scorer:
     """The same door to another module, or to the same one, differentiable twice."""
     other = copy.copy(scorer)
-    other.module = module
+    other.module, other.runner = module, Runner(module)
     forward = _Forward(other, rows)
     other.repairs = find_repairs(module, forward.outputs, forward.points)
     return other

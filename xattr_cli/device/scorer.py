@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 from ..errors import ModelError
 from ..models.repairs import Repairs
-from ..numerics.field import Evaluation, PlainPoints, Points
+from ..numerics.field import Evaluation, Part, PlainPoints, Points
 from ..samples import InputSpec, Layout
+from .execution import Runner
 from .explained import Site, replaced
 from .packing import Packing
 from .padding import masks_in, pinned, shortened
@@ -42,10 +43,11 @@ class Rows:
     def __len__(self) -> int:
         return len(self.inputs)
 
-    def take(self, part: slice) -> Rows:
+    def take(self, part: Part) -> Rows:
         """Some of the rows."""
         context = {name: tensor[part] for name, tensor in self.context.items()}
-        return Rows(self.inputs[part], context, self.target[part], self.sample[part])
+        sample = self.sample[part.cpu() if isinstance(part, Tensor) else part]
+        return Rows(self.inputs[part], context, self.target[part], sample)
 
 
 class Scorer:
@@ -62,6 +64,7 @@ class Scorer:
         sites: where the network passes those of the explained tensors that are no inputs.
 
     Attributes:
+        runner: how the network is run.
         repairs: what the network needs so that it can be differentiated.
         shortens: whether a call leaves out the steps that are padding in all of its rows.
         curvatures: what was settled about second derivatives; see `device.curvature`.
@@ -89,6 +92,7 @@ class Scorer:
         self.packing = packing
         self.interrupt = interrupt
         self.sites = sites
+        self.runner = Runner(module)
         self.repairs = Repairs()
         self.shortens = False
         self.curvatures: dict[str, Any] = {}
@@ -118,7 +122,7 @@ class Scorer:
         if self.shortens:
             tensors, masks = shortened(tensors, self.inputs, masks)
         with replaced(self.sites, explained, masks):
-            return _as_matrix(self.module(*tensors.values()), len(points))
+            return _as_matrix(self.runner(*tensors.values()), len(points))
 
     def scores(self, points: Tensor, context: Mapping[str, Tensor]) -> Tensor:
         """(n, targets) of any number of points (n, D), without gradients."""
@@ -177,14 +181,8 @@ class Scorer:
     @contextmanager
     def exact_arithmetic(self) -> Iterator[None]:
         """float32 means float32, TF32 off; and the repairs that the network needs are in force."""
-        allowed = torch.backends.cuda.matmul.allow_tf32
-        torch.backends.cuda.matmul.allow_tf32 = False
-        enabled = torch.backends.cudnn.enabled
-        try:
-            with torch.backends.cudnn.flags(enabled=enabled, allow_tf32=False), self.repairs.applied():
-                yield
-        finally:
-            torch.backends.cuda.matmul.allow_tf32 = allowed
+        with self.runner.arithmetic(), self.repairs.applied():
+            yield
 
     @contextmanager
     def shortening(self, shortens: bool) -> Iterator[None]:

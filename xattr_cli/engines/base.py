@@ -97,6 +97,11 @@ class Engine(Plugin, ABC):
         """Whether second derivatives are asked for, which some fast kernels do not have."""
         return False
 
+    @property
+    def layered(self) -> bool:
+        """Whether layers inside the network are followed, which must be there as they are named."""
+        return False
+
 
 class LocalEngine(Engine):
     """An attribution method that gives every row its own map."""

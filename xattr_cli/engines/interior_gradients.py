@@ -59,6 +59,11 @@ class InteriorGradients(PathEngine):
             )
         return self
 
+    @property
+    def layered(self) -> bool:
+        """Whether the saturation of layers is followed."""
+        return bool(self.layers)
+
     def path(self) -> PathDemand:
         """The sweep whose first nodes are the curves and whose integral is the map."""
         inner = tuple(alpha for alpha in self.alphas if alpha < 1)

@@ -20,7 +20,7 @@ _LISTED_ROWS = 20
 _HASH = 8  # characters that are shown
 _PROVENANCE = (
     "format", "package_version", "torch_version", "device", "host", "seed", "started", "ended",
-    "command_line", "job_hash", "checkpoint_hash", "dataset_hash", "model_notes",
+    "command_line", "job_hash", "checkpoint_hash", "dataset_hash", "model_notes", "execution",
 )  # fmt: skip
 
 _SOURCE_KEYS = ("factory", "name", "path", "checkpoint")
@@ -177,6 +177,8 @@ def _facts(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     versions = f"xattr-cli {summary['package_version']}, torch {summary['torch_version']}"
     duration = "" if summary["seconds"] is None else f", took {_duration(summary['seconds'])}"
     yield "run", f"{versions} on {summary['device']}, {summary['started']}{duration}"
+    if summary["execution"]:
+        yield "network", str(summary["execution"])
     samples = f"{summary['samples']} samples (inputs of {summary['stored_samples']} stored)"
     tensors = ", ".join(f"{name} {tuple(shape)}" for name, shape in summary["tensors"].items())
     if summary["engines"] or not summary["effects"]:

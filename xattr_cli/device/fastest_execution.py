@@ -1,0 +1,211 @@
+"""Which way of running a network is the fastest that leaves the maps of the job's own first rows as they are."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from statistics import median
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import Interrupted
+from .execution import Arithmetic, Execution, Runner
+from .scorer import Scorer
+
+__all__ = ["Measured", "Pins", "chosen_text", "measure_executions"]
+
+NODES = 4
+REPETITIONS = 2
+GAIN = 0.95
+"""A way must take less than this of the time of the one before it: a coin flip is not worth other bits."""
+SHARE_OF_JOB = 0.1
+COMPILING = 2000
+"""Device calls that torch.compile takes the time of, roughly."""
+
+
+@dataclass(frozen=True)
+class Pins:
+    """What the job file says of how the network is run; None leaves it to measurement."""
+
+    channels_last: bool | None = None
+    folded: bool | None = None
+    arithmetic: str | None = None
+    compiled: bool | None = None
+
+    def allow(self, how: Execution) -> bool:
+        """Whether a way of running agrees with everything that is pinned."""
+        return all(wanted is None or getattr(how, name) == wanted for name, wanted in asdict(self).items())
+
+    @property
+    def base(self) -> Execution:
+        """The plainest way that agrees."""
+        return replace(Execution(), **{name: value for name, value in asdict(self).items() if value is not None})
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A way of running, as measured on the first rows of a job.
+
+    Attributes:
+        how: it is run.
+        seconds: per gradient, in full calls; NaN if it failed or was not timed.
+        drift: largest relative L2 distance of a map to that in true float32.
+        verdict: chosen, slower, drifts, or why it failed.
+    """
+
+    how: Execution
+    seconds: float
+    drift: float
+    verdict: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """For the record."""
+        return {**asdict(self), "how": str(self.how), "execution": asdict(self.how)}
+
+
+def measure_executions(
+    scorer: Scorer,
+    inputs: Tensor,
+    baselines: Tensor,
+    context: Mapping[str, Tensor],
+    target: Tensor,
+    *,
+    pins: Pins,
+    gradients: float,
+    tolerance: float,
+) -> list[Measured]:
+    """Time the ways of running a network that could pay off; the chosen one comes first.
+
+    Maps are compared by a midpoint rule of a few nodes: the arithmetic of a network shows in each of them.
+
+    Arguments:
+        scorer: the network; it is left as it was found.
+        inputs, baselines: (n, D) the first rows of the job, and where their paths start.
+        context, target: of these rows.
+        pins: what the job file decides.
+        gradients: that the job will take, roughly.
+        tolerance: of the drift.
+
+    Returns:
+        Only the pinned or plainest way, untimed, if the job is too short for any other to pay off.
+    """
+    trial = _Trial(scorer, inputs, baselines, context, target)
+    candidates = [how for how in _candidates(scorer) if pins.allow(how) and how != pins.base]
+    # a way costs a trial, and compiling it for every shape of call much more
+    affordable = [how for how in candidates if trial.cost(how) * len(candidates) <= SHARE_OF_JOB * gradients]
+    if not affordable:
+        return [Measured(pins.base, float("nan"), 0.0, "not measured")]
+    before = scorer.runner
+    try:
+        truth = trial.maps(Runner(scorer.module))
+        return _sorted([_judged(trial.measure(how, truth), tolerance) for how in (pins.base, *affordable)])
+    finally:
+        scorer.runner = before
+
+
+def _judged(found: Measured, tolerance: float) -> Measured:
+    drifts = found.verdict == "" and not found.drift <= tolerance
+    return replace(found, verdict="drifts") if drifts else found
+
+
+def _sorted(measured: list[Measured]) -> list[Measured]:
+    """The chosen one first: from the plainest on, each that is faster than the chosen one so far."""
+    chosen = measured[0]  # what is pinned is not refused, only reported
+    for one in measured[1:]:
+        if one.verdict == "" and one.seconds < GAIN * chosen.seconds:
+            chosen = one
+    others = [replace(one, verdict=one.verdict or "slower") for one in measured if one is not chosen]
+    return [replace(chosen, verdict="chosen"), *others]
+
+
+def _candidates(scorer: Scorer) -> Iterator[Execution]:
+    """Ways worth a look, the plainest first."""
+    modules = [*scorer.module.modules()]
+    convolves = any(isinstance(module, nn.Conv2d) for module in modules)
+    folds = convolves and any(isinstance(module, nn.BatchNorm2d) for module in modules)
+    for folded in (False, True)[: 1 + folds]:
+        yield from (Execution(channels_last, folded) for channels_last in (False, True)[: 1 + convolves])
+    lower: tuple[Arithmetic, ...] = ("bfloat16",)
+    if scorer.device.type == "cuda":
+        lower = ("tf32", "float16", "bfloat16")
+    if scorer.dtype == torch.float32:
+        yield from (Execution(convolves, arithmetic=arithmetic) for arithmetic in lower)
+    yield Execution(compiled=True)
+
+
+class _Trial:
+    """Full device calls, and maps of a few rows, in any way of running.
+
+    Attributes:
+        rows: of a full call.
+    """
+
+    def __init__(
+        self, scorer: Scorer, inputs: Tensor, baselines: Tensor, context: Mapping[str, Tensor], target: Tensor
+    ) -> None:
+        self.scorer, self.rows = scorer, scorer.packing.rows
+        self._inputs, self._baselines, self._context, self._target = inputs, baselines, context, target
+        self._delta = inputs - baselines
+
+    def maps(self, runner: Runner) -> Tensor:
+        """(n, D) float64, by the midpoint rule."""
+        self.scorer.runner = runner
+        total = torch.zeros_like(self._inputs, dtype=torch.float64)
+        for node in range(NODES):
+            packing = self.scorer.packing
+            rows = packing.rows if packing.fixed else min(packing.rows, len(self._inputs))
+            total += self._call((node + 0.5) / NODES, rows).double()
+        return total * self._delta / NODES
+
+    def _call(self, t: float, rows: int) -> Tensor:
+        here = slice(0, rows)
+        points = self._baselines.lerp(self._inputs, t)[here]
+        context = {name: tensor[here] for name, tensor in self._context.items()}
+        with self.scorer.exact_arithmetic():
+            return self.scorer.gradients_of_call(points, context, [self._target[here]], rows)[0][1]
+
+    def cost(self, how: Execution) -> float:
+        """Of trying a way, in gradients."""
+        calls = 1 + REPETITIONS + (COMPILING if how.compiled else 0)
+        return NODES * len(self._inputs) + calls * self.rows
+
+    def seconds_of_a_call(self) -> float:
+        """Wall time of a full call."""
+        began = time.perf_counter()
+        self._call(0.5, self.rows)
+        _wait(self.scorer.device)
+        return time.perf_counter() - began
+
+    def measure(self, how: Execution, truth: Tensor) -> Measured:
+        """How far the maps drift, and how long a gradient takes."""
+        nothing = float("nan")
+        try:
+            drift = _drift(self.maps(Runner(self.scorer.module, how)), truth)
+            self.seconds_of_a_call()
+            seconds = median([self.seconds_of_a_call() for _ in range(REPETITIONS)])
+        except Interrupted:
+            raise
+        except Exception as error:  # whatever a backend raises: then it is not for this network
+            return Measured(how, nothing, nothing, f"fails: {str(error).strip().partition(chr(10))[0]}"[:200])
+        return Measured(how, seconds / self.rows, drift, "")
+
+
+def _drift(found: Tensor, truth: Tensor) -> float:
+    apart, size = (found - truth).norm(dim=1), truth.norm(dim=1)
+    return float(torch.where(apart == 0, 0.0, apart / size).max())
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def chosen_text(measured: Sequence[Measured]) -> str:
+    """The choice and why, in a line."""
+    first = measured[0]
+    tried = "; ".join(f"{one.how}: {one.verdict}" for one in measured[1:])
+    why = "" if first.verdict == "not measured" else f" (drift {first.drift:.1e})"
+    return f"{first.how}{why}" + (f"; {tried}" if tried else "")
