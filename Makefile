@@ -115,7 +115,7 @@ format: install ## Format the code
 	$(BIN)/ruff format .
 
 bench: install ## Time and memory against captum and against bare gradient passes
-	$(BIN)/python scripts/bench_peers.py
+	$(BIN)/python scripts/bench_speed.py
 	$(BIN)/python scripts/bench_memory.py
 
 bench-error-bars: install ## Reported against true errors, on trained networks with and without kinks

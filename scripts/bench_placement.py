@@ -17,7 +17,7 @@ from xattr_cli.numerics.quadrature import AdaptiveRule
 __all__ = ["placement_table"]
 
 POWERS = (1.0, 1.5, 2.0, 3.0)
-FIRST_INTERVALS = (2, 4, 8)
+FIRST_INTERVALS = (4, 6, 8)
 RTOL = 0.05
 MAX_NODES = 1024
 

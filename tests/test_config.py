@@ -48,8 +48,8 @@ def integrated(**options):
     ("override", "message"),
     [
         ("datasets={}", "datasets: {}: unknown key. Allowed: compute, dataset, engines, .*mean 'dataset'?"),
-        ("compute.devise=cpu", "compute.devise: 'cpu': unknown key. Allowed: batch_rows, .*mean 'device'?"),
-        ("compute={3: cpu}", "compute.3: 'cpu': unknown key. Allowed: batch_rows, "),
+        ("compute.devise=cpu", "compute.devise: 'cpu': unknown key. Allowed: arithmetic, batch_rows, .*mean 'device'?"),
+        ("compute={3: cpu}", "compute.3: 'cpu': unknown key. Allowed: arithmetic, batch_rows, "),
         ("output.parts=3", "output.parts: 3: unknown key. Allowed: compression, keep_parts, .*store_inputs."),
         ("model.checkpont=a.pt", "model.checkpont: 'a.pt': unknown key.*mean 'checkpoint'?"),
         ("dataset.input=[X]", "dataset.input: ['X']: unknown key.*mean 'inputs'?"),
@@ -407,7 +407,7 @@ def test_the_written_job_is_complete_and_absolute():
     assert written["output"]["path"] == "/jobs/maps.h5"
     assert written["compute"] == {
         "device": "auto", "precision": "auto", "batch_rows": "auto", "threads": "auto", "memory": "auto",
-        "seed": 0,
+        "memory_format": "auto", "fold_batchnorm": "auto", "arithmetic": "auto", "compile": "auto", "seed": 0,
     }  # fmt: skip
     assert written["engines"] == {"saliency": {"engine": "saliency"}}
     assert (written["target"], written["explain"], written["score"]) == ("predicted", "inputs", "auto")
@@ -514,12 +514,16 @@ FREE = {
     "compute.device": "cuda:1",
     "compute.batch_rows": 17,
     "compute.memory": "1GiB",
+    "compute.memory_format": "channels_last",
+    "compute.fold_batchnorm": True,
+    "compute.compile": False,
     "compute.threads": 3,
     "output.path": "/elsewhere/maps.h5",
     "output.keep_parts": True,
 }
 DECISIVE = {
     "compute.precision": "float64",
+    "compute.arithmetic": "tf32",
     "compute.seed": 1,
     "output.compression": "gzip",
     "output.part_rows": 7,

@@ -228,10 +228,8 @@ class Linear(torch.nn.Module):
 """
 
 
-@pytest.fixture(scope="module")
-def result(tmp_path_factory):
-    """Maps of atoms and bonds of a network that is linear in both; model and data are gone afterwards."""
-    folder = tmp_path_factory.mktemp("molecules")
+def linear_job(folder, **changes):
+    """A job on molecules and a network that is linear in atoms and bonds; its outcome is a success."""
     (folder / "net.py").write_text(NETWORK)
     (folder / "m.smi").write_text(SMI)
     job = {
@@ -240,10 +238,33 @@ def result(tmp_path_factory):
         "explain": {"inputs": ["atoms", "bonds"], "reduce": "sum"},
         "engines": {"integrated_gradients": {}, "saliency": {}},
         "output": {"path": "out.h5"},
+        **changes,
     }
     (folder / "job.yaml").write_text(yaml.safe_dump(job))
     outcome = invoke("run", folder / "job.yaml", "--quiet")
     assert outcome.exit_code == 0, outcome.stderr
+    return folder / "out.h5"
+
+
+def test_rows_and_columns_of_padding_have_no_part_whatever_the_baseline(tmp_path):
+    engines = {"integrated_gradients": {"baseline": {"kind": "constant", "value": 0.5}}}
+    with Results.open(linear_job(tmp_path, engines=engines, explain={"inputs": ["atoms", "bonds"]})) as results:
+        engine = results.engine("integrated_gradients")
+        bonds = engine.attribution([0], "bonds")[0]
+        bonds = bonds.reshape(bonds.shape[:2])
+        assert (bonds[:3, :3] != 0).all()  # of 3 atoms; the longest molecule has more
+        assert len(bonds) > 3
+        assert not bonds[3:].any() and not bonds[:, 3:].any()
+        change = engine.score_input[0] - engine.score_baseline[0]
+        whole = bonds.sum() + engine.attribution([0], "atoms").sum()
+        assert whole == pytest.approx(change, rel=1e-5)
+
+
+@pytest.fixture(scope="module")
+def result(tmp_path_factory):
+    """Maps of atoms and bonds of a network that is linear in both; model and data are gone afterwards."""
+    folder = tmp_path_factory.mktemp("molecules")
+    linear_job(folder)
     (folder / "net.py").unlink()
     (folder / "m.smi").unlink()
     return folder / "out.h5"

@@ -102,3 +102,14 @@ def test_every_point_belongs_to_one_pass_and_shares_it_only_with_its_place():
         assert len(others) < MOST_SHARED
         for member in others:
             assert torch.equal(points.place[member], points.place[first][: len(member)])
+
+
+def test_a_baseline_that_all_rows_share_is_scored_once():
+    network, images = trained("relu_mlp"), digits()[2][:40]
+    engine = IntegratedGradients(rtol=0.9)
+    target = torch.arange(40) % 10
+    with ForwardRows(network) as counted:
+        found = engine.explain(block_of(network, images, target=target, engines=[engine]))
+    gradients = int((found.evaluations - 1).sum())
+    assert counted.rows <= 1.2 * gradients + 8  # the last calls are filled up
+    torch.testing.assert_close(found.score_baseline, network(torch.zeros(1, 1, 8, 8))[0, target])

@@ -29,6 +29,7 @@ class InputSpec:
             the dataset hands over the original values. Plots use them to show original units.
         sequence: name of the padded sequence that the first axis runs along, such as "text"; its steps are
             in `Batch.real` and `Batch.tokens`. Empty if nothing is padded.
+        pairs: the second axis runs along the same sequence: a row and a column per step.
         explainable: False for what only goes with the others: masks and lengths.
     """
 
@@ -40,6 +41,7 @@ class InputSpec:
     offset: np.ndarray | None = None
     scale: np.ndarray | None = None
     sequence: str = ""
+    pairs: bool = False
     explainable: bool = True
 
     @property

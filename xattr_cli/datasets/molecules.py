@@ -193,7 +193,7 @@ def _column(name: str, made: Sequence[_Molecule], file: TextFile, is_known: bool
     labels += ("feature",) if rest == 1 else tuple(f"axis{place}" for place in range(rest))
     features = FEATURE_NAMES.get(name, ()) if is_known else ()
     dtype = stored.dtype.newbyteorder("=")
-    return Column(InputSpec(name, shape, dtype, labels, features), stored)
+    return Column(InputSpec(name, shape, dtype, labels, features, pairs=axes == 2), stored)
 
 
 def _axes_of_steps(shapes: Sequence[tuple[int, ...]], counts: Sequence[int]) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -10,7 +9,8 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.fx.experimental.optimization import fuse
+
+from .folding import folded
 
 __all__ = ["Arithmetic", "Execution", "Runner"]
 
@@ -45,29 +45,37 @@ class Runner:
     """A network, run in one way.
 
     Arguments:
-        module: frozen; it is not changed, folding and compiling make others of it.
+        module: frozen; it is not changed: folding, at the first call, and compiling make others of it.
         how: to run it.
-
-    Raises:
-        RuntimeError: it cannot be folded; other errors of torch if it cannot be compiled.
     """
 
     def __init__(self, module: nn.Module, how: Execution = Execution()) -> None:
         self.how = how
-        self._module: Any = folded(module) if how.folded else module
-        if how.compiled:
-            device = next((tensor.device.type for tensor in module.parameters()), "cpu")
-            mode = "reduce-overhead" if device == "cuda" else "default"
-            self._module = torch.compile(self._module, dynamic=False, mode=mode)
+        self._original = module
+        self._made: Any = module if how == Execution() else None
+
+    def _module(self, tensors: tuple[Tensor, ...]) -> Any:
+        if self._made is None:
+            self._made = folded(self._original, tensors) if self.how.folded else self._original
+            if self.how.compiled:
+                mode = "reduce-overhead" if tensors[0].device.type == "cuda" else "default"
+                self._made = torch.compile(self._made, dynamic=False, mode=mode)
+        return self._made
 
     def __call__(self, *tensors: Tensor) -> Any:
+        """The outputs.
+
+        Raises:
+            RuntimeError: it cannot be folded; other errors of torch if it cannot be compiled.
+        """
         if self.how.channels_last:
             tensors = tuple(_channels_last(tensor) for tensor in tensors)
+        module = self._module(tensors)
         dtype = _AUTOCAST.get(self.how.arithmetic)
         if dtype is None:
-            return self._module(*tensors)
+            return module(*tensors)
         with torch.autocast(tensors[0].device.type, dtype=dtype):
-            return _widened(self._module(*tensors))
+            return _widened(module(*tensors))
 
     @contextmanager
     def arithmetic(self) -> Iterator[None]:
@@ -83,30 +91,6 @@ class Runner:
                 yield
         finally:
             torch.backends.cuda.matmul.allow_tf32 = allowed
-
-
-def folded(module: nn.Module) -> nn.Module:
-    """A copy of a network in eval mode, its batch normalisations folded into the convolutions before them.
-
-    Raises:
-        RuntimeError: its operations cannot be traced, or there is nothing to fold.
-    """
-    try:
-        fused = fuse(copy.deepcopy(module))
-    except Exception as error:  # tracing runs code of the network's author, which raises what it likes
-        raise RuntimeError(f"cannot be traced: {error}") from error
-    if _normalisations(fused) == _normalisations(module):
-        raise RuntimeError("it has no batch normalisation after a convolution")
-    return fused.eval().requires_grad_(False)
-
-
-def _normalisations(module: nn.Module) -> int:
-    used = module.graph.nodes if isinstance(module, torch.fx.GraphModule) else None
-    names = None if used is None else {str(node.target) for node in used if node.op == "call_module"}
-    return sum(
-        isinstance(one, nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d) and (names is None or name in names)
-        for name, one in module.named_modules()
-    )
 
 
 def _channels_last(tensor: Tensor) -> Tensor:

@@ -90,13 +90,14 @@ def measure_executions(
         tolerance: of the drift.
 
     Returns:
-        Only the pinned or plainest way, untimed, if the job is too short for any other to pay off.
+        Only the plainest way, untimed, if the job is too short for any other to pay off; what is pinned is
+        tried in any case.
     """
     trial = _Trial(scorer, inputs, baselines, context, target)
     candidates = [how for how in _candidates(scorer) if pins.allow(how) and how != pins.base]
     # a way costs a trial, and compiling it for every shape of call much more
     affordable = [how for how in candidates if trial.cost(how) * len(candidates) <= SHARE_OF_JOB * gradients]
-    if not affordable:
+    if not affordable and pins.base == Execution():
         return [Measured(pins.base, float("nan"), 0.0, "not measured")]
     before = scorer.runner
     try:
@@ -118,7 +119,7 @@ def _sorted(measured: list[Measured]) -> list[Measured]:
         if one.verdict == "" and one.seconds < GAIN * chosen.seconds:
             chosen = one
     others = [replace(one, verdict=one.verdict or "slower") for one in measured if one is not chosen]
-    return [replace(chosen, verdict="chosen"), *others]
+    return [replace(chosen, verdict=chosen.verdict or "chosen"), *others]
 
 
 def _candidates(scorer: Scorer) -> Iterator[Execution]:

@@ -63,7 +63,7 @@ def automatic_rows(bytes_per_row: int, weight_bytes: int, device: torch.device) 
     """Rows per device call: a power of two that depends on the network and the kind of device alone.
 
     The same for every run of a job, so that two runs, or a killed and a resumed one, evaluate rows in
-    calls of the same shape and get the same bits.
+    calls of the same shape and get the same bits. At least `FEWEST_ROWS`.
 
     Arguments:
         bytes_per_row: that a call holds for each row.
@@ -73,7 +73,7 @@ def automatic_rows(bytes_per_row: int, weight_bytes: int, device: torch.device) 
     budget = float(max(CPU_BYTES, CPU_BYTES_PER_WEIGHT_BYTE * weight_bytes))
     if device.type == "cuda":
         budget = torch.cuda.get_device_properties(device).total_memory * GPU_MEMORY_SHARE
-    rows = int(max(1.0, min(budget / bytes_per_row, MOST_ROWS)))
+    rows = int(max(FEWEST_ROWS, min(budget / bytes_per_row, MOST_ROWS)))
     return 1 << (rows.bit_length() - 1)
 
 

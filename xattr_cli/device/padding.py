@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..samples import InputSpec
 
-__all__ = ["masks_in", "pinned", "real_key", "shortened"]
+__all__ = ["mask_of", "masks_in", "pinned", "real_key", "shortened"]
 
 _PREFIX = "real:"
 
@@ -24,15 +24,23 @@ def masks_in(context: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name.removeprefix(_PREFIX): t for name, t in context.items() if name.startswith(_PREFIX)}
 
 
+def mask_of(spec: InputSpec, masks: Mapping[str, Tensor]) -> Tensor | None:
+    """(n, steps) bool, or (n, steps, steps) of an input over pairs of steps; None if nothing of it is padding."""
+    real = masks.get(spec.sequence)
+    if real is None or not spec.pairs:
+        return real
+    return real[:, :, None] & real[:, None, :]
+
+
 def pinned(values: Tensor, own: Tensor | float, real: Tensor) -> Tensor:
     """Values where steps are real, and `own` where they are padding: no gradient is left there.
 
     Arguments:
         values: (n, steps, ...).
         own: what stands in the padding of the rows themselves, (n, steps, ...) or a number.
-        real: (n, steps) bool.
+        real: (n, steps) bool, or (n, steps, steps).
     """
-    return torch.where(real.reshape(*real.shape, *[1] * (values.ndim - 2)), values, own)
+    return torch.where(real.reshape(*real.shape, *[1] * (values.ndim - real.ndim)), values, own)
 
 
 def shortened(
@@ -47,9 +55,15 @@ def shortened(
     """
     lengths = {sequence: _longest(real) for sequence, real in masks.items()}
     cut = {
-        spec.name: tensors[spec.name][:, : lengths[spec.sequence]] for spec in specs if spec.sequence in lengths
+        spec.name: _cut(tensors[spec.name], lengths[spec.sequence], spec.pairs)
+        for spec in specs
+        if spec.sequence in lengths
     }
     return {**tensors, **cut}, {name: real[:, : lengths[name]] for name, real in masks.items()}
+
+
+def _cut(values: Tensor, steps: int, pairs: bool) -> Tensor:
+    return values[:, :steps, :steps] if pairs else values[:, :steps]
 
 
 def _longest(real: Tensor) -> int:

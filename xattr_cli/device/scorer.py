@@ -17,7 +17,7 @@ from ..samples import InputSpec, Layout
 from .execution import Runner
 from .explained import Site, replaced
 from .packing import Packing
-from .padding import masks_in, pinned, shortened
+from .padding import mask_of, masks_in, pinned, shortened
 from .places import Places
 from .scores import Score, scores_of
 
@@ -245,7 +245,8 @@ def _input(
     if spec.name not in explained:
         return context[spec.name]
     values = explained[spec.name]
-    return pinned(values, 0.0, masks[spec.sequence]) if spec.sequence in masks else values
+    real = mask_of(spec, masks)
+    return values if real is None else pinned(values, 0.0, real)
 
 
 def _repeat_last(tensor: Tensor, times: int) -> Tensor:

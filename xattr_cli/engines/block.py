@@ -151,8 +151,10 @@ class Block:
         return self._sweeps[key].seen_by(demand, planned)
 
     def _sweep(self, demand: PathDemand) -> Sweep:
-        sample = self.rows.sample.to(self.inputs.device)
-        path = StraightPath(self.reference(demand.baseline), self.inputs, sample)
+        sample, reference = self.rows.sample.to(self.inputs.device), self.reference(demand.baseline)
+        # what goes with an input, such as its length, goes with its baseline too
+        one = not self.rows.context and bool((reference == reference[:1]).all())
+        path = StraightPath(reference, self.inputs, sample, torch.zeros_like(sample) if one else sample)
         rule = demand.rule
         if not isinstance(rule, AdaptiveRule):
             found = integrate_fixed(self.field, path, fixed_rule(rule.name, rule.nodes))

@@ -202,7 +202,7 @@ class _Sweep:
 
     def _nothing_yet(self, score_input: Tensor, evaluations: int) -> PathIntegral:
         rows = self.open_rows
-        found = None if self.path.sample is None else neighbours(self.path.sample)
+        found = None if self.path.start is None else neighbours(self.path.start)
         order, place = found if found else (rows, None)
         score_baseline = torch.empty_like(score_input)
         score_baseline[order] = self.field.values(self.path.at(order, torch.zeros_like(score_input)), place)

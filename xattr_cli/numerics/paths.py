@@ -42,11 +42,13 @@ class StraightPath:
         input: x, (rows, D).
         sample: (rows,) int64, equal for rows whose paths are the same, as they differ in the target alone;
             None if no two are.
+        start: (rows,) int64, equal for rows whose baselines are the same point; None if no two are.
     """
 
     baseline: Tensor
     input: Tensor
     sample: Tensor | None = None
+    start: Tensor | None = None
 
     @property
     def delta(self) -> Tensor:

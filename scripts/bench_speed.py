@@ -1,0 +1,297 @@
+"""Whole jobs against captum at equal accuracy, and against the gradient passes of the bare network.
+
+Captum is run as people run it (its defaults: 50 Gauss-Legendre nodes, `internal_batch_size` tuned by hand), and as
+an oracle would who knows the truth: the smallest `n_steps` whose maps are right within 5 % in 95 % of the rows.
+
+Example: python scripts/bench_speed.py --cases MLP BiLSTM --repetitions 5
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+from benchlib import RESULTS, Table, alternate, median_ratio, publish, versions
+from captum.attr import IntegratedGradients as CaptumIntegratedGradients
+from speed_cases import CASES, SpeedCase, evaluations_of, maps_of, timing_cases, true_error
+from torch import Tensor
+
+from xattr_cli.config import Job
+from xattr_cli.run import run_job
+from xattr_cli.store.reader import Results
+
+TOLERANCE = 0.05
+DEFAULT_STEPS = 50
+MOST_STEPS = 200
+SEARCHED_STEPS = 8  # of the search for the fastest calls, where a call of all steps would take minutes
+TARGETS = 10
+TARGET_ROWS = 100
+TIMING_ROWS = 4
+MEMORY_OF_CALL = 2**31
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--cases", nargs="*", choices=CASES, default=[*CASES], help="default: all")
+    parser.add_argument("--repetitions", type=int, default=5, help="of every timing; at least 5 (default: 5)")
+    parser.add_argument("--only", choices=("cases", "targets", "evaluations"), help="one table; default: all")
+    parser.add_argument("--threads", type=int, help="CPU threads (default: as torch finds them)")
+    options = parser.parse_args()
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    kept = _kept()
+    if options.only in (None, "cases"):
+        for name in options.cases:
+            make, rows = CASES[name]
+            kept["peers"][name], kept["bare"][name] = measure(make(rows), options.repetitions)
+            _show(kept, options.repetitions)
+    if options.only in (None, "evaluations"):
+        kept["evaluations"] = [per_evaluation(case, options.repetitions) for case in timing_cases(TIMING_ROWS)]
+    if options.only in (None, "targets"):
+        kept["targets"] = [ten_targets(options.repetitions)]
+    _show(kept, options.repetitions)
+
+
+def _kept() -> dict[str, Any]:
+    """Rows that were measured before: one case may be measured again alone."""
+    path = RESULTS / "speed.rows.json"
+    empty: dict[str, Any] = {"peers": {}, "bare": {}, "evaluations": [], "targets": []}
+    return {**empty, **json.loads(path.read_text())} if path.exists() else empty
+
+
+def _show(kept: dict[str, Any], repetitions: int) -> None:
+    (RESULTS / "speed.rows.json").write_text(json.dumps(kept, indent=1) + "\n")
+    facts = {"threads": torch.get_num_threads(), "repetitions": repetitions, "cores": os.cpu_count()}
+    tables = [
+        peer_table([row for name in CASES for row in kept["peers"].get(name, [])]),
+        bare_table([kept["bare"][name] for name in CASES if name in kept["bare"]]),
+        evaluation_table(kept["evaluations"]),
+        target_table(kept["targets"]),
+    ]
+    publish("speed", versions("torch", "captum") | facts, [table for table in tables if table.rows])
+
+
+# --- tables ---------------------------------------------------------------------------------------
+
+
+def peer_table(rows: list[Any]) -> Table:
+    columns = {"network": "", "rows": "d", "method": "", "gradients a row": ".1f", "true error, p95": ".1%",
+               "seconds": ".3f", "times ours": ".2f", "times ours, tuned": ".2f"}  # fmt: skip
+    note = (
+        "Integrated gradients of the predicted logit. Ours is the whole job, from reading to the merged file, "
+        "without starting Python; captum's is the computation alone, on tensors in memory. At rtol 0.05 rows stop by "
+        "their own error bars. Methods with an asterisk know the truth: the largest rtol, or the smallest n_steps, "
+        "whose maps are right within 5 % in 95 % of the rows. Captum's internal_batch_size is the fastest found."
+    )
+    return Table("Time to maps that are right within 5 % in 95 % of the rows", columns, rows, note)
+
+
+def bare_table(rows: list[Any]) -> Table:
+    columns = {"network": "", "rows": "d", "gradients": ".0f", "bare, rows a call": "d", "bare seconds": ".3f",
+               "run seconds": ".3f", "run / bare": ".2f", "how ours was run": ""}  # fmt: skip
+    note = "bare: as many gradients by autograd alone, in calls of the fastest size and memory format."
+    return Table("What a whole run costs beyond the bare network", columns, rows, note)
+
+
+def evaluation_table(rows: list[Any]) -> Table:
+    columns = {"network": "", "ours, s": ".4f", "captum, s": ".4f", "captum / ours": ".2f",
+               "how ours was run": ""}  # fmt: skip
+    note = f"{TIMING_ROWS} photographs of 224 × 224 pixels, random weights; captum's internal_batch_size is the fastest."
+    return Table("Seconds per gradient", columns, rows, note)
+
+
+def target_table(rows: list[Any]) -> Table:
+    columns = {"network": "", "rows": "d", "one target, s": ".3f", f"{TARGETS} targets, s": ".3f", "ratio": ".2f",
+               "gradients a row, one": ".1f", f"gradients a row, {TARGETS}": ".1f",
+               "ratio per gradient": ".2f"}  # fmt: skip
+    note = f"Predicted logit against all {TARGETS}; whole jobs. Other targets take more nodes."
+    return Table(f"{TARGETS} targets of a sample", columns, rows, note)
+
+
+# --- measuring ------------------------------------------------------------------------------------
+
+
+def measure(case: SpeedCase, repetitions: int) -> tuple[list[Any], list[Any]]:
+    """Rows of the first two tables."""
+    oracle = smallest_steps(case)
+    tuned = largest_rtol(case)
+    internal = fastest_internal(case)
+    default, best = (Captum(case, steps, internal) for steps in (DEFAULT_STEPS, oracle))
+    with case.opened(rtol=TOLERANCE) as job, case.opened(rtol=tuned) as tuned_job:
+        run_job(job, overwrite=True)
+        gradients = round(evaluations_of(job) * len(case.inputs))
+        bare = fastest_bare(case)
+        seconds = alternate(
+            {
+                "ours": partial(run_job, job, overwrite=True),
+                "tuned": partial(run_job, tuned_job, overwrite=True),
+                "default": default.attribute,
+                "oracle": best.attribute,
+                "bare": partial(bare.run, gradients),
+            },
+            repetitions,
+        )
+        ours = [
+            ("ours", f"xattr-cli, rtol {TOLERANCE}", job),
+            ("tuned", f"xattr-cli, rtol {tuned:.3g} *", tuned_job),
+        ]
+        found = [(key, text, evaluations_of(one), maps_of(one)) for key, text, one in ours]
+        how = _how(job)
+    found += [("default", f"{default} (as people run it)", float(DEFAULT_STEPS), default.attribute())]
+    found += [("oracle", f"{best} *", float(oracle), best.attribute())]
+    rows = [
+        [case.name, len(case.inputs), text, count, percentile(case, maps), median(seconds[key]),
+         median_ratio(seconds[key], seconds["ours"]), median_ratio(seconds[key], seconds["tuned"])]
+        for key, text, count, maps in found
+    ]  # fmt: skip
+    costs = [median(seconds[key]) for key in ("bare", "ours")]
+    ratio = median_ratio(seconds["ours"], seconds["bare"])
+    return rows, [case.name, len(case.inputs), gradients, bare.rows, *costs, ratio, how]
+
+
+def _how(job: Job) -> str:
+    with Results.open(job.output.path) as results:
+        return str(results.attributes["execution"]).partition(" (")[0]
+
+
+def percentile(case: SpeedCase, maps: Tensor) -> float:
+    """95th percentile of the true error."""
+    return float(true_error(maps, case.truth).quantile(0.95))
+
+
+def largest_rtol(case: SpeedCase) -> float:
+    """The largest rtol, within a few percent, whose maps are right enough."""
+    low, high = TOLERANCE / 4, 0.5
+    for _ in range(6):
+        middle = (low * high) ** 0.5
+        with case.opened(rtol=middle) as job:
+            run_job(job, overwrite=True)
+            good = percentile(case, maps_of(job)) <= TOLERANCE
+        low, high = (middle, high) if good else (low, middle)
+    return low
+
+
+def smallest_steps(case: SpeedCase) -> int:
+    """The smallest n_steps whose maps are right enough; searched upwards, in leaps where that is dear."""
+    leap = 8 if case.known is not None else 1
+    steps = DEFAULT_STEPS if leap > 1 else 1
+    while percentile(case, Captum(case, steps, 512 // leap).attribute()) > TOLERANCE:
+        steps += leap
+        if steps > MOST_STEPS:
+            raise SystemExit(f"captum does not reach {TOLERANCE:.0%} on {case.name} with {MOST_STEPS} steps")
+    return steps
+
+
+@dataclass(frozen=True)
+class Captum:
+    """Integrated gradients by captum, by its default rule, Gauss-Legendre."""
+
+    case: SpeedCase
+    steps: int
+    internal: int | None
+
+    def __str__(self) -> str:
+        return f"captum, n_steps {self.steps}, internal_batch_size {self.internal}"
+
+    def attribute(self) -> Tensor:
+        """(rows, D) maps."""
+        case = self.case
+        method = CaptumIntegratedGradients(case.module)
+        together = max(1, min(len(case.inputs), self.internal or len(case.inputs)))
+        parts = zip(*(t.split(together) for t in (case.inputs, case.target, *case.extra)), strict=True)
+        maps = [
+            method.attribute(
+                inputs,
+                baselines=torch.full_like(inputs, case.start),
+                target=target,
+                additional_forward_args=tuple(extra) or None,
+                n_steps=self.steps,
+                internal_batch_size=self.internal,
+            ).flatten(1)
+            for inputs, target, *extra in parts
+        ]
+        return torch.cat(maps)
+
+
+def fastest_internal(case: SpeedCase) -> int:
+    """The fastest internal_batch_size, of powers of two whose activations fit."""
+    sizes = (4, 8, 16, 32) if case.inputs[0].numel() > 10_000 else (64, 128, 256, 512, 1024, 2048)
+    few = replace(case, inputs=case.inputs[:4]) if case.inputs[0].numel() > 10_000 else case
+    return fastest({size: Captum(few, SEARCHED_STEPS, size).attribute for size in sizes})
+
+
+@dataclass(frozen=True)
+class Bare:
+    """Gradients of the network by autograd alone."""
+
+    case: SpeedCase
+    rows: int
+    channels_last: bool
+
+    def run(self, gradients: int) -> None:
+        case = self.case
+        row = torch.arange(self.rows) % len(case.inputs)
+        inputs, target = case.inputs[row], case.target[row, None]
+        extra = [tensor[row] for tensor in case.extra]
+        for start in range(0, gradients, self.rows):
+            here = slice(0, min(self.rows, gradients - start))
+            leaf = inputs[here].clone().requires_grad_()
+            given = leaf.contiguous(memory_format=torch.channels_last) if self.channels_last else leaf
+            outputs = case.module(given, *(tensor[here] for tensor in extra))
+            torch.autograd.grad(outputs.gather(1, target[here]).sum(), leaf)
+
+
+def fastest_bare(case: SpeedCase) -> Bare:
+    """The number of rows per call, and the memory format, with which the bare network is fastest."""
+    large = case.inputs[0].numel() > 10_000
+    sizes = (1, 2, 4, 8, 16) if large else (64, 128, 256, 512, 1024, 2048)
+    formats = (False, True) if case.inputs.ndim == 4 else (False,)
+    ways = {(size, last): Bare(case, size, last) for size in sizes for last in formats}
+    return ways[fastest({key: partial(way.run, 32 if large else 4096) for key, way in ways.items()})]
+
+
+def fastest(ways: dict[Any, Callable[[], object]]) -> Any:
+    """Name of the way with the best time: a busy machine cannot make a slow one look fast."""
+    seconds = alternate({str(name): way for name, way in ways.items()}, 3)
+    return min(ways, key=lambda name: min(seconds[str(name)]))
+
+
+def per_evaluation(case: SpeedCase, repetitions: int) -> list[Any]:
+    """A row of the third table."""
+    internal = fastest_internal(case)
+    captum = Captum(case, SEARCHED_STEPS, internal)
+    plan = {"memory_format": "channels_last", "fold_batchnorm": True}
+    with replace(case, options={"compute": plan}).opened(rtol=0.5, max_nodes=9) as job:
+        seconds = alternate(
+            {"ours": partial(run_job, job, overwrite=True), "captum": captum.attribute}, repetitions
+        )
+        ours = [one / (evaluations_of(job) * len(case.inputs)) for one in seconds["ours"]]
+        how = _how(job)
+    theirs = [one / (SEARCHED_STEPS * len(case.inputs)) for one in seconds["captum"]]
+    return [case.name, median(ours), median(theirs), median_ratio(theirs, ours), how]
+
+
+def ten_targets(repetitions: int) -> list[Any]:
+    """The row of the last table."""
+    case = CASES["digits CNN"][0](TARGET_ROWS)
+    every = replace(case, options={"target": "all"})
+    with case.opened(rtol=TOLERANCE) as one, every.opened(rtol=TOLERANCE) as ten:
+        jobs = {"one": one, "ten": ten}
+        seconds = alternate({key: partial(run_job, job, overwrite=True) for key, job in jobs.items()}, repetitions)
+        counts = [evaluations_of(job) for job in jobs.values()]
+    ratio = median_ratio(seconds["ten"], seconds["one"])
+    medians = [median(seconds[key]) for key in jobs]
+    return [case.name, TARGET_ROWS, *medians, ratio, *counts, ratio * counts[0] / counts[1]]
+
+
+if __name__ == "__main__":
+    Path(RESULTS).mkdir(exist_ok=True)
+    main()
