@@ -29,7 +29,7 @@ from xattr_cli.store.reader import Results
 
 __all__ = ["CASES", "SpeedCase", "network", "timing_cases", "true_error"]
 
-REFERENCE = 2049  # nodes
+REFERENCE = 385  # nodes
 NOISE = 0.02
 
 

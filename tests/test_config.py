@@ -48,7 +48,10 @@ def integrated(**options):
     ("override", "message"),
     [
         ("datasets={}", "datasets: {}: unknown key. Allowed: compute, dataset, engines, .*mean 'dataset'?"),
-        ("compute.devise=cpu", "compute.devise: 'cpu': unknown key. Allowed: arithmetic, batch_rows, .*mean 'device'?"),
+        (
+            "compute.devise=cpu",
+            "compute.devise: 'cpu': unknown key. Allowed: arithmetic, .*mean 'device'?",
+        ),
         ("compute={3: cpu}", "compute.3: 'cpu': unknown key. Allowed: arithmetic, batch_rows, "),
         ("output.parts=3", "output.parts: 3: unknown key. Allowed: compression, keep_parts, .*store_inputs."),
         ("model.checkpont=a.pt", "model.checkpont: 'a.pt': unknown key.*mean 'checkpoint'?"),

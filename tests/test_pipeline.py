@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import warnings
 from pathlib import Path
 
@@ -27,6 +29,8 @@ from cli_helpers import (
 from network_helpers import CLASSES, Lent, flat_output, looks_up, plain, single_output, two_inputs, wide
 from numpy.polynomial.legendre import leggauss
 from torch.nn import functional
+
+from xattr_cli.store.reader import Results
 
 NODES = 16
 ENGINES = {"saliency": None, "integrated_gradients": {"rule": "gauss_legendre", "nodes": NODES}}
@@ -515,3 +519,21 @@ def test_the_network_is_handed_back_as_it_was(folder):
 def test_wide_network_of_these_tests_is_wide():
     """What the memory test relies on: 4096 activations a row."""
     assert wide()[0].out_features == 4096
+
+
+def test_processes_of_torchrun_share_a_job_and_the_first_merges(tmp_path):
+    job = digits_job(tmp_path, 60, engines={"integrated_gradients": None}, output={"part_rows": 10})
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    done = subprocess.run(
+        [*launcher, "-m", "xattr_cli", "run", job], capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "60/60 rows" in done.stderr
+    assert done.stdout.count("integrated_gradients") == 1  # one of them speaks
+    (together,) = tmp_path.glob("*.h5")
+    assert not (tmp_path / f"{together.name}.parts").exists()
+    alone = tmp_path / "alone.h5"
+    assert invoke("run", job, "--set", f"output.path={alone}").exit_code == 0
+    with Results.open(together) as found, Results.open(alone) as expected:
+        maps = [one.engine("integrated_gradients").attribution(slice(None)) for one in (found, expected)]
+    np.testing.assert_array_equal(*maps)

@@ -37,6 +37,8 @@ from .studying import study_dataset
 
 __all__ = ["Progress", "RunReport", "merge_job", "run_job"]
 
+SECONDS_BETWEEN_LOOKS = 0.2
+
 Progress = Callable[[int, int], None]
 """Called with the rows done and the rows to do, once at the start and after every part."""
 
@@ -69,6 +71,7 @@ def run_job(
     job: Job,
     *,
     shard: Shard | None = None,
+    join: bool = False,
     overwrite: bool = False,
     progress: Progress = lambda done, total: None,
     stage: Stage = lambda label, done, total: None,
@@ -80,6 +83,8 @@ def run_job(
     Arguments:
         job: a checked job.
         shard: compute only this share of the parts, and do not merge.
+        join: the processes of all shards were launched together: progress counts the parts of all of them, and
+            the first waits for the others and merges.
         overwrite: replace a result, or parts of another job, at the same path. Parts of this very job
             that are younger than the result are gone on with: a run with `overwrite` was interrupted.
         progress: told how far it is.
@@ -104,12 +109,16 @@ def run_job(
             _follow_plan(session, parts.manifest.plan)
             began = time.time()
             _study(session, parts, shard, stage)
-            computed = _compute(session, parts, shard, progress)
+            count = _counting(session, parts, shard if not join else None, progress)
+            computed = _compute(session, parts, shard, count)
+            merges = shard is None or (join and shard.index == 1)
+            if join and merges:
+                _wait_for_others(parts, count, interrupt)
             seconds = time.time() - began
             missing = len(parts.missing())
-            if shard is None:
+            if merges:
                 _merge(parts, keep_parts=job.output.keep_parts)
-            return RunReport(str(job.output.path), session.rows, computed, missing, shard is None, seconds)
+            return RunReport(str(job.output.path), session.rows, computed, missing, merges, seconds)
 
 
 def _is_begun(output: Path, manifest: Manifest) -> bool:
@@ -159,18 +168,36 @@ def _study(session: Session, parts: PartSet, shard: Shard | None, stage: Stage) 
             session.effects[label] = parts.read(number, f"effects/{label}")
 
 
-def _compute(session: Session, parts: PartSet, shard: Shard | None, progress: Progress) -> int:
+def _counting(session: Session, parts: PartSet, shard: Shard | None, progress: Progress) -> Callable[[], None]:
+    """A function that tells how many of the rows are done that `shard` still had to do; None counts all."""
+    missing = [number for number in parts.missing(shard) if number < session.row_parts]
+    to_do = sum(_length(session.part(number)) for number in missing)
+
+    def count() -> None:
+        waiting = (number for number in missing if not parts.has(number))
+        progress(to_do - sum(_length(session.part(number)) for number in waiting), to_do)
+
+    return count
+
+
+def _wait_for_others(parts: PartSet, count: Callable[[], None], interrupt: Callable[[], None]) -> None:
+    while parts.missing():
+        interrupt()
+        time.sleep(SECONDS_BETWEEN_LOOKS)
+    count()
+
+
+def _compute(session: Session, parts: PartSet, shard: Shard | None, count: Callable[[], None]) -> int:
     if not session.rows:
         return 0
     missing = [number for number in parts.missing(shard) if number < session.row_parts]
-    to_do = sum(_length(session.part(number)) for number in missing)
     done = 0
-    progress(done, to_do)
+    count()
 
     def is_durable(number: int) -> None:
         nonlocal done
         done += _length(session.part(number))
-        progress(done, to_do)
+        count()
 
     batches = read_ahead(lambda number: session.read_batch(session.part(number)), missing)
     with Writer[int].opened(parts.write, is_durable) as writer:

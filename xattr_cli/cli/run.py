@@ -42,7 +42,8 @@ def run(
     """Explain every row of JOB (a YAML file, or - for standard input) into one HDF5 file.
 
     Interrupted or killed, the same command goes on where it stopped; finished, it does nothing. In a
-    Slurm array job every task takes its own shard. The table goes to standard output, everything else
+    Slurm array job every task takes its own shard, and so does every process of torchrun; there the first one
+    merges when all are done. The table goes to standard output, everything else
     to standard error.
 
     \b
@@ -58,12 +59,14 @@ def run(
         from .progress import report_progress, report_stages
 
         checked = read_job(job, overrides)
-        share = _shard(shard, quiet)
+        share, joined = _shard(shard, quiet)
+        quiet = quiet or (joined and share is not None and share.index > 1)  # the first speaks for all
         interrupt()
         with report_stages(quiet) as stage, report_progress(quiet) as progress:
             report = run_job(
                 checked,
                 shard=share,
+                join=joined,
                 overwrite=overwrite,
                 progress=progress,
                 stage=stage,
@@ -75,17 +78,20 @@ def run(
         ctx.exit(ExitCode.INCOMPLETE)
 
 
-def _shard(text: str | None, quiet: bool) -> Shard | None:
+def _shard(text: str | None, quiet: bool) -> tuple[Shard | None, bool]:
+    """The share of this process, and whether the processes of all shards were launched together."""
     import os
 
     from ..store.shard import Shard
 
     if text is not None:
-        return Shard.parse(text)
+        return Shard.parse(text), False
+    if (launched := Shard.from_torchrun(os.environ)) is not None:
+        return launched, True
     share = Shard.from_slurm(os.environ)
     if share is not None and not quiet:
         click.echo(f"Slurm array job: computing shard {share.index}/{share.count}", err=True)
-    return share
+    return share, False
 
 
 def _remaining(report: RunReport) -> str:

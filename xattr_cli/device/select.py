@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import torch
 from torch import nn
 
@@ -13,12 +15,15 @@ __all__ = ["device_name", "select_device", "select_dtype"]
 def select_device(name: str) -> torch.device:
     """The device of `compute.device`; `auto` takes the first CUDA device, else Apple's, else the CPU.
 
+    In a process of torchrun, `auto` takes the CUDA device that is its own.
+
     Raises:
         JobError: the device does not exist on this machine.
     """
     if name == "auto":
         if torch.cuda.is_available():
-            return torch.device("cuda", 0)
+            # torchrun tells each of its processes which of the machine's devices is its own
+            return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     device = torch.device(name)
     if device.type == "cuda":

@@ -108,6 +108,10 @@ class PartSet:
         """Numbers of the parts that are complete and of this job; a damaged one is logged as a warning."""
         return [part for part in range(self.manifest.parts) if self._is_finished(part)]
 
+    def has(self, part: int) -> bool:
+        """Whether a part is there; `missing` also looks whether it is whole."""
+        return part_path(self.folder, part).exists()
+
     def missing(self, shard: Shard | None = None) -> list[int]:
         """Numbers of the parts yet to be computed: by `shard`, or by anybody."""
         parts = range(self.manifest.parts) if shard is None else shard.parts(self.manifest.parts)

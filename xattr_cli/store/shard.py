@@ -85,6 +85,20 @@ class Shard:
             )
         return cls((task - first) // step + 1, count)
 
+    @classmethod
+    def from_torchrun(cls, environ: Mapping[str, str]) -> Shard | None:
+        """The shard of a process that torchrun has launched, or None outside of it.
+
+        Raises:
+            JobError: a variable is missing or no number.
+        """
+        if "TORCHELASTIC_RUN_ID" not in environ:
+            return None
+        try:
+            return cls(int(environ["RANK"]) + 1, int(environ["WORLD_SIZE"]))
+        except (KeyError, ValueError) as error:
+            raise JobError(f"torchrun: RANK and WORLD_SIZE do not tell the shard ({error}).") from None
+
 
 def _slurm_number(environ: Mapping[str, str], name: str, default: int | None = None) -> int:
     text = environ.get(f"{_SLURM}{name}")
