@@ -191,7 +191,7 @@ def _resampled(rows: Tensor, count: int) -> tuple[Tensor, Tensor]:
 
 
 CASES: Mapping[str, tuple[Callable[[int], SpeedCase], int]] = {
-    "efficientnet-lite0": (photographs, 20),
+    "efficientnet-lite0": (photographs, 8),
     "digits CNN": (digits_cnn, 1000),
     "MLP": (breast_cancer, 1000),
     "BiLSTM": (vowels, 1000),
