@@ -17,7 +17,7 @@ from .session import Session
 __all__ = ["follow_execution", "plan_execution"]
 
 PROBE_ROWS = 2
-GRADIENTS_PER_ROW = 20  # roughly, at the default tolerance
+GRADIENTS_PER_ROW = {True: 40, False: 10}  # with kinks and without; roughly, at the default tolerance
 SHARE_OF_RTOL = 0.1
 LOOSEST = 0.05
 
@@ -103,7 +103,7 @@ def _measured(session: Session, pins: Pins) -> list[Measured]:
         rows.context,
         rows.target,
         pins=pins,
-        gradients=GRADIENTS_PER_ROW * session.rows,
+        gradients=GRADIENTS_PER_ROW[bool(session.kinks)] * session.rows,
         tolerance=SHARE_OF_RTOL * min([LOOSEST, *_tolerances(session.job)]),
     )
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from statistics import median
 from typing import Any
 
 import torch
@@ -17,11 +16,11 @@ from .scorer import Scorer
 
 __all__ = ["Measured", "Pins", "chosen_text", "measure_executions"]
 
-NODES = 4
-REPETITIONS = 2
+NODES = 8
+REPETITIONS = 1
 GAIN = 0.95
 """A way must take less than this of the time of the one before it: a coin flip is not worth other bits."""
-SHARE_OF_JOB = 0.1
+SHARE_OF_JOB = 0.15
 COMPILING = 2000
 """Device calls that torch.compile takes the time of, roughly."""
 
@@ -95,8 +94,7 @@ def measure_executions(
     """
     trial = _Trial(scorer, inputs, baselines, context, target)
     candidates = [how for how in _candidates(scorer) if pins.allow(how) and how != pins.base]
-    # a way costs a trial, and compiling it for every shape of call much more
-    affordable = [how for how in candidates if trial.cost(how) * len(candidates) <= SHARE_OF_JOB * gradients]
+    affordable = _affordable(trial, candidates, SHARE_OF_JOB * gradients - trial.cost(pins.base))
     if not affordable and pins.base == Execution():
         return [Measured(pins.base, float("nan"), 0.0, "not measured")]
     before = scorer.runner
@@ -107,13 +105,23 @@ def measure_executions(
         scorer.runner = before
 
 
+def _affordable(trial: _Trial, candidates: Sequence[Execution], budget: float) -> list[Execution]:
+    """The first candidates whose trials cost no more than a budget, in gradients; dear ones are passed over."""
+    chosen = []
+    for how in candidates:
+        if trial.cost(how) <= budget:
+            budget -= trial.cost(how)
+            chosen.append(how)
+    return chosen
+
+
 def _judged(found: Measured, tolerance: float) -> Measured:
     drifts = found.verdict == "" and not found.drift <= tolerance
     return replace(found, verdict="drifts") if drifts else found
 
 
 def _sorted(measured: list[Measured]) -> list[Measured]:
-    """The chosen one first: from the plainest on, each that is faster than the chosen one so far."""
+    """The chosen one first: each that is faster than the chosen one so far, by more than a coin flip."""
     chosen = measured[0]  # what is pinned is not refused, only reported
     for one in measured[1:]:
         if one.verdict == "" and one.seconds < GAIN * chosen.seconds:
@@ -123,12 +131,14 @@ def _sorted(measured: list[Measured]) -> list[Measured]:
 
 
 def _candidates(scorer: Scorer) -> Iterator[Execution]:
-    """Ways worth a look, the plainest first."""
+    """Ways worth a look, the most promising first."""
     modules = [*scorer.module.modules()]
     convolves = any(isinstance(module, nn.Conv2d) for module in modules)
     folds = convolves and any(isinstance(module, nn.BatchNorm2d) for module in modules)
-    for folded in (False, True)[: 1 + folds]:
-        yield from (Execution(channels_last, folded) for channels_last in (False, True)[: 1 + convolves])
+    for folded in (True, False) if folds else (False,):
+        yield from (
+            Execution(channels_last, folded) for channels_last in ((True, False) if convolves else (False,))
+        )
     lower: tuple[Arithmetic, ...] = ("bfloat16",)
     if scorer.device.type == "cuda":
         lower = ("tf32", "float16", "bfloat16")
@@ -186,7 +196,7 @@ class _Trial:
         try:
             drift = _drift(self.maps(Runner(self.scorer.module, how)), truth)
             self.seconds_of_a_call()
-            seconds = median([self.seconds_of_a_call() for _ in range(REPETITIONS)])
+            seconds = min(self.seconds_of_a_call() for _ in range(REPETITIONS))
         except Interrupted:
             raise
         except Exception as error:  # whatever a backend raises: then it is not for this network
