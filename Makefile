@@ -77,7 +77,7 @@ minilm-interactions: install ## Which words act together in making sentences sim
 	@$(BIN)/xattr-cli plot runs/minilm/interactions.h5
 
 LEARNT := runs/movies/test.csv runs/solubility/molecules.smi runs/next_word/contexts.txt runs/screening/test.csv
-$(LEARNT): scripts/train_networks.py scripts/language_training.py scripts/molecules.py configs/networks.py | $(READY)
+$(LEARNT): scripts/train_networks.py scripts/language_training.py scripts/molecules.py configs/paper_networks.py | $(READY)
 	@$(BIN)/python scripts/train_networks.py $(notdir $(@D)) $(@D)
 
 movies: install runs/movies/test.csv ## Which words decide whether a snippet of a review is positive, to MiniLM

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from benchlib import Table
 from molecules import leave_molecules
-from networks import Solubility, graph, solubility
 from paper_jobs import Claim, accuracy_claim, claim_table, rank_correlation, removal_claim, run_config
+from paper_networks import Solubility, graph, solubility
 from rdkit import Chem
 from rdkit.Chem import rdMolDescriptors
 

@@ -11,8 +11,8 @@ import torch
 from benchlib import Table
 from interior_paths import gradient_claim, layers_claim, paths_of, saturation_claim, sum_claim
 from language_training import train_next_word
-from networks import NextWord, next_word
 from paper_jobs import Claim, claim_table, rank_correlation, removal_claim, run_config, trained_once
+from paper_networks import NextWord, next_word
 
 from xattr_cli.store.reader import Results
 

@@ -12,8 +12,8 @@ import torch
 from benchlib import Table
 from interior_paths import gradient_claim, layers_claim, paths_of, saturation_claim, sum_claim
 from molecules import environment, train_screening
-from networks import screening
 from paper_jobs import Claim, claim_table, removal_claim, run_config
+from paper_networks import screening
 from torch import nn
 
 from xattr_cli.store.reader import Results

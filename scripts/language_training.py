@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 import transformers
-from networks import NextWord, next_word
+from paper_networks import NextWord, next_word
 from snippets import CORPORA, Snippet, snippets
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 from torch import Tensor, nn

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from networks import screening
+from paper_networks import screening
 from rdkit import Chem, RDConfig, rdBase
 from rdkit.Chem import rdFingerprintGenerator
 from torch import Tensor, nn

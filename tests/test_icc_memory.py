@@ -14,13 +14,15 @@ import pytest
 from test_icc import effects, job_of
 
 PEAKS = """
-import json, resource, sys
+import json, re, sys
+from pathlib import Path
 from cli_helpers import run
 
 peaks = []
 for job in sys.argv[1:]:
     run(job, "--quiet")
-    peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    status = Path("/proc/self/status").read_text()  # what a large parent had before the exec does not count
+    peaks.append(int(re.search(r"VmHWM:\\s+(\\d+)", status)[1]) / 1024)
 print(json.dumps(peaks))
 """
 
@@ -51,7 +53,7 @@ def test_runs_stay_within_the_memory_that_is_given(tmp_path):
     walks = many(tmp_path / "walks", "walk", 2**18, "32MiB")
     generous = many(tmp_path / "generous", "walk", 2**18, "1GiB")
     grown = growth(first, subsets, walks, generous)
-    assert max(grown[:2]) < 64 < 128 < grown[2]  # the allocator keeps some of what was freed
+    assert max(grown[:2]) < 80 < 128 < grown[2]  # the allocator keeps some of what was freed
     for job in (subsets, walks):
         assert 2**17 <= effects(job.parent)["evaluations"] <= 2**18
     a, b = (effects(job.parent)["shapley"] for job in (walks, generous))

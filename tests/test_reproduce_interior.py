@@ -25,7 +25,7 @@ from interior_language import Context, distance_shares
 from interior_paths import Paths, gradient_claim, last_quarter, saturation_claim, sum_claim
 from language_training import END, PAD, batches, word_tokenizer
 from molecules import environment, fingerprints, ligands, ranked_right
-from networks import next_word
+from paper_networks import next_word
 from rdkit import Chem
 
 from xattr_cli.store.reader import Results

@@ -64,7 +64,7 @@ class Writer(Generic[Item]):
 
     def __init__(self, write: Callable[..., Any], done: Callable[[Item], None], thread: Executor) -> None:
         self._write, self._done, self._thread = write, done, thread
-        self._pending: tuple[Item, Future[Any]] | None = None
+        self._pending: tuple[Item, tuple[Any, ...], Future[Any]] | None = None
 
     @classmethod
     @contextmanager
@@ -84,15 +84,18 @@ class Writer(Generic[Item]):
             Exception: what writing the item before has raised.
         """
         self.wait()
-        self._pending = item, self._thread.submit(self._write, item, *content)
+        self._pending = item, content, self._thread.submit(self._write, item, *content)
 
     def wait(self) -> None:
         """Until everything is durable.
 
         Raises:
-            Exception: what writing has raised.
+            Exception: what writing has raised, twice.
         """
         pending, self._pending = self._pending, None
-        if pending is not None:
-            pending[1].result()
-            self._done(pending[0])
+        if pending is None:
+            return
+        item, content, future = pending
+        if future.exception() is not None:
+            self._write(item, *content)  # memory may have been short beside the computation
+        self._done(item)

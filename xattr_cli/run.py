@@ -19,6 +19,7 @@ from .executing import follow_execution, plan_execution
 from .explaining import explain_rows
 from .opening import open_session
 from .overlap import Writer, read_ahead
+from .samples import Batch
 from .session import Session
 from .store import (
     Manifest,
@@ -109,11 +110,12 @@ def run_job(
             _follow_plan(session, parts.manifest.plan)
             began = time.time()
             _study(session, parts, shard, stage)
-            count = _counting(session, parts, shard if not join else None, progress)
-            computed = _compute(session, parts, shard, count)
+            work = _Work.of(session, parts, shard, join)
+            computed = _compute(session, parts, work, progress)
             merges = shard is None or (join and shard.index == 1)
             if join and merges:
-                _wait_for_others(parts, count, interrupt)
+                _wait_for_others(parts, interrupt)
+                progress(work.total, work.total)
             seconds = time.time() - began
             missing = len(parts.missing())
             if merges:
@@ -168,38 +170,57 @@ def _study(session: Session, parts: PartSet, shard: Shard | None, stage: Stage) 
             session.effects[label] = parts.read(number, f"effects/{label}")
 
 
-def _counting(session: Session, parts: PartSet, shard: Shard | None, progress: Progress) -> Callable[[], None]:
-    """A function that tells how many of the rows are done that `shard` still had to do; None counts all."""
-    missing = [number for number in parts.missing(shard) if number < session.row_parts]
-    to_do = sum(_length(session.part(number)) for number in missing)
+@dataclass(frozen=True)
+class _Work:
+    """Parts that are to be computed: by this process, and by those that were launched with it.
 
-    def count() -> None:
-        waiting = (number for number in missing if not parts.has(number))
-        progress(to_do - sum(_length(session.part(number)) for number in waiting), to_do)
+    Attributes:
+        mine: numbers, in order.
+        others: numbers; empty if nobody was launched with this process.
+        total: rows of all of them.
+    """
 
-    return count
+    mine: list[int]
+    others: list[int]
+    total: int
+
+    @classmethod
+    def of(cls, session: Session, parts: PartSet, shard: Shard | None, join: bool) -> _Work:
+        """What is left to do."""
+        mine = [number for number in parts.missing(shard) if number < session.row_parts]
+        candidates = range(session.row_parts) if join else ()
+        others = [number for number in candidates if number not in mine and not parts.has(number)]
+        return cls(mine, others, sum(_length(session.part(number)) for number in [*mine, *others]))
 
 
-def _wait_for_others(parts: PartSet, count: Callable[[], None], interrupt: Callable[[], None]) -> None:
-    while parts.missing():
+def _wait_for_others(parts: PartSet, interrupt: Callable[[], None]) -> None:
+    while not all(map(parts.has, range(parts.manifest.parts))):
         interrupt()
         time.sleep(SECONDS_BETWEEN_LOOKS)
-    count()
 
 
-def _compute(session: Session, parts: PartSet, shard: Shard | None, count: Callable[[], None]) -> int:
-    if not session.rows:
-        return 0
-    missing = [number for number in parts.missing(shard) if number < session.row_parts]
+def _compute(session: Session, parts: PartSet, work: _Work, progress: Progress) -> int:
+    """Compute and write the parts of this process; how many rows that were."""
     done = 0
-    count()
+
+    def tell() -> None:
+        elsewhere = sum(_length(session.part(number)) for number in work.others if parts.has(number))
+        progress(done + elsewhere, work.total)
 
     def is_durable(number: int) -> None:
         nonlocal done
         done += _length(session.part(number))
-        count()
+        tell()
 
-    batches = read_ahead(lambda number: session.read_batch(session.part(number)), missing)
+    def read(number: int) -> Batch:
+        return session.read_batch(session.part(number))
+
+    if not session.rows:
+        return 0
+    tell()
+    # what is explained inside of a network is read by running it, which a second thread must not do
+    inside = bool(session.scorer.sites)
+    batches = ((number, read(number)) for number in work.mine) if inside else read_ahead(read, work.mine)
     with Writer[int].opened(parts.write, is_durable) as writer:
         for number, batch in batches:
             writer.put(number, *explain_rows(session, session.part(number), batch=batch))

@@ -205,7 +205,9 @@ class _Sweep:
         found = None if self.path.start is None else neighbours(self.path.start)
         order, place = found if found else (rows, None)
         score_baseline = torch.empty_like(score_input)
-        score_baseline[order] = self.field.values(self.path.at(order, torch.zeros_like(score_input)), place)
+        # not from the path: halfway to an input that is not finite there is no baseline
+        start = StraightPath(self.path.baseline, self.path.baseline)
+        score_baseline[order] = self.field.values(start.at(order, torch.zeros_like(score_input)), place)
         unknown = torch.full((len(rows),), torch.nan, dtype=torch.float64, device=rows.device)
         return PathIntegral(
             running=torch.full_like(self.panels.running(), torch.nan),
