@@ -265,14 +265,18 @@ def test_an_input_without_a_gradient_is_named_among_several(folder):
 def test_a_network_that_writes_into_its_input_spoils_nothing(folder):
     """Calls as large as there are rows: nothing is padded, and so nothing is copied by chance."""
     sections = {
-        "engines": ["saliency", "integrated_gradients", "expected_gradients"],
+        # as many draws for every row: the two networks may round differently, and so stop differently
+        "engines": {"saliency": None, "integrated_gradients": None, "expected_gradients": {"rtol": 0.99}},
         "compute": {"batch_rows": 20},
     }
     found = explained(folder, model={"factory": "network_helpers:writes_into_its_input"}, **sections)
     expected = explained(folder, model={"factory": "network_helpers:same_without_writing"}, **sections)
     assert found.keys() == expected.keys()
     for name, values in expected.items():
-        assert np.array_equal(found[name], values, equal_nan=values.dtype.kind == "f"), name
+        if values.dtype.kind == "f":
+            np.testing.assert_allclose(found[name], values, rtol=1e-4, atol=1e-6, err_msg=name)
+        else:
+            assert np.array_equal(found[name], values), name
     x, y = samples()
     write_data(folder, None, y, a=x, b=x[::-1].copy())
     (folder / "out.h5").unlink()

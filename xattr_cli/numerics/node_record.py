@@ -98,8 +98,9 @@ class NodeRecord:
         bent = torch.where(inner, _bent(self._sketches, share.to(self._sketches)), 0)
         bent_sums = torch.where(inner[:, :, 0], _bent(self._sums[:, :, None], share)[:, :, 0], 0.0)
         lengths = torch.linalg.vector_norm(bent, dim=2, dtype=torch.float64)
-        weight = ((left + right) / 2).to(bent)
-        coherent = torch.linalg.vector_norm((weight[:, None] @ bent)[:, 0], dim=1, dtype=torch.float64) / 6
+        weight = ((left + right) / 2).to(bent)[:, :, None]
+        # no matrix product: its last bits would depend on where in memory its factors lie
+        coherent = torch.linalg.vector_norm((weight * bent).sum(dim=1), dim=1, dtype=torch.float64) / 6
         half = torch.nn.functional.pad(step, (1, 0)) / 2 + torch.nn.functional.pad(step, (0, 1)) / 2
         return NodeErrors(
             squares=_of_cells(lengths.square(), step),
