@@ -102,3 +102,46 @@ def test_the_heat_map_has_the_words_along_it(output):
     sheet = figures["interaction-rows-integrated_hessians"]
     ticks = [[label.get_text() for label in axes.get_xticklabels()] for axes in sheet.axes]
     assert TEXTS[0].split() in ticks and TEXTS[1].split() in ticks
+
+
+CLOSED_FORM = """
+import torch
+
+
+class Products(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.embedding = torch.nn.Embedding(10, 3, dtype=torch.float64)
+        torch.nn.init.normal_(self.embedding.weight, generator=torch.Generator().manual_seed(0))
+
+    def forward(self, ids):
+        e = self.embedding(ids)
+        return (e[:, 0] * e[:, 1]).sum(1, keepdim=True) + e[:, 2].square().sum(1, keepdim=True)
+"""
+
+
+def test_embeddings_in_float64_have_the_interactions_of_the_closed_form(tmp_path):
+    (tmp_path / "closed_form.py").write_text(CLOSED_FORM)
+    ids = np.random.default_rng(0).integers(0, 10, (5, 3))
+    np.save(tmp_path / "ids.npy", ids)
+    job = write_job(
+        tmp_path,
+        model={"factory": "closed_form:Products"},
+        dataset={"kind": "arrays", "path": "ids.npy", "labels": None},
+        explain={"embedding": "embedding"},
+        engines={"integrated_hessians": {"groups": "tokens", "rtol": 1e-9}},
+        score="raw",
+        target={"index": 0},
+        output={"path": "out.h5"},
+    )
+    run(job, "--quiet")
+    matrix = datasets(tmp_path / "out.h5")[f"{AT}/interaction"]
+    namespace = {}
+    exec(CLOSED_FORM, namespace)
+    e = namespace["Products"]().embedding.weight.detach().numpy()[ids]
+    quarter, square = (e[:, 0] * e[:, 1]).sum(1) / 4, (e[:, 2] ** 2).sum(1)
+    expected = np.zeros((5, 3, 3))
+    expected[:, :2, :2] = quarter[:, None, None]
+    expected[:, 2, 2] = square
+    assert matrix.dtype == np.float64
+    np.testing.assert_allclose(matrix, expected, rtol=1e-8, atol=1e-10)
