@@ -149,7 +149,7 @@ def flat_output():
 
 def wide():
     """Many activations for few weights: what runs out of memory."""
-    return nn.Sequential(nn.Linear(FEATURES, 4096), nn.Tanh(), nn.Linear(4096, CLASSES))
+    return nn.Sequential(nn.Linear(FEATURES, 2**16), nn.Tanh(), nn.Linear(2**16, CLASSES))
 
 
 # --- lent by the user ---------------------------------------------------------------------------
