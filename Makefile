@@ -17,7 +17,7 @@ SENTENCES := vaderSentiment==3.3.2
 .PHONY: help install demo tables photos resnet18 googlenet vowels breast-cancer minilm minilm-interactions \
 	movies next-word solubility screening \
 	test test-slow test-gpu lint format clean \
-	bench bench-error-bars bench-error-bars-photos bench-error-bars-language bench-jobs bench-ace bench-icc bench-interactions \
+	bench bench-gpu bench-nodes bench-error-bars bench-error-bars-photos bench-error-bars-language bench-jobs bench-ace bench-icc bench-interactions \
 	reproduce-ig reproduce-interior reproduce-interactions reproduce-ace reproduce-icc
 
 help: ## List the targets
@@ -117,6 +117,12 @@ format: install ## Format the code
 bench: install ## Time and memory against captum and against bare gradient passes
 	$(BIN)/python scripts/bench_speed.py
 	$(BIN)/python scripts/bench_memory.py
+
+bench-gpu: install runs/photos/model.pt runs/breast_cancer/model.pt runs/vowels/model.pt ## The same on a CUDA device, and what TF32 and CUDA graphs do there
+	$(BIN)/python scripts/bench_gpu.py
+
+bench-nodes: install $(REAL:%=runs/%/model.pt) ## Where the nodes of a path should be: all that was tried, adopted or not (minutes)
+	$(BIN)/python scripts/bench_nodes.py
 
 bench-error-bars: install ## Reported against true errors, on trained networks with and without kinks
 	$(BIN)/python scripts/bench_error_bars.py

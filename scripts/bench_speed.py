@@ -31,13 +31,19 @@ from xattr_cli.store.reader import Results
 TOLERANCE = 0.05
 DEFAULT_STEPS = 50
 MOST_STEPS = 600
-SEARCHED_CALLS = {True: 512, False: 32}
+SEARCHED_CALLS = {True: 32, False: 512}  # for large inputs, and for small ones
 SEARCHED_STEPS = 8  # of the search for the fastest calls, where a call of all steps would take minutes
 TARGETS = 10
 TARGET_ROWS = 500
 TIMING_ROWS = 4
 TIMED_NODES = 24
-MEMORY_OF_CALL = 2**31
+CALLS = {
+    ("cpu", True): (4, 8, 16, 32),
+    ("cpu", False): (64, 128, 256, 512, 1024, 2048),
+    ("cuda", True): (16, 32, 64, 128, 256),
+    ("cuda", False): (512, 1024, 2048, 4096, 8192, 16384),
+}
+"""Rows of a call that are tried, by device, for large inputs and for small ones."""
 
 
 def main() -> None:
@@ -58,7 +64,7 @@ def main() -> None:
     if options.only in (None, "evaluations"):
         kept["evaluations"] = [per_evaluation(case, options.repetitions) for case in timing_cases(TIMING_ROWS)]
     if options.only in (None, "targets"):
-        kept["targets"] = [ten_targets(options.repetitions)]
+        kept["targets"] = [ten_targets(CASES["digits CNN"][0](TARGET_ROWS), options.repetitions)]
     _show(kept, options.repetitions)
 
 
@@ -103,10 +109,10 @@ def bare_table(rows: list[Any]) -> Table:
     return Table("What a whole run costs beyond the bare network", columns, rows, note)
 
 
-def evaluation_table(rows: list[Any]) -> Table:
+def evaluation_table(rows: list[Any], photographs: int = TIMING_ROWS) -> Table:
     columns = {"network": "", "ours, s": ".4f", "captum, s": ".4f", "captum / ours": ".2f",
                "how ours was run": ""}  # fmt: skip
-    note = f"{TIMING_ROWS} photographs of 224 × 224 pixels, random weights; captum with its fastest calls."
+    note = f"{photographs} photographs of 224 × 224 pixels, random weights; captum with its fastest calls."
     return Table("Seconds per gradient", columns, rows, note)
 
 
@@ -183,8 +189,8 @@ def largest_rtol(case: SpeedCase) -> float:
 
 def smallest_steps(case: SpeedCase) -> int:
     """The smallest n_steps whose maps are right enough; searched upwards, from ten on in leaps of a tenth."""
-    steps = 1 if case.known is None else DEFAULT_STEPS
-    while percentile(case, Captum(case, steps, SEARCHED_CALLS[case.known is None]).attribute()) > TOLERANCE:
+    steps = DEFAULT_STEPS if case.is_large else 1
+    while percentile(case, Captum(case, steps, SEARCHED_CALLS[case.is_large]).attribute()) > TOLERANCE:
         steps += max(1, steps // 10)
         if steps > MOST_STEPS:
             raise SystemExit(f"captum does not reach {TOLERANCE:.0%} on {case.name} with {MOST_STEPS} steps")
@@ -208,25 +214,27 @@ class Captum:
         method = CaptumIntegratedGradients(case.module)
         together = max(1, min(len(case.inputs), self.internal or len(case.inputs)))
         parts = zip(*(t.split(together) for t in (case.inputs, case.target, *case.extra)), strict=True)
-        maps = [
-            method.attribute(
-                inputs,
-                baselines=torch.full_like(inputs, case.start),
-                target=target,
-                additional_forward_args=tuple(extra) or None,
-                n_steps=self.steps,
-                internal_batch_size=self.internal,
-            ).flatten(1)
-            for inputs, target, *extra in parts
-        ]
-        return torch.cat(maps)
+        with case.computing():
+            maps = [
+                method.attribute(
+                    inputs,
+                    baselines=torch.full_like(inputs, case.start),
+                    target=target,
+                    additional_forward_args=tuple(extra) or None,
+                    n_steps=self.steps,
+                    internal_batch_size=self.internal,
+                ).flatten(1)
+                for inputs, target, *extra in parts
+            ]
+            return torch.cat(maps)
 
 
 def fastest_internal(case: SpeedCase) -> int:
     """The fastest internal_batch_size, of powers of two whose activations fit."""
-    sizes = (4, 8, 16, 32) if case.inputs[0].numel() > 10_000 else (64, 128, 256, 512, 1024, 2048)
-    few = replace(case, inputs=case.inputs[:4]) if case.inputs[0].numel() > 10_000 else case
-    return fastest({size: Captum(few, SEARCHED_STEPS, size).attribute for size in sizes})
+    on_cpu = case.device.type == "cpu"
+    few = replace(case, inputs=case.inputs[:4]) if case.is_large and on_cpu else case
+    steps = SEARCHED_STEPS if on_cpu else DEFAULT_STEPS
+    return fastest({size: Captum(few, steps, size).attribute for size in CALLS[case.device.type, case.is_large]})
 
 
 @dataclass(frozen=True)
@@ -238,8 +246,12 @@ class Bare:
     channels_last: bool
 
     def run(self, gradients: int) -> None:
+        with self.case.computing():
+            self._run(gradients)
+
+    def _run(self, gradients: int) -> None:
         case = self.case
-        row = torch.arange(self.rows) % len(case.inputs)
+        row = torch.arange(self.rows, device=case.device) % len(case.inputs)
         inputs, target = case.inputs[row], case.target[row, None]
         extra = [tensor[row] for tensor in case.extra]
         for start in range(0, gradients, self.rows):
@@ -252,17 +264,28 @@ class Bare:
 
 def fastest_bare(case: SpeedCase) -> Bare:
     """The number of rows per call, and the memory format, with which the bare network is fastest."""
-    large = case.inputs[0].numel() > 10_000
-    sizes = (1, 2, 4, 8, 16) if large else (64, 128, 256, 512, 1024, 2048)
+    sizes = CALLS[case.device.type, case.is_large]
+    sizes = (1, 2, *sizes[:-1]) if sizes[0] < 8 else sizes  # on a CPU, few large rows may be faster
     formats = (False, True) if case.inputs.ndim == 4 else (False,)
     ways = {(size, last): Bare(case, size, last) for size in sizes for last in formats}
-    return ways[fastest({key: partial(way.run, 32 if large else 4096) for key, way in ways.items()})]
+    return ways[fastest({key: partial(way.run, 2 * max(sizes)) for key, way in ways.items()})]
 
 
 def fastest(ways: dict[Any, Callable[[], object]]) -> Any:
     """Name of the way with the best time: a busy machine cannot make a slow one look fast."""
+    ways = {name: way for name, way in ways.items() if _fits(way)} if torch.cuda.is_available() else ways
     seconds = alternate({str(name): way for name, way in ways.items()}, 3)
     return min(ways, key=lambda name: min(seconds[str(name)]))
+
+
+def _fits(way: Callable[[], object]) -> bool:
+    """Whether the device has the memory for it."""
+    try:
+        way()
+    except torch.OutOfMemoryError:
+        torch.cuda.empty_cache()
+        return False
+    return True
 
 
 def per_evaluation(case: SpeedCase, repetitions: int) -> list[Any]:
@@ -281,9 +304,8 @@ def per_evaluation(case: SpeedCase, repetitions: int) -> list[Any]:
     return [case.name, median(ours), median(theirs), median_ratio(theirs, ours), how]
 
 
-def ten_targets(repetitions: int) -> list[Any]:
+def ten_targets(case: SpeedCase, repetitions: int) -> list[Any]:
     """The row of the last table."""
-    case = CASES["digits CNN"][0](TARGET_ROWS)
     every = replace(case, options={"target": "all"})
     with case.opened(rtol=TOLERANCE) as one, every.opened(rtol=TOLERANCE) as ten:
         jobs = {"one": one, "ten": ten}
@@ -291,7 +313,7 @@ def ten_targets(repetitions: int) -> list[Any]:
         counts = [evaluations_of(job) for job in jobs.values()]
     ratio = median_ratio(seconds["ten"], seconds["one"])
     medians = [median(seconds[key]) for key in jobs]
-    return [case.name, TARGET_ROWS, *medians, ratio, *counts, ratio * counts[0] / counts[1]]
+    return [case.name, len(case.inputs), *medians, ratio, *counts, ratio * counts[0] / counts[1]]
 
 
 if __name__ == "__main__":

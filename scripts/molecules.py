@@ -15,7 +15,7 @@ from rdkit.Chem import rdFingerprintGenerator
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from xattr_cli.datasets.molecule_features import FEATURES
+from xattr_cli.datasets.molecule_features import Morgan
 
 __all__ = ["KNOWN", "Ligand", "environment", "fingerprints", "leave_molecules", "ligands", "train_screening"]
 
@@ -97,7 +97,7 @@ def ligands() -> list[Ligand]:
 
 def fingerprints(smiles: Sequence[str]) -> np.ndarray:
     """(n, 2048) float32 of 0 and 1: whether an environment of up to 2 bonds is there (Morgan)."""
-    return np.stack([FEATURES["morgan"](Chem.MolFromSmiles(one))["bits"] for one in smiles])
+    return np.stack([Morgan()(Chem.MolFromSmiles(one))["bits"] for one in smiles])
 
 
 def environment(smiles: str, bit: int, bits: int = 2048) -> str:

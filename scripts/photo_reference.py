@@ -81,7 +81,8 @@ def reference(folder: Path = FOLDER, limit: int | None = None) -> dict[str, np.n
 def open_photos(limit: int | None = None, folder: Path | None = None) -> tuple[nn.Module, np.ndarray]:
     """The network and the photographs (n, 3, 224, 224) of configs/photos.yaml; `folder`: where they are."""
     path = ROOT / "configs" / "photos.yaml"
-    moved = [f"model.checkpoint={folder / 'model.pt'}", f"dataset.path={folder / 'images'}"] if folder else []
+    names = {"model.checkpoint": "model.pt", "dataset.path": "images", "dataset.class_names": "classes.txt"}
+    moved = [f"{key}={folder / name}" for key, name in names.items()] if folder else []
     job = parse_job(path.read_text(), folder=path.parent, overrides=moved)
     with open_dataset(job.dataset) as samples:
         images = samples.read(0, min(len(samples), limit or len(samples))).inputs["X"]

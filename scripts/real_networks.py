@@ -21,6 +21,7 @@ from benchlib import ROOT
 from photographs import leave_photographs
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
+from torchvision.models import EfficientNet_B0_Weights
 
 from xattr_cli.config import resolve_plugin
 from xattr_cli.datasets import open_dataset
@@ -45,8 +46,10 @@ def main() -> None:
 
 
 def photos(folder: Path) -> str:
-    """The weights as their package has them, and the photographs as pictures."""
+    """The weights as their package has them, the names of their outputs, and the photographs as pictures."""
     leave_photographs(folder / "images")
+    names = EfficientNet_B0_Weights.DEFAULT.meta["categories"]  # the order of the outputs is that of ILSVRC 2012
+    (folder / "classes.txt").write_text("\n".join(names) + "\n", encoding="utf-8")
     shutil.copyfile(_inside(*_WEIGHTS), folder / "model.pt")
     return f"efficientnet-lite0 and {len(list((folder / 'images').iterdir()))} photographs"
 

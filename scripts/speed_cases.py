@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from real_networks import read_series_of, table_of
 from torch import Tensor, nn
 
 from xattr_cli.config import Job, parse_job
+from xattr_cli.device.products import rounded_products
 from xattr_cli.models.zoo import mlp, sequence_classifier
 from xattr_cli.run import run_job
 from xattr_cli.store.reader import Results
@@ -43,7 +45,10 @@ class SpeedCase:
         inputs: (rows, *shape), explained.
         start: value of the baseline, the same everywhere.
         lengths: (rows,) of sequences that are padded at the end; None for other inputs.
-        truth: (rows, D) maps from very many nodes; None to compute them by the job itself.
+        known: (rows, D) maps from very many nodes; None to compute them by the job itself.
+        options: sections of the job.
+        classes: (rows,) that are explained; None for the predicted ones.
+        tf32: whether products of the network alone, and of captum's, are rounded; None as torch does by itself.
     """
 
     name: str
@@ -53,6 +58,36 @@ class SpeedCase:
     lengths: Tensor | None = None
     known: Tensor | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
+    classes: Tensor | None = None
+    tf32: bool | None = None
+
+    @property
+    def device(self) -> torch.device:
+        """Where the rows are, and the network."""
+        return self.inputs.device
+
+    @property
+    def is_large(self) -> bool:
+        """Whether few rows make a full call."""
+        return self.inputs[0].numel() > 10_000
+
+    def on(self, device: torch.device, *, tf32: bool | None = None) -> SpeedCase:
+        """The same on another device."""
+        module = copy.deepcopy(self.module).to(device)
+        for layer in module.modules():
+            # cuDNN differentiates recurrent layers in this mode alone; without dropout it computes the same
+            if device.type == "cuda" and isinstance(layer, nn.RNNBase) and not layer.dropout:
+                layer.train()
+        lengths = None if self.lengths is None else self.lengths.to(device)
+        return replace(self, module=module, inputs=self.inputs.to(device), lengths=lengths, tf32=tf32)
+
+    @contextmanager
+    def computing(self) -> Iterator[None]:
+        """Around what is timed without a job: products rounded as asked, and nothing left to do at the end."""
+        with nullcontext() if self.tf32 is None else rounded_products(self.tf32):
+            yield
+            if self.device.type == "cuda":
+                torch.cuda.synchronize(self.device)
 
     @property
     def extra(self) -> tuple[Tensor, ...]:
@@ -61,8 +96,10 @@ class SpeedCase:
 
     @cached_property
     def target(self) -> Tensor:
-        """(rows,) predicted classes."""
-        with torch.no_grad():
+        """(rows,) the classes that are explained."""
+        if self.classes is not None:
+            return self.classes
+        with torch.no_grad(), self.computing():
             parts = [
                 self.module(*some) for some in zip(*(t.split(8) for t in (self.inputs, *self.extra)), strict=True)
             ]
@@ -85,9 +122,9 @@ class SpeedCase:
         with tempfile.TemporaryDirectory(dir=scratch) as name:
             folder = Path(name)
             torch.save(self.module.state_dict(), folder / "model.pt")
-            arrays = {"X": self.inputs.numpy()}
+            arrays = {"X": self.inputs.cpu().numpy()}
             if self.lengths is not None:
-                arrays["lengths"] = self.lengths.numpy()
+                arrays["lengths"] = self.lengths.cpu().numpy()
             np.savez(folder / "rows.npz", **arrays)
             yield parse_job(yaml.safe_dump(self._content(engine)), folder=folder)
 
@@ -104,6 +141,7 @@ class SpeedCase:
             "engines": {"integrated_gradients": {"baseline": baseline, **engine}},
             "output": {"path": "attributions.h5"},
             **self.options,
+            "compute": {"device": str(self.device), **self.options.get("compute", {})},
         }
 
 
@@ -124,7 +162,7 @@ def evaluations_of(job: Job) -> float:
 
 def true_error(found: Tensor, truth: Tensor) -> Tensor:
     """(rows,) relative L2 error of each map."""
-    found = found.flatten(1).double()
+    found = found.flatten(1).double().cpu()
     return (found - truth).norm(dim=1) / truth.norm(dim=1)
 
 

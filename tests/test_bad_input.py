@@ -719,3 +719,31 @@ def test_a_result_of_another_job_is_refused_naming_what_changed(folder, changed)
     assert (folder / "out.h5").read_bytes() == before
     run(job, *arguments, "--overwrite", "--quiet")
     assert (folder / "out.h5").read_bytes() != before
+
+
+def test_a_job_that_turned_out_wrong_on_the_way_does_not_stand_in_the_way_of_the_corrected_one(folder):
+    """A constant column is found by the flow of `icc`, when the parts folder is there already."""
+    inputs, labels = samples(40)
+    inputs[:, 1] = 2.0
+    write_data(folder, inputs, labels)
+    icc = {"graph": {"X[0]": [], "X[1]": ["X[0]"], "X[2]": ["X[0]"]}}
+    outcome = run(write_job(folder, engines={"icc": icc}), "--quiet", code=2)
+    assert "column 'X[1]' is 2 in all 40 rows" in outcome.stderr
+    assert list(folder.glob("out.h5*")) == []
+    run(write_job(folder, engines={"saliency": {}}), "--quiet")
+    assert (folder / "out.h5").exists()
+
+
+def test_of_a_job_that_turned_out_wrong_finished_parts_are_kept(folder):
+    """Sobol' indices do not mind the constant; the flow of `icc`, which comes after them, does."""
+    inputs, labels = samples(40)
+    inputs[:, 1] = 2.0
+    write_data(folder, inputs, labels)
+    icc = {"graph": {"X[0]": [], "X[1]": ["X[0]"], "X[2]": ["X[0]"]}}
+    job = write_job(folder, engines={"sobol": {"rtol": 0.05}, "icc": icc})
+    run(job, "--quiet", code=2)
+    (finished,) = (folder / "out.h5.parts").glob("part-*.h5")
+    before = finished.read_bytes()
+    outcome = run(write_job(folder, engines={"saliency": {}}), "--quiet", code=1)
+    assert "holds parts of another job" in outcome.stderr and "--overwrite" in outcome.stderr
+    assert finished.read_bytes() == before

@@ -182,6 +182,16 @@ def test_a_resumed_run_follows_the_stored_plan_and_measures_nothing(tmp_path, mo
         assert "channels last" in results.attributes["execution"]
 
 
+def test_kept_parts_of_another_job_do_not_decide_how_this_one_is_run(tmp_path):
+    job = digits_job(tmp_path, 4, engines=PLAIN, output={"keep_parts": True})
+    assert invoke("run", job).exit_code == 0
+    pins = ["--set", "compute.arithmetic=bfloat16", "--set", "compute.seed=1"]
+    assert invoke("run", job, *pins, "--overwrite").exit_code == 0
+    (result,) = tmp_path.glob("*.h5")
+    with Results.open(result) as results:
+        assert "bfloat16" in results.attributes["execution"]
+
+
 def test_second_derivatives_and_compilation_exclude_each_other(tmp_path):
     engines = {"integrated_hessians": {"groups": {"patches": 4}, "smoothing": {"beta": 10}}}
     job = digits_job(tmp_path, 4, engines=engines)

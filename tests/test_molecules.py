@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -13,10 +14,11 @@ from cli_helpers import invoke
 from matplotlib.image import AxesImage
 from matplotlib.text import Text
 
-from xattr_cli.config import resolve_plugin
+from xattr_cli.config import parse_job, resolve_plugin
 from xattr_cli.datasets import open_dataset
-from xattr_cli.errors import DataError
+from xattr_cli.errors import DataError, JobError
 from xattr_cli.registry import DATASETS
+from xattr_cli.reports.fingerprint_maps import fingerprint_map, shared_among_atoms
 from xattr_cli.reports.gallery import KINDS
 from xattr_cli.reports.molecule_maps import molecule_map, names_atoms, places
 from xattr_cli.reports.selection import Drawing, Nothing, select
@@ -99,6 +101,44 @@ def test_fingerprints_have_no_padding(tmp_path):
     made = rdFingerprintGenerator.GetMorganGenerator(radius=2, fpSize=2048)
     expected = made.GetFingerprintAsNumPy(Chem.MolFromSmiles("CC(=O)Oc1ccccc1C(=O)O"))
     np.testing.assert_array_equal(batch.inputs["bits"][1], expected)
+
+
+def test_a_fingerprint_of_another_radius_and_length(tmp_path):
+    samples = molecules(tmp_path, features={"morgan": {"radius": 3, "bits": 256}})
+    (spec,) = samples.inputs
+    assert (spec.shape, spec.features[255]) == ((256,), "bit 255")
+    made = rdFingerprintGenerator.GetMorganGenerator(radius=3, fpSize=256)
+    expected = made.GetFingerprintAsNumPy(Chem.MolFromSmiles("CC(=O)Oc1ccccc1C(=O)O"))
+    np.testing.assert_array_equal(samples.read(1, 2).inputs["bits"][0], expected)
+
+
+@pytest.mark.parametrize("features", ["morgan", {"morgan": {}}, {"morgan": {"radius": 2}}])
+def test_a_job_spells_its_fingerprint_out(features):
+    source = resolve_plugin(DATASETS, {"kind": "molecules", "path": "a.smi", "features": features}, {})
+    assert source.model_dump(mode="json")["features"] == {"morgan": {"radius": 2, "bits": 2048}}
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        (
+            "dataset.features.morgan.radios=2",
+            "dataset.features.morgan.radios: 2: unknown key. Allowed: bits, radius",
+        ),
+        ("dataset.features.morgan.bits=0", "dataset.features.morgan.bits: 0: must be greater than or equal to 1"),
+        ("dataset.features={morgn: {}}", "dataset.features.morgn: {}: unknown key. Allowed: morgan."),
+    ],
+)
+def test_faults_of_a_fingerprint_are_named(override, message):
+    job = {
+        "model": {"kind": "python", "factory": "net:Linear"},
+        "dataset": {"kind": "molecules", "path": "m.smi", "features": {"morgan": {"bits": 64}}},
+        "engines": ["saliency"],
+        "output": {"path": "out.h5"},
+    }
+    with pytest.raises(JobError) as error:
+        parse_job(yaml.safe_dump(job), folder=Path("/jobs"), overrides=[override])
+    assert message in str(error.value)
 
 
 OWN = """
@@ -335,9 +375,126 @@ def test_what_is_no_molecule_is_not_drawn(result, tmp_path, monkeypatch):
         assert sum(one.get_array().shape[0] > 500 for one in item.figure.findobj(AxesImage)) == 2  # water
         (reason,) = drawn(results, rows=[0, 1])
         assert reason == Nothing(
-            "no explained tensor has steps that are atoms, or called as atoms or bonds: C0, C0-N1"
+            "no explained tensor has steps that are atoms, or called as atoms or bonds: C0, C0-N1; nor is it a "
+            "Morgan fingerprint made by the job"
         )
     with Results.open(result) as results:
         monkeypatch.setitem(sys.modules, "rdkit.Chem", None)
         (reason,) = drawn(results)
         assert "pip install 'xattr-cli[molecules]'" in reason.reason and not isinstance(reason, Drawing)
+
+
+# --- fingerprints on atoms ----------------------------------------------------------------------
+
+LIGANDS = [
+    "CC(=O)Oc1ccccc1C(=O)O",
+    "C1CC1CC1CC1",
+    "Cn1cnc2n(C)c(=O)n(C)c(=O)c12",
+    "[Na+].[Cl-]",
+    "C1CC2CCC1CC2",
+    "O",
+]
+
+WEIGHTS = """
+import torch
+
+
+class Weights(torch.nn.Module):
+    def __init__(self, bits):
+        super().__init__()
+        draw = torch.Generator().manual_seed(3)
+        self.weight = torch.nn.Parameter(torch.randn(bits, generator=draw))
+
+    def forward(self, x):
+        return (x @ self.weight)[:, None]
+"""
+
+
+def test_equal_shares_of_a_bit_by_hand():
+    values = np.array([6.0, -1.0, 0.5, 4.0])
+    found = shared_among_atoms(values, {0: [(0, 1, 2)], 3: [(0,), (1, 2)]})
+    assert found.atoms == {0: 2 + 2, 1: 2 + 1, 2: 2 + 1} and not found.bonds
+    assert found.elsewhere == -0.5 and found.of_bits
+
+
+@pytest.mark.parametrize("radius", [0, 1, 2, 3])
+@pytest.mark.parametrize("smiles", LIGANDS)
+def test_environments_have_the_atoms_that_rdkit_finds_around_theirs(smiles, radius):
+    molecule = Chem.MolFromSmiles(smiles)
+    told = rdFingerprintGenerator.AdditionalOutput()
+    told.AllocateBitInfoMap()
+    made = rdFingerprintGenerator.GetMorganGenerator(radius=radius, fpSize=128)
+    bits = made.GetFingerprintAsNumPy(molecule, additionalOutput=told)
+    found = parsed(smiles).environments(radius, 128)
+    assert sorted(found) == np.flatnonzero(bits).tolist()
+    for bit, centres in told.GetBitInfoMap().items():
+        expected = []
+        for atom, reach in centres:
+            bonds = Chem.FindAtomEnvironmentOfRadiusN(molecule, reach, atom) if reach else []
+            ends = [molecule.GetBondWithIdx(bond) for bond in bonds]
+            atoms = {atom, *(b.GetBeginAtomIdx() for b in ends), *(b.GetEndAtomIdx() for b in ends)}
+            expected.append(tuple(sorted(atoms)))
+        assert list(found[bit]) == expected
+
+
+@pytest.fixture(scope="module", params=["morgan", {"morgan": {"radius": 3, "bits": 64}}], ids=["plain", "crowded"])
+def screened(request, tmp_path_factory):
+    """Maps of the bits of a linear network; model and data are gone afterwards."""
+    folder = tmp_path_factory.mktemp("fingerprints")
+    bits = 2048 if request.param == "morgan" else 64
+    (folder / "weights.py").write_text(WEIGHTS)
+    (folder / "m.smi").write_text("\n".join(LIGANDS) + "\n")
+    job = {
+        "model": {"kind": "python", "factory": "weights:Weights", "kwargs": {"bits": bits}},
+        "dataset": {"kind": "molecules", "path": "m.smi", "features": request.param},
+        "engines": {"integrated_gradients": {}, "saliency": {}},
+        "output": {"path": "out.h5"},
+    }
+    (folder / "job.yaml").write_text(yaml.safe_dump(job))
+    outcome = invoke("run", folder / "job.yaml", "--quiet")
+    assert outcome.exit_code == 0, outcome.stderr
+    for name in ("weights.py", "m.smi", "job.yaml"):
+        (folder / name).unlink()
+    return folder / "out.h5"
+
+
+def test_atoms_sum_to_the_bits_that_are_set(screened):
+    with Results.open(screened) as results:
+        for label, engine in results.engines.items():
+            for row, smiles in enumerate(LIGANDS):
+                found = fingerprint_map(results, engine, row, parsed(smiles))
+                values = engine.attribution([row])[0].astype(np.float64)
+                set_here = results.inputs["bits"].values([row])[0] > 0
+                assert found.values.sum() == pytest.approx(values[set_here].sum(), abs=1e-6)
+                assert found.elsewhere == pytest.approx(values[~set_here].sum(), abs=1e-6)
+                assert sorted(found.atoms) == list(range(parsed(smiles).atoms))
+                if label == "integrated_gradients":
+                    assert found.elsewhere == 0
+                    change = engine.score_input[row] - engine.score_baseline[row]
+                    assert found.values.sum() == pytest.approx(change, abs=1e-5)
+
+
+def test_symmetric_atoms_get_the_same(screened):
+    with Results.open(screened) as results:
+        found = fingerprint_map(results, results.engine("integrated_gradients"), 1, parsed(LIGANDS[1])).atoms
+    assert found[0] == pytest.approx(found[1]) and found[0] == pytest.approx(found[5])  # cyclopropyl, CH2
+    assert found[2] == pytest.approx(found[4])  # its CH
+
+
+def test_fingerprints_are_drawn_from_the_file_alone(screened):
+    with Results.open(screened) as results:
+        (item,) = drawn(results)
+        pictures = [one for one in item.figure.findobj(AxesImage) if one.get_array().shape[0] > 500]
+        assert item.stem == "molecules" and len(pictures) == 2 * len(LIGANDS)
+        words = " ".join(text.get_text() for text in item.figure.findobj(Text))
+        assert "shared equally among the environments that set it" in words and "not drawn: " in words
+
+
+def test_bits_of_another_molecule_are_not_drawn(screened, tmp_path):
+    shutil.copy(screened, tmp_path / "a.h5")
+    with h5py.File(tmp_path / "a.h5", "r+") as file:
+        file["samples/texts/smiles"][:] = ["CCO", *LIGANDS[1:]]
+    with Results.open(tmp_path / "a.h5") as results:
+        engine = results.engine("integrated_gradients")
+        assert fingerprint_map(results, engine, 0, parsed("CCO")) is None
+        assert fingerprint_map(results, engine, 1, parsed(LIGANDS[1])) is not None

@@ -17,6 +17,7 @@ from photographs import PHOTOGRAPHS, SIDE
 from real_networks import NETWORKS, read_series
 
 from xattr_cli.config import load_job, parse_job
+from xattr_cli.datasets import open_dataset
 from xattr_cli.models.zoo import sequence_classifier
 from xattr_cli.run import run_job
 from xattr_cli.store.reader import Results
@@ -46,6 +47,7 @@ def small(name, folder, *overrides):
     moved = [f"output.path={folder / name}.h5", "compute.threads=1", "compute.device=cpu", "dataset.limit=2"]
     moved += [f"model.checkpoint={folder / checkpoint / 'model.pt'}"] if checkpoint else []
     moved += [f"dataset.path={folder / data}"] if data else []
+    moved += [f"dataset.class_names={folder / 'photos' / 'classes.txt'}"] if name == "photos" else []
     path = CONFIGS / f"{name}.yaml"
     return parse_job(path.read_text(), folder=CONFIGS, overrides=[*moved, *overrides])
 
@@ -72,12 +74,31 @@ def test_photographs_are_pictures_of_their_own(ready):
     assert [Path(key).stem[3:] for key in batch.keys] == [photograph.name for photograph in PHOTOGRAPHS]
 
 
+def test_the_names_of_the_outputs_are_in_the_order_of_the_network(ready):
+    """Photographs of which nobody would doubt what they show; an order that is off by one has none of them."""
+    folder, _ = ready
+    shown = {
+        "cat": "Egyptian cat", "coffee": "espresso", "motorcycle": "moped", "palace": "palace", "flower": "daisy",
+        "admiral": "military uniform", "photographer": "tripod", "helmet": "football helmet",
+    }  # fmt: skip
+    job = small("photos", folder, "dataset.limit=20")
+    with open_dataset(job.dataset) as samples, torch.no_grad():
+        chosen = [place for place, photograph in enumerate(PHOTOGRAPHS) if photograph.name in shown]
+        pictures = torch.from_numpy(samples.read(0, 20).inputs["X"][chosen])
+        found = job.model.load().module.eval()(pictures).argmax(dim=1)
+        names = [samples.classes[int(number)] for number in found]
+    assert dict(zip((PHOTOGRAPHS[place].name for place in chosen), names, strict=True)) == shown
+
+
 def test_photographs_from_black(ready):
     folder, _ = ready
     job = small("photos", folder, "dataset.limit=3", "engines.integrated_gradients.rtol=0.5")
     run_job(job)
     with Results.open(job.output.path) as results:
         assert results.rows.target[2] == ESPRESSO
+        assert len(results.classes) == 1000
+        names = [results.class_name(int(target)) for target in results.rows.target]
+        assert names[1:] == ["Egyptian cat", "espresso"]
         engine = results.engine("integrated_gradients")
         assert (engine.status == 0).all()
         assert engine.relative_error.max() <= 0.5

@@ -62,6 +62,11 @@ dataset: {kind: table, path: a.csv, standardise: true}
 dataset: {kind: table, path: a.csv, standardise: statistics.json}
 dataset: {kind: table, path: a.csv, standardise: {mean: {a: 1}, std: {a: 2.5}}}
 dataset: {kind: images, path: photos, transform: {resize: 64}}
+dataset: {kind: molecules, path: a.smi, features: morgan}
+dataset: {kind: molecules, path: a.smi, features: {morgan: {radius: 3}}}
+dataset: {kind: images, path: photos, class_names: [cat, dog]}
+dataset: {kind: images, path: photos, class_names: names.txt}
+dataset: {kind: images, path: photos, class_names: a/names.JSON}
 """.splitlines()
 
 WITH_VARIABLES = """\
@@ -161,6 +166,11 @@ dataset: {kind: arrays, path: a.npz, dtype: float23}
 dataset: {kind: arrays, path: a.npz, dtype: {X: float23}}
 dataset: {kind: arrays, path: a.npz, mean: {X: [a]}}
 dataset: {kind: arrays, path: a.npz, class_names: cat}
+dataset: {kind: arrays, path: a.npz, class_names: names.csv}
+dataset: {kind: arrays, path: a.npz, class_names: [[cat]]}
+dataset: {kind: arrays, path: a.npz, class_names: null}
+dataset: {kind: molecules, path: a.smi, features: {morgan: {radios: 3}}}
+dataset: {kind: molecules, path: a.smi, features: {morgan: null}}
 dataset: {kind: builtin, name: digit}
 dataset: {kind: table, path: a.csv, standardise: {mean: {a: 1}}}
 dataset: {kind: table, path: a.csv, standardise: 3}

@@ -19,7 +19,7 @@ import h5py
 import numpy as np
 import pytest
 
-from xattr_cli.errors import Interrupted, JobError, StoreError
+from xattr_cli.errors import DataError, Interrupted, JobError, RunError, StoreError
 from xattr_cli.store import (
     Column,
     Manifest,
@@ -355,7 +355,8 @@ def test_full_disk_is_one_message_and_the_run_can_be_resumed(tmp_path, compressi
 
 def test_parts_of_another_job_are_refused_naming_what_changed(tmp_path):
     output = tmp_path / "r.h5"
-    PartSet.open(output, job()).close()
+    with PartSet.open(output, job()) as parts:
+        parts.write(0, part_columns(0))
     identity = {"model": {"kind": "python"}, "engines": {"sal": {"engine": "saliency"}, "ig": {"rtol": 0.01}}}
     with pytest.raises(StoreError) as refused:
         PartSet.open(output, job(identity=identity, dataset_hash="e"))
@@ -366,6 +367,96 @@ def test_parts_of_another_job_are_refused_naming_what_changed(tmp_path):
     assert '\n  engines.sal.engine: was (absent), now "saliency"\n' in text
     assert f'\n  dataset_hash: was "{"d" * 64}", now "e"\n' in text
     assert "model" not in text.replace("model:", "") and "--overwrite" in text and "output.path" in text
+
+
+@pytest.mark.parametrize("shard", [None, Shard(2, 3)])
+def test_a_job_of_which_nothing_durable_came_does_not_stand_in_the_way_of_another(tmp_path, shard):
+    output = tmp_path / "r.h5"
+    PartSet.open(output, job(), shard=shard).close()  # as a kill leaves it
+    other = job(dataset_hash="e", parts=2, rows=2 * ROWS, plan={"batch_rows": 3})
+    with PartSet.open(output, other, shard=shard) as parts:
+        assert parts.manifest == other
+        parts.write(1, part_columns(1))
+    with pytest.raises(StoreError, match="holds parts of another job"):
+        PartSet.open(output, job())
+    assert PartSet.existing(output).manifest == other
+
+
+def test_steps_on_the_way_to_a_part_stand_in_the_way(tmp_path):
+    output = tmp_path / "r.h5"
+    with PartSet.open(output, job()) as parts:
+        parts.keep("ace", "block 0", {"sum": np.ones(3)})
+    with pytest.raises(StoreError, match="holds parts of another job"):
+        PartSet.open(output, job(dataset_hash="e"))
+    with PartSet.open(output, job()) as parts:
+        assert parts.recall("ace", "block 0")["sum"].tolist() == [1, 1, 1]
+
+
+def test_a_shard_at_work_is_not_taken_over(tmp_path):
+    output = tmp_path / "r.h5"
+    with PartSet.open(output, job(), shard=Shard(1, 3)) as parts:
+        with pytest.raises(StoreError, match=r"holds parts of another job:\n  dataset_hash"):
+            PartSet.open(output, job(dataset_hash="e"), shard=Shard(2, 3))
+        assert PartSet.existing(output).manifest == job()
+        parts.write(1, part_columns(1))
+        assert parts.finished() == [1]
+
+
+def failing(output, error, shard=None, work=lambda parts: None):
+    """A run that does some work and fails."""
+    with pytest.raises(type(error)), PartSet.open(output, job(), shard=shard) as parts:
+        work(parts)
+        raise error
+
+
+@pytest.mark.parametrize("shard", [None, Shard(1, 3)])
+def test_a_wrong_job_leaves_no_folder(tmp_path, shard):
+    output = tmp_path / "r.h5"
+    failing(output, DataError("a constant column"), shard)
+    assert list(tmp_path.iterdir()) == []
+    compute(output)
+    with h5py.File(output) as file:
+        assert np.array_equal(file[MAP][()], expected(MAP))
+
+
+@pytest.mark.parametrize(
+    "work",
+    [
+        lambda parts: parts.write(3, part_columns(3)),
+        lambda parts: parts.keep("ace", "block 0", {"sum": np.ones(3)}),
+    ],
+)
+@pytest.mark.parametrize("shard", [None, Shard(1, 3)])
+def test_what_a_wrong_job_has_finished_stays(tmp_path, work, shard):
+    output = tmp_path / "r.h5"
+    failing(output, DataError("too few rows"), shard, work)
+    failing(output, DataError("too few rows"), shard)
+    assert len(list(parts_folder(output).glob("part-*.h5")) + list(parts_folder(output).glob("memo-*.h5"))) == 1
+    assert PartSet.existing(output).manifest == job()
+
+
+@pytest.mark.parametrize("error", [RunError("out of memory"), Interrupted("SIGTERM"), StoreError("disk full")])
+def test_what_the_same_command_may_go_on_from_stays(tmp_path, error):
+    failing(tmp_path / "r.h5", error)
+    assert PartSet.existing(tmp_path / "r.h5").manifest == job()
+
+
+def test_a_wrong_job_leaves_the_folder_to_the_shards_at_work(tmp_path):
+    output = tmp_path / "r.h5"
+    with PartSet.open(output, job(), shard=Shard(1, 3)) as parts:
+        failing(output, DataError("too few rows"), Shard(2, 3))
+        parts.write(1, part_columns(1))
+        assert parts.finished() == [1]
+    failing(output, DataError("too few rows"), Shard(2, 3))
+    assert PartSet.existing(output).finished() == [1]
+
+
+def test_files_that_are_not_the_stores_survive_a_wrong_job(tmp_path):
+    output = tmp_path / "r.h5"
+    parts_folder(output).mkdir()
+    (parts_folder(output) / "notes.txt").touch()
+    failing(output, DataError("too few rows"))
+    assert [path.name for path in parts_folder(output).iterdir()] == ["notes.txt"]
 
 
 def test_overwrite_starts_again_with_the_new_job(tmp_path):

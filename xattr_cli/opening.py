@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .allotting import check_memory, settle_rows
 from .baselines import Baseline
 from .config import Job
 from .datasets import Samples, finite_rows, open_dataset
@@ -18,7 +19,7 @@ from .device import (
     Scorer,
     bears_shortening,
     find_kinks,
-    rows_per_call,
+    row_activations,
     select_device,
     select_dtype,
 )
@@ -30,6 +31,7 @@ from .inside import find_sites, look_inside
 from .models import Repairs, find_repairs, frozen
 from .preflight import (
     check_background,
+    check_class_count,
     check_class_names,
     check_explained_inputs,
     check_labels,
@@ -103,17 +105,18 @@ def _probe(session: Session) -> None:
     session.kinks = find_kinks(scorer, points, context)
     check_targets(job, session.targets, batch.labels is not None)
     check_class_names(session.samples.classes, session.model.outputs)
+    if job.dataset.class_names:
+        check_class_count(session.samples.classes, session.targets)
     if job.target.select == "label":
         check_labels(session.samples.known_labels(), session.targets)
     # measured at full length, before calls are allowed to be shorter
-    if not scorer.packing.fixed:
-        asked = job.compute.batch_rows
-        scorer.packing.rows = rows_per_call(scorer, points, context) if asked == "auto" else asked
+    settle_rows(session, row_activations(scorer, points, context))
     scorer.shortens = _may_shorten(session)
     probe = session.block(session.read_rows(slice(0, min(PROBE_SAMPLES, session.all_rows))))
     for label, engine in job.engines.items():
         with _named(f"engines.{label}."):
             _check_engine(session, label, engine, probe)
+    check_memory(session)
 
 
 def _probe_batch(samples: Samples, count: int) -> Batch:

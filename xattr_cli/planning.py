@@ -37,6 +37,8 @@ class Plan:
         evaluations: expected gradients and scores, by engine label; None where it cannot be told.
         seconds: expected wall time of the computation.
         memory_bytes: expected peak of the process.
+        rows_at_once: that are worked on together.
+        working_bytes: what they hold at most, with device calls and results, beside network and data.
         device_memory_bytes: expected peak on the CUDA device; 0 on a CPU.
         disk_bytes: expected size of the result; the parts take as much again until they are merged.
         disk_free_bytes: what is free where the result goes.
@@ -52,6 +54,8 @@ class Plan:
     evaluations: dict[str, int | None]
     seconds: float
     memory_bytes: int
+    rows_at_once: int
+    working_bytes: int
     device_memory_bytes: int
     disk_bytes: int
     disk_free_bytes: int
@@ -110,9 +114,9 @@ def _probe_population(session: Session) -> dict[str, int | None]:
 def _seconds_per_score(session: Session) -> float:
     table = session.read_rows(slice(0, min(session.part_rows, session.all_rows)))
     points, context = session.tensors(table.batch)
-    session.scorer.scores(points, context)
+    session.scorer.scores(points, context).cpu()
     began = time.perf_counter()
-    session.scorer.scores(points, context)
+    session.scorer.scores(points, context).cpu()  # what a device still computes is no score yet
     return (time.perf_counter() - began) / len(points)
 
 
@@ -121,6 +125,7 @@ def _extrapolate(session: Session, probe: _RowProbe, studies: Mapping[str, int |
     known = sum(count for count in studies.values() if count is not None)
     on_cuda = session.scorer.device.type == "cuda"
     part = min(session.part_rows, session.rows)
+    at_once = min(session.working.rows_at_once(session.scorer.packing.rows), part)
     return Plan(
         rows=session.rows,
         parts=session.parts,
@@ -130,12 +135,19 @@ def _extrapolate(session: Session, probe: _RowProbe, studies: Mapping[str, int |
         evaluations={**{k: round(count * share) for k, count in probe.evaluations.items()}, **studies},
         seconds=probe.seconds * share + (known * _seconds_per_score(session) if known else 0.0),
         memory_bytes=round(_peak_memory() + WORKING_COPIES * probe.row_bytes * part),
+        rows_at_once=at_once,
+        working_bytes=_working_bytes(session, at_once) if session.rows else 0,
         device_memory_bytes=torch.cuda.max_memory_allocated(session.scorer.device) if on_cuda else 0,
         disk_bytes=round(probe.row_bytes * session.rows + _input_bytes(session)),
         disk_free_bytes=_free_bytes(session.job.output.path),
         not_converged=dict(probe.not_converged),
         notes=(*session.model.notes, *session.scorer.repairs.notes),
     )
+
+
+def _working_bytes(session: Session, rows: int) -> int:
+    by_engines = max(0, session.memory_bytes - session.working.memory)  # their own share of it
+    return session.working.footprint.of(session.scorer.packing.rows, rows) + by_engines
 
 
 WORKING_COPIES = 6
@@ -173,6 +185,9 @@ def plan_text(plan: Plan) -> str:
             f"TOO LARGE    only {_size(plan.disk_free_bytes)} are free there: choose another output.path, "
             "or ask for less (fewer rows or groups, output.compression)"
         )
+    if plan.working_bytes:
+        held = f"at most {_size(plan.working_bytes)} beside network and data, {plan.rows_at_once} rows at once"
+        lines.insert(5, f"of it rows   {held}")
     if plan.device_memory_bytes:
         lines.insert(5, f"GPU memory   about {_size(plan.device_memory_bytes)}")
     lines += [f"note         {note}" for note in plan.notes]

@@ -18,6 +18,7 @@ from .samples import Batch, InputSpec, Layout
 
 __all__ = [
     "check_background",
+    "check_class_count",
     "check_class_names",
     "check_explained_inputs",
     "check_labels",
@@ -282,6 +283,23 @@ def check_class_names(classes: Sequence[str], outputs: Sequence[str]) -> None:
         raise DataError(
             f"dataset.class_names: the outputs of the model are {', '.join(outputs)}, but the dataset numbers its "
             f"classes {', '.join(classes)}. Set dataset.class_names: [{', '.join(outputs)}]."
+        )
+
+
+def check_class_count(names: Sequence[str], targets: int) -> None:
+    """Refuse a list of class names that is too short or too long for the network: names would be wrong.
+
+    Arguments:
+        names: of the outputs, as the job gives them; empty if it gives none.
+        targets: outputs that can be explained; one may be the raw score of two classes.
+
+    Raises:
+        DataError: their numbers differ.
+    """
+    if names and len(names) != targets and (len(names), targets) != (2, 1):
+        given = "1 name" if len(names) == 1 else f"{len(names)} names"
+        raise DataError(
+            f"dataset.class_names: {given}, but {_outputs(targets)}. Name every output, in their order."
         )
 
 

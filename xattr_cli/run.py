@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import torch
 
 from . import __version__
 from .config import Job, identity, to_yaml
-from .device import device_name
+from .device import device_name, page_locked
 from .errors import StoreError
 from .executing import follow_execution, plan_execution
 from .explaining import explain_rows
@@ -103,6 +103,7 @@ def run_job(
         if finished_output(job.output.path, *_decisive(manifest), overwrite=overwrite):
             discard_leftovers(job.output.path)
             return RunReport(str(job.output.path), session.rows, 0, 0, True, 0.0)
+        manifest = replace(manifest, plan={**manifest.plan, **_execution(session, manifest)})
         start_again = overwrite and not _is_begun(job.output.path, manifest)
         with PartSet.open(
             job.output.path, manifest, compression=job.output.compression, overwrite=start_again, shard=shard
@@ -212,8 +213,9 @@ def _compute(session: Session, parts: PartSet, work: _Work, progress: Progress) 
         done += _length(session.part(number))
         tell()
 
-    def read(number: int) -> Batch:
-        return session.read_batch(session.part(number))
+    def read(number: int) -> Batch | None:
+        batch = session.read_batch(session.part(number))
+        return None if batch is None else page_locked(batch, session.scorer.device)
 
     if not session.rows:
         return 0
@@ -239,7 +241,6 @@ def _manifest(session: Session, started: float, command_line: str) -> Manifest:
         plan={
             "batch_rows": session.scorer.packing.rows,
             "kinks": list(session.kinks),
-            **_execution(session),
             "device": device_name(session.scorer.device),
             "model_notes": [*session.model.notes, *session.scorer.repairs.notes],
             "started": started,
@@ -248,13 +249,13 @@ def _manifest(session: Session, started: float, command_line: str) -> Manifest:
     )
 
 
-def _execution(session: Session) -> dict[str, Any]:
-    """How the network is run: as parts of this job say that are there already, or as is settled now."""
+def _execution(session: Session, asked: Manifest) -> dict[str, Any]:
+    """How the network is run: as parts of this very job say that are there already, or as is settled now."""
     try:
         stored = PartSet.existing(session.job.output.path).manifest
     except StoreError:
         return plan_execution(session)
-    if stored.checkpoint_hash != session.model.fingerprint or "execution" not in stored.plan:
+    if stored.changes(asked) or "execution" not in stored.plan:
         return plan_execution(session)
     return {key: value for key, value in stored.plan.items() if key.startswith("execution")}
 
@@ -265,7 +266,8 @@ def _decisive(manifest: Manifest) -> tuple[dict[str, Any], str, str]:
 
 def _follow_plan(session: Session, plan: Mapping[str, Any]) -> None:
     if not session.scorer.packing.fixed and session.job.compute.batch_rows == "auto":
-        session.scorer.packing.rows = plan["batch_rows"]
+        # as planned, unless a resumed run is given less memory
+        session.scorer.packing.rows = session.working.rows_per_call(plan["batch_rows"])
     session.kinks = tuple(plan["kinks"])
     follow_execution(session, plan)
 

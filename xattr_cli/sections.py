@@ -207,7 +207,8 @@ class Compute(Options):
     )
     memory: MemorySize = Field(
         default="auto",
-        description="what a method may hold at once beside network and data, such as 8GiB; auto is 1GiB",
+        description="what may be held at once beside network and data, such as 8GiB: device calls, and the rows "
+        "that are worked on together, are as many as fit; auto is 1GiB, and a quarter of a CUDA card",
     )
     seed: int = Field(
         default=0, ge=0, lt=2**63, description="of every random draw, together with the sample's index"

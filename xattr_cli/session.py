@@ -17,11 +17,13 @@ from .baselines import Baseline, BoundBaseline
 from .config import Job
 from .datasets import Samples, finite_rows
 from .device import Rows, Scorer, choose_targets, predictions, real_key
+from .device.packing import is_out_of_memory
 from .engines.base import LocalEngine, PopulationEngine
 from .engines.block import Block
 from .engines.population import Memo, Population, PopulationBlock
 from .engines.sweeps import PathDemand, SweepKey
 from .errors import JobError, RunError, XattrError
+from .footprint import Footprint, WorkingMemory
 from .models import LoadedModel
 from .preflight import check_labels
 from .samples import Batch, InputSpec, Layout
@@ -74,6 +76,7 @@ class Session:
         planned: the sweeps that the engines share.
         kinks: operations of the network that may have kinks; decides the formula of the error bar.
         effects: what population engines have found, by label; those that explain rows need it.
+        working: how many rows are worked on at once.
     """
 
     job: Job
@@ -85,6 +88,7 @@ class Session:
     planned: Mapping[SweepKey, PathDemand]
     kinks: tuple[str, ...] = ()
     effects: dict[str, Mapping[str, np.ndarray]] = field(default_factory=dict)
+    working: WorkingMemory = field(default_factory=lambda: WorkingMemory(Footprint(), MEMORY_BYTES, binding=False))
     _bound: dict[str, BoundBaseline] = field(default_factory=dict)
     _background: dict[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
 
@@ -181,8 +185,8 @@ class Session:
             return 0
         return samples if asked == "all" else asked
 
-    def read_batch(self, rows: slice) -> Batch:
-        """Read the samples of some rows; what another thread may do meanwhile is compute.
+    def read_batch(self, rows: slice) -> Batch | None:
+        """Read the samples of some rows, as another thread computes; None if memory is too short for both.
 
         Raises:
             RunError: the dataset fails on these samples.
@@ -193,6 +197,8 @@ class Session:
         except XattrError:
             raise
         except Exception as error:  # a dataset of the user's own raises what it likes
+            if is_out_of_memory(error):
+                return None
             raise RunError(f"samples {first} to {last - 1}: {type(error).__name__}: {error}") from error
 
     def _samples_of(self, rows: slice) -> tuple[int, int]:

@@ -143,7 +143,7 @@ class Arrays(DatasetSource):
 
     def _read_labels(self, file: ArrayFile, name: str, key: str) -> Labels:
         stored = file.array(name, key)
-        return as_labels(np.array(stored[:]) if stored.shape else np.empty(()), key, self.class_names)
+        return as_labels(np.array(stored[:]) if stored.shape else np.empty(()), key, self.known_classes)
 
     def _fingerprint(self, file: ArrayFile, wanted: Sequence[str]) -> str:
         labels = [self.labels] if self.labels else []

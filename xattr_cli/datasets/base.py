@@ -13,6 +13,7 @@ from pydantic import Field, PrivateAttr
 
 from ..registry import Plugin
 from ..samples import Batch, InputSpec
+from .class_names import ClassNames, read_class_names
 from .vocabulary import Vocabulary
 
 __all__ = ["DatasetSource", "Samples"]
@@ -94,12 +95,26 @@ class DatasetSource(Plugin, ABC):
         description="samples with NaN or infinity: refuse the data if some are found before the start (those "
         "found later are quarantined), or quarantine them all",
     )
-    class_names: tuple[str, ...] = Field(default=(), description="names of the model's outputs, for plots")
+    class_names: ClassNames = Field(
+        default=(),
+        description="names of the model's outputs, for plots: a list; or a file, .txt with a name on each line "
+        'or .json, such as {"0": ["n01440764", "tench"]}',
+    )
     _job_folder: Path | None = PrivateAttr(default=None)
 
     def model_post_init(self, context: Any) -> None:
         """Remember the folder of the job file, where `module:callable` is looked for first."""
         self._job_folder = (context or {}).get("folder")
+
+    @property
+    def known_classes(self) -> tuple[str, ...]:
+        """Names of the outputs as the job gives them, in a list or in a file; empty if it gives none.
+
+        Raises:
+            DataError: the file is missing, or is no list of names.
+        """
+        given = self.class_names
+        return read_class_names(given, "dataset.class_names") if isinstance(given, Path) else given
 
     def beside(self, model: Plugin) -> DatasetSource:
         """The dataset as it is read for a model; a text takes the model's tokenizer if it names none."""

@@ -59,7 +59,7 @@ class Builtin(DatasetSource):
         features = () if is_digits else tuple(str(name) for name in bunch.feature_names)
         spec = InputSpec("X", shape, np.dtype(np.float32), default_axes(shape), features, offset, scale)
         classes = tuple(str(name) for name in getattr(bunch, "target_names", ()))
-        labels = as_labels(bunch.target[rows], "dataset.name", self.class_names or classes)
+        labels = as_labels(bunch.target[rows], "dataset.name", self.known_classes or classes)
         return ArraySamples(
             [Column(spec, values[rows])],
             labels,

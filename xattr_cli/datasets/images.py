@@ -75,7 +75,7 @@ class Images(DatasetSource):
                 f"such as {loose[0]}. Move them, or set dataset.labels: none."
             )
         try:
-            return name_labels([p.parts[0] for p in paths], "dataset.path", self.class_names or known)
+            return name_labels([p.parts[0] for p in paths], "dataset.path", self.known_classes or known)
         except DataError as error:
             raise DataError(f"{error} To pass the class folders over, set dataset.labels: none.") from error
 

@@ -60,10 +60,11 @@ def name_labels(names: Sequence[str], key: str, class_names: Sequence[str] = ())
     display names of the sorted classes.
 
     Raises:
-        DataError: a label is not among `class_names`.
+        DataError: a label is not among `class_names`, or is there several times.
     """
     found = sorted(set(names))
     classes = list(class_names) or found
+    _check_unambiguous(found, classes, key)
     unknown = [name for name in found if name not in classes]
     if unknown and len(unknown) == len(found) == len(classes):
         numbers = {name: number for number, name in enumerate(found)}
@@ -75,6 +76,17 @@ def name_labels(names: Sequence[str], key: str, class_names: Sequence[str] = ())
     else:
         numbers = {name: classes.index(name) for name in found}
     return Labels(np.array([numbers[name] for name in names], dtype=np.int64), tuple(classes))
+
+
+def _check_unambiguous(found: Sequence[str], classes: Sequence[str], key: str) -> None:
+    # many lists of ImageNet have two cranes: fine in plots, but a label must mean one of them
+    shared = next((name for name in found if classes.count(name) > 1), None)
+    if shared is not None:
+        numbers = ", ".join(str(number) for number, name in enumerate(classes) if name == shared)
+        raise DataError(
+            f"{key}: the label {shared!r} is the name of several classes ({numbers}). Give each of them a name of "
+            "its own in dataset.class_names, or store class numbers as labels."
+        )
 
 
 def _class_numbers(values: np.ndarray, key: str, class_names: Sequence[str]) -> np.ndarray:

@@ -6,17 +6,18 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
+from pydantic import Field
 
+from ..registry import Options
 from .optional import optional
 
-__all__ = ["ATOM_FEATURES", "FEATURES", "FEATURE_NAMES", "Featurise", "step_names"]
+__all__ = ["ATOM_FEATURES", "FEATURES", "Featurise", "Fingerprint", "Morgan", "step_names"]
 
 Featurise = Callable[[Any], Mapping[str, Any]]
 """rdkit.Chem.Mol -> {name: array}; "steps" may name what the arrays run along, if it is not the atoms alone."""
 
 _ELEMENTS = ("B", "C", "N", "O", "F", "Si", "P", "S", "Cl", "Br", "I")
 _MOST_NEIGHBOURS, _MOST_HYDROGENS = 5, 4
-_RADIUS, _BITS = 2, 2048
 
 ATOM_FEATURES = (
     *(f"is {element}" for element in (*_ELEMENTS, "another element")),
@@ -27,10 +28,6 @@ ATOM_FEATURES = (
     "aromatic",
 )
 """Names along the last axis of `atoms`."""
-
-
-FEATURE_NAMES = {"atoms": ATOM_FEATURES, "bits": tuple(f"bit {bit}" for bit in range(_BITS))}
-"""Names along the last axis of what `graph` and `morgan` return."""
 
 
 def step_names(molecule: Any) -> list[str]:
@@ -56,14 +53,30 @@ def graph(molecule: Any) -> dict[str, np.ndarray]:
     return {"atoms": features, "bonds": bonds}
 
 
-def morgan(molecule: Any) -> dict[str, np.ndarray]:
-    """`bits` (2048,), the Morgan fingerprint of radius 2 (Rogers, Hahn 2010, doi 10.1021/ci100050t)."""
-    generators = optional(
-        "rdkit.Chem.rdFingerprintGenerator", needed_by="features: morgan", install="xattr-cli[molecules]"
-    )
-    made = generators.GetMorganGenerator(radius=_RADIUS, fpSize=_BITS)
-    return {"bits": made.GetFingerprintAsNumPy(molecule).astype(np.float32)}
+class Morgan(Options):
+    """A Morgan fingerprint: which environments of atoms a molecule has (Rogers, Hahn 2010, doi 10.1021/ci100050t).
+
+    An environment is an atom and what lies within 0, 1, … `radius` bonds of it. Each sets a bit, which several
+    may share.
+    """
+
+    radius: int = Field(default=2, ge=0, le=16, description="of the largest environments, in bonds")
+    bits: int = Field(default=2048, ge=1, le=2**20)
+
+    def __call__(self, molecule: Any) -> dict[str, np.ndarray]:
+        """`bits` (bits,), 1 where the molecule has such an environment."""
+        generators = optional(
+            "rdkit.Chem.rdFingerprintGenerator", needed_by="features: morgan", install="xattr-cli[molecules]"
+        )
+        made = generators.GetMorganGenerator(radius=self.radius, fpSize=self.bits)
+        return {"bits": made.GetFingerprintAsNumPy(molecule).astype(np.float32)}
 
 
-FEATURES: dict[str, Featurise] = {"graph": graph, "morgan": morgan}
-"""What `features` may name, beside a module:callable."""
+class Fingerprint(Options):
+    """`{morgan: {radius: 2, bits: 2048}}`, as the YAML has it."""
+
+    morgan: Morgan = Morgan()
+
+
+FEATURES: dict[str, Featurise] = {"graph": graph}
+"""What `features` may name, beside a fingerprint and a module:callable."""

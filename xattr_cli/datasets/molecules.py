@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from ..config import JobPath
 from ..errors import DataError, suggestion
@@ -19,7 +19,7 @@ from .base import DatasetSource, Samples
 from .columns import ArraySamples, Column
 from .files import existing_file
 from .labels import as_labels
-from .molecule_features import FEATURE_NAMES, FEATURES, Featurise, step_names
+from .molecule_features import ATOM_FEATURES, FEATURES, Featurise, Fingerprint, step_names
 from .numpy_values import to_numpy
 from .optional import optional
 from .padded import HandOver, PaddedSamples
@@ -35,15 +35,20 @@ SMILES = "smiles"
 """Name of the text that plots draw molecules from."""
 
 
+def _spelled_out(features: Any) -> Any:
+    return {"morgan": {}} if features == "morgan" else features
+
+
 @DATASETS.register("molecules")
 class Molecules(DatasetSource):
     """Molecules as SMILES; plots draw them with their atoms and bonds coloured.
 
     `features: graph` gives the network `atoms` (atoms, 26) and `bonds` (atoms, atoms), padded with zeros to the
-    largest molecule, and a mask of the atoms; `features: morgan` gives `bits` (2048,). A callable of yours takes
-    an rdkit.Chem.Mol and returns {name: array}: what has a row per atom is padded, what has a row and a column per
-    atom is padded on both axes. If its arrays have further rows, such as a dummy node, it names all rows under
-    "steps": atoms as "C0", "O1"… (the number is RDKit's), the others without a number.
+    largest molecule, and a mask of the atoms; `features: morgan` gives `bits` (2048,), and `features: {morgan:
+    {radius: 3, bits: 1024}}` those of another fingerprint; plots share a bit among the atoms that set it. A
+    callable of yours takes an rdkit.Chem.Mol and returns {name: array}: what has a row per atom is padded, what
+    has a row and a column per atom is padded on both axes. If its arrays have further rows, such as a dummy node,
+    it names all rows under "steps": atoms as "C0", "O1"… (the number is RDKit's), the others without a number.
     """
 
     path: JobPath = Field(
@@ -54,7 +59,10 @@ class Molecules(DatasetSource):
         default=None, description="column of labels: texts and integers are classes, other numbers a regression"
     )
     key: str | None = Field(default=None, description="column that names the samples; null: names in a .smi file")
-    features: str = Field(default="graph", description="graph, morgan, or module:callable, from the job's folder")
+    features: Annotated[str | Fingerprint, BeforeValidator(_spelled_out)] = Field(
+        default="graph",
+        description="graph, morgan, {morgan: {radius: 2, bits: 2048}}, or module:callable, from the job's folder",
+    )
     hand_over: HandOver = Field(
         default="mask",
         description="what the network is given last: a mask (n, atoms), True where an atom is real, the "
@@ -71,8 +79,8 @@ class Molecules(DatasetSource):
         texts = file.texts(self.smiles, "dataset.smiles")
         made = [self._featurised(text, file.where(place)) for place, text in enumerate(texts)]
         labels = None if self.label is None else file.labels(self.label, "dataset.label")
-        known = None if labels is None else as_labels(labels, "dataset.label", self.class_names)
-        columns = _columns(made, file, self.features in FEATURES)
+        known = None if labels is None else as_labels(labels, "dataset.label", self.known_classes)
+        columns = _columns(made, file, self._feature_names)
         arrays = [array for one in made for array in one.arrays.values()]
         samples = ArraySamples(
             columns,
@@ -115,17 +123,31 @@ class Molecules(DatasetSource):
                 found = dict(featurise(molecule))
         except Exception as error:
             raise DataError(
-                f"dataset.features: {where}: {self.features!r} failed on {text!r}: {type(error).__name__}: {error}"
+                f"dataset.features: {where}: {self._described!r} failed on {text!r}: "
+                f"{type(error).__name__}: {error}"
             ) from error
         steps = tuple(str(name) for name in found.pop("steps", step_names(molecule)))
-        key = f"dataset.features: {self.features!r} on {text!r}"
+        key = f"dataset.features: {self._described!r} on {text!r}"
         return _Molecule({str(k): to_numpy(v, f"{key}: {k!r}") for k, v in found.items()}, steps)
 
+    @property
+    def _described(self) -> str:
+        return self.features if isinstance(self.features, str) else "morgan"
+
+    @property
+    def _feature_names(self) -> Mapping[str, tuple[str, ...]]:
+        """Input -> names along its last axis, where the features are those of this package."""
+        if isinstance(self.features, Fingerprint):
+            return {"bits": tuple(f"bit {bit}" for bit in range(self.features.morgan.bits))}
+        return {"atoms": ATOM_FEATURES} if self.features in FEATURES else {}
+
     def _featuriser(self) -> Featurise:
+        if isinstance(self.features, Fingerprint):
+            return self.features.morgan
         if self.features in FEATURES:
             return FEATURES[self.features]
         if ":" not in self.features:
-            known = (*FEATURES, "module:callable")
+            known = (*FEATURES, "morgan", "module:callable")
             raise DataError(
                 f"dataset.features: unknown features {self.features!r}.{suggestion(self.features, known)}"
             )
@@ -163,14 +185,16 @@ class _Padded:
         return padded
 
 
-def _columns(made: Sequence[_Molecule], file: TextFile, is_known: bool) -> list[Column]:
-    """The inputs of the network; the features of those that are known have names."""
+def _columns(
+    made: Sequence[_Molecule], file: TextFile, feature_names: Mapping[str, tuple[str, ...]]
+) -> list[Column]:
+    """The inputs of the network."""
     if not made[0].arrays:
         raise DataError("dataset.features: nothing was returned for a molecule; return {name: array}.")
-    return [_column(name, made, file, is_known) for name in made[0].arrays]
+    return [_column(name, made, file, feature_names.get(name, ())) for name in made[0].arrays]
 
 
-def _column(name: str, made: Sequence[_Molecule], file: TextFile, is_known: bool) -> Column:
+def _column(name: str, made: Sequence[_Molecule], file: TextFile, features: tuple[str, ...]) -> Column:
     for place, one in enumerate(made):
         if set(one.arrays) != set(made[0].arrays):
             raise DataError(
@@ -191,7 +215,6 @@ def _column(name: str, made: Sequence[_Molecule], file: TextFile, is_known: bool
     labels: tuple[str, ...] = ("atom", "neighbour")[:axes]
     rest = len(shape) - axes
     labels += ("feature",) if rest == 1 else tuple(f"axis{place}" for place in range(rest))
-    features = FEATURE_NAMES.get(name, ()) if is_known else ()
     dtype = stored.dtype.newbyteorder("=")
     return Column(InputSpec(name, shape, dtype, labels, features, pairs=axes == 2), stored)
 

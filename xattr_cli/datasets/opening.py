@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 
 from ..errors import DataError
 from ..samples import Batch, InputSpec
 from .base import DatasetSource, Samples
+from .files import combined
 
 __all__ = ["open_dataset"]
 
@@ -35,8 +38,11 @@ class _Opened(Samples):
         self._samples = samples
         self._kind = f"dataset kind {source.registered_name!r}"
         self.inputs = samples.inputs
-        self.classes = source.class_names or samples.classes
+        given = source.known_classes
+        self.classes = given or samples.classes
         self.fingerprint = samples.fingerprint
+        if isinstance(source.class_names, Path):  # names in the job itself are compared with the job
+            self.fingerprint = combined([samples.fingerprint, *given])
         self.vocabulary = samples.vocabulary
         if len(samples) == 0:
             raise DataError(f"{self._kind}: the dataset is empty.")

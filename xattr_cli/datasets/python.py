@@ -101,7 +101,7 @@ class Python(DatasetSource):
         if not columns:
             raise DataError(f"dataset.factory: {self.factory!r} returned no input.")
         key = f"dataset.factory: labels of {self.factory!r}"
-        known = None if labels is None else as_labels(to_numpy(labels, key), key, self.class_names)
+        known = None if labels is None else as_labels(to_numpy(labels, key), key, self.known_classes)
         arrays = [column.stored[:] for column in columns] + ([] if known is None else [known.values])
         shown = {name: [str(text) for text in values] for name, values in (texts or {}).items()}
         samples = ArraySamples(columns, known, fingerprint=fingerprint_arrays(arrays), texts=shown)

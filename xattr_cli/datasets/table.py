@@ -126,7 +126,7 @@ class Table(DatasetSource):
             return None
         column = frame[self.label]
         refuse_missing(frame[[self.label]], "dataset.label")
-        return as_labels(column.to_numpy(), "dataset.label", self.class_names)
+        return as_labels(column.to_numpy(), "dataset.label", self.known_classes)
 
     def _scaling(self, features: Sequence[str], values: np.ndarray) -> tuple[np.ndarray | None, np.ndarray | None]:
         if self.standardise is False:

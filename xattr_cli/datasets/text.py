@@ -90,7 +90,7 @@ class Text(DatasetSource):
             names = tuple(tokenizer.names(range(len(tokenizer))))
             return self._samples(file, tokenizer, encoded, Labels(np.array(last, dtype=np.int64), names))
         labels = None if self.label is None else file.labels(self.label, "dataset.label")
-        known = None if labels is None else as_labels(labels, "dataset.label", self.class_names)
+        known = None if labels is None else as_labels(labels, "dataset.label", self.known_classes)
         return self._samples(file, tokenizer, encoded, known)
 
     def _tokenize(self, file: TextFile, tokenizer: Tokenizer) -> Encoded:

@@ -7,11 +7,12 @@ from .fastest_execution import Measured, Pins, chosen_text, measure_executions
 from .layers import find_embedding, find_layer
 from .packing import Packing
 from .padding import real_key
-from .probing import bears_shortening, find_kinks, rows_per_call
+from .probing import bears_shortening, find_kinks, row_activations, rows_per_call
 from .scorer import BlockField, Rows, Scorer
 from .scores import Score, choose_targets, predictions, scores_of
 from .select import device_name, select_device, select_dtype
 from .smoothness import kinked_operations
+from .transfer import page_locked
 
 __all__ = [
     "BlockField",
@@ -34,8 +35,10 @@ __all__ = [
     "kinked_operations",
     "layer_activations",
     "measure_executions",
+    "page_locked",
     "predictions",
     "real_key",
+    "row_activations",
     "rows_per_call",
     "scores_of",
     "select_device",

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
+import torch._functorch.config as functorch
 from torch import Tensor, nn
 
 from .folding import folded
+from .products import rounded_products
 
 __all__ = ["Arithmetic", "Execution", "Runner"]
 
 Arithmetic = Literal["float32", "tf32", "float16", "bfloat16"]
 
+# four shapes of full and shorter calls, with gradients and without, and those of trials; torch would stop at 8
+COMPILED_SHAPES = 16
 _AUTOCAST = {"float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
@@ -58,7 +63,7 @@ class Runner:
         if self._made is None:
             self._made = folded(self._original, tensors) if self.how.folded else self._original
             if self.how.compiled:
-                mode = "reduce-overhead" if tensors[0].device.type == "cuda" else "default"
+                mode = "reduce-overhead" if self._records_graphs(tensors) else "default"
                 self._made = torch.compile(self._made, dynamic=False, mode=mode)
         return self._made
 
@@ -70,6 +75,14 @@ class Runner:
         """
         if self.how.channels_last:
             tensors = tuple(_channels_last(tensor) for tensor in tensors)
+        if self._records_graphs(tensors):
+            return _kept(self._call(*_begun(tensors)))
+        return self._call(*tensors)
+
+    def _records_graphs(self, tensors: tuple[Tensor, ...]) -> bool:
+        return self.how.compiled and tensors[0].device.type == "cuda"
+
+    def _call(self, *tensors: Tensor) -> Any:
         module = self._module(tensors)
         dtype = _AUTOCAST.get(self.how.arithmetic)
         if dtype is None:
@@ -80,17 +93,34 @@ class Runner:
     @contextmanager
     def arithmetic(self) -> Iterator[None]:
         """float32 means float32: TF32 is off unless it is the arithmetic of choice."""
-        tf32 = self.how.arithmetic == "tf32"
-        allowed = torch.backends.cuda.matmul.allow_tf32
-        torch.backends.cuda.matmul.allow_tf32 = tf32
-        flags = torch.backends.cudnn.flags(enabled=torch.backends.cudnn.enabled, allow_tf32=tf32)
-        # several backward passes may follow one forward pass
-        keeping = torch._functorch.config.patch(donated_buffer=False) if self.how.compiled else nullcontext()
-        try:
-            with flags, keeping:
-                yield
-        finally:
-            torch.backends.cuda.matmul.allow_tf32 = allowed
+        with rounded_products(self.how.arithmetic == "tf32"), _compiling() if self.how.compiled else nullcontext():
+            yield
+
+
+@contextmanager
+def _compiling() -> Iterator[None]:
+    """As networks are compiled here: several backward passes may follow one forward pass."""
+    shapes = torch._dynamo.config.patch(recompile_limit=COMPILED_SHAPES)
+    with functorch.patch(donated_buffer=False), shapes, warnings.catch_warnings():
+        # advice of the compiler: that TF32 is off is meant, and inputs are no leaves since they are copies
+        warnings.filterwarnings("ignore", message="TensorFloat32 tensor cores")
+        warnings.filterwarnings("ignore", message=r"The \.grad attribute of a Tensor that is not a leaf")
+        yield
+
+
+def _begun(tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """The inputs of a call of CUDA graphs; their gradients are copied before a later call overwrites them."""
+    torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
+    for tensor in tensors:
+        if tensor.requires_grad:
+            tensor.register_hook(torch.clone)  # type: ignore[no-untyped-call]
+    # the compiler gets tensors without hooks
+    return tuple(tensor.view_as(tensor) for tensor in tensors)
+
+
+def _kept(output: Any) -> Any:
+    """A copy: the memory of the output belongs to the graph."""
+    return output.clone() if isinstance(output, Tensor) else output
 
 
 def _channels_last(tensor: Tensor) -> Tensor:

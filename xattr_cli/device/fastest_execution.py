@@ -18,6 +18,7 @@ __all__ = ["Measured", "Pins", "chosen_text", "measure_executions"]
 
 NODES = 8
 REPETITIONS = 1
+WARM_UPS = {False: 1, True: 3}  # what is compiled may be recorded in the second call, and played from the third
 GAIN = 0.95
 """A way must take less than this of the time of the one before it: a coin flip is not worth other bits."""
 SHARE_OF_JOB = 0.15
@@ -180,7 +181,7 @@ class _Trial:
 
     def cost(self, how: Execution) -> float:
         """Of trying a way, in gradients."""
-        calls = 1 + REPETITIONS + (COMPILING if how.compiled else 0)
+        calls = WARM_UPS[how.compiled] + REPETITIONS + (COMPILING if how.compiled else 0)
         return NODES * len(self._inputs) + calls * self.rows
 
     def seconds_of_a_call(self) -> float:
@@ -195,7 +196,8 @@ class _Trial:
         nothing = float("nan")
         try:
             drift = _drift(self.maps(Runner(self.scorer.module, how)), truth)
-            self.seconds_of_a_call()
+            for _ in range(WARM_UPS[how.compiled]):
+                self.seconds_of_a_call()
             seconds = min(self.seconds_of_a_call() for _ in range(REPETITIONS))
         except Interrupted:
             raise

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..errors import RunError
 
-__all__ = ["Packing", "activation_bytes", "automatic_rows", "is_out_of_memory"]
+__all__ = ["FEWEST_ROWS", "Packing", "activation_bytes", "automatic_rows", "give_back_memory", "is_out_of_memory"]
 
 log = logging.getLogger(__name__)
 
@@ -138,13 +138,18 @@ class Packing:
             raise RunError(f"out of memory with {self.rows} rows per device call, the fewest possible: {reason}")
         self.rows //= 2
         log.warning("out of memory; going on with %d rows per device call (%s)", self.rows, reason)
-        gc.collect()
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        give_back_memory()
         return None
 
 
-def is_out_of_memory(error: BaseException) -> bool:
+def give_back_memory() -> None:
+    """Let go of what a failed attempt has left behind."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def is_out_of_memory(error: BaseException | None) -> bool:
     """Whether an error says that memory, of the device or of the process, ran out."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True

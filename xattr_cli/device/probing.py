@@ -12,7 +12,7 @@ from .packing import activation_bytes, automatic_rows
 from .scorer import Scorer
 from .smoothness import kinked_operations
 
-__all__ = ["bears_shortening", "find_kinks", "rows_per_call"]
+__all__ = ["bears_shortening", "find_kinks", "row_activations", "rows_per_call"]
 
 
 def find_kinks(scorer: Scorer, points: Tensor, context: Mapping[str, Tensor]) -> tuple[str, ...]:
@@ -26,16 +26,26 @@ def find_kinks(scorer: Scorer, points: Tensor, context: Mapping[str, Tensor]) ->
     return tuple(kinked_operations(forward, leaf))
 
 
-def rows_per_call(scorer: Scorer, points: Tensor, context: Mapping[str, Tensor]) -> int:
-    """Rows per device call that suit the network and the device; see `automatic_rows`.
+def row_activations(scorer: Scorer, points: Tensor, context: Mapping[str, Tensor]) -> int:
+    """Bytes that a row of a device call leaves for its backward pass.
 
     Arguments:
         scorer: the network.
         points, context: (n, D) rows of some samples, and what goes with them.
     """
+    rows = scorer.packing.rows if scorer.packing.fixed else len(points)
+    return activation_bytes(_forward(scorer, points, context)[1], rows)
+
+
+def rows_per_call(scorer: Scorer, activations: int) -> int:
+    """Rows per device call that suit the network and the device; see `automatic_rows`.
+
+    Arguments:
+        scorer: the network.
+        activations: bytes that a row leaves for the backward pass.
+    """
     # a row also takes a point, its leaf copy, a gradient and its weighted copy
-    bytes_per_row = activation_bytes(_forward(scorer, points, context)[1], len(points))
-    bytes_per_row += 4 * points.element_size() * scorer.layout.size
+    bytes_per_row = activations + 4 * scorer.dtype.itemsize * scorer.layout.size
     weight_bytes = sum(p.numel() * p.element_size() for p in scorer.module.parameters())
     return automatic_rows(bytes_per_row, weight_bytes, scorer.device)
 

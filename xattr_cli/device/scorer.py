@@ -107,7 +107,8 @@ class Scorer:
         """A numpy array on the device; floating-point values in the precision of the computation."""
         tensor = torch.as_tensor(array)
         dtype = self.dtype if tensor.is_floating_point() else tensor.dtype
-        return tensor.to(device=self.device, dtype=dtype)
+        # page-locked memory is read while the program goes on; any other is read before this returns
+        return tensor.to(device=self.device, dtype=dtype, non_blocking=self.device.type == "cuda")
 
     def outputs(self, points: Tensor, context: Mapping[str, Tensor]) -> Tensor:
         """(k, outputs) of (k, D) points: one call of the module, as it stands in the graph.

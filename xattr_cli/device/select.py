@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 
 import torch
 from torch import nn
 
 from ..errors import JobError
 
-__all__ = ["device_name", "select_device", "select_dtype"]
+__all__ = ["device_name", "own_device", "select_device", "select_dtype"]
 
 
 def select_device(name: str) -> torch.device:
     """The device of `compute.device`; `auto` takes the first CUDA device, else Apple's, else the CPU.
 
-    In a process of torchrun, `auto` takes the CUDA device that is its own.
+    In a process of torchrun, `auto` and `cuda` take the CUDA device that is its own.
 
     Raises:
         JobError: the device does not exist on this machine.
     """
     if name == "auto":
         if torch.cuda.is_available():
-            # torchrun tells each of its processes which of the machine's devices is its own
-            return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
+            return own_device(os.environ, torch.cuda.device_count())
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     device = torch.device(name)
     if device.type == "cuda":
@@ -33,9 +33,19 @@ def select_device(name: str) -> torch.device:
                 f"compute.device: {name!r}: this machine has {count or 'no'} CUDA "
                 f"device{'' if count == 1 else 's'}. Use auto or cpu."
             )
+        if name == "cuda":
+            return own_device(os.environ, count)
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise JobError(f"compute.device: {name!r}: not available on this machine. Use auto or cpu.")
     return device
+
+
+def own_device(environment: Mapping[str, str], count: int) -> torch.device:
+    """The CUDA device of this process among `count`: torchrun numbers the processes of a machine.
+
+    More processes than devices share them in turn; without torchrun it is the first.
+    """
+    return torch.device("cuda", int(environment.get("LOCAL_RANK", "0")) % count)
 
 
 def select_dtype(precision: str, module: nn.Module) -> torch.dtype:

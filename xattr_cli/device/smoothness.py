@@ -15,7 +15,7 @@ __all__ = ["SMOOTH_OPERATIONS", "is_smooth", "kinked_operations"]
 SMOOTH_OPERATIONS = frozenset(
     """
     _adaptive_avg_pool2d _cudnn_rnn _log_softmax _native_batch_norm_legit_no_training
-    _native_multi_head_attention _scaled_dot_product_efficient_attention
+    _native_multi_head_attention _scaled_dot_product_cudnn_attention _scaled_dot_product_efficient_attention
     _scaled_dot_product_flash_attention _scaled_dot_product_flash_attention_for_cpu _softmax
     _thnn_fused_gru_cell _thnn_fused_lstm_cell _unsafe_view add addbmm addcdiv addcmul addmm alias arange
     as_strided avg_pool1d avg_pool2d avg_pool3d baddbmm bmm cat chunk clone constant_pad_nd contiguous

@@ -9,9 +9,10 @@ from torch import Tensor
 
 from .sketch import CountSketch
 
-__all__ = ["NodeErrors", "NodeRecord"]
+__all__ = ["SKETCH_SIZE", "NodeErrors", "NodeRecord"]
 
 SKETCH_SIZE = 128
+BLOCK_BYTES = 8 * 2**20
 
 
 @dataclass(frozen=True)
@@ -90,25 +91,36 @@ class NodeRecord:
         of many jumps add like lengths of independent vectors. Curvature gives errors that add up: the
         error is the sum of −h d / 6, in which a jump cancels.
         """
-        step = torch.diff(self._u, dim=1)
-        step = torch.where(step.isfinite(), step, 0.0)  # inf - inf is NaN
-        left, right = step[:, :-1], step[:, 1:]
-        inner = (right > 0)[:, :, None]
-        share = (right / (left + right).clamp(min=1e-300))[:, :, None]
-        bent = torch.where(inner, _bent(self._sketches, share.to(self._sketches)), 0)
-        bent_sums = torch.where(inner[:, :, 0], _bent(self._sums[:, :, None], share)[:, :, 0], 0.0)
-        lengths = torch.linalg.vector_norm(bent, dim=2, dtype=torch.float64)
-        weight = ((left + right) / 2).to(bent)[:, :, None]
-        # no matrix product: its last bits would depend on where in memory its factors lie
-        coherent = torch.linalg.vector_norm((weight * bent).sum(dim=1), dim=1, dtype=torch.float64) / 6
-        half = torch.nn.functional.pad(step, (1, 0)) / 2 + torch.nn.functional.pad(step, (0, 1)) / 2
-        return NodeErrors(
-            squares=_of_cells(lengths.square(), step),
-            cell=self._u[:, :-1],
-            curvature=coherent,
-            sum_spread=_of_cells(bent_sums.square(), step).sum(dim=1).sqrt(),
-            sum=(half * self._sums).sum(dim=1),
-        )
+        # some rows at a time, as many copies of the sketches are made of them
+        together = max(1, BLOCK_BYTES // max(1, self._sketches[:1].nbytes))
+        pieces = (torch.split(numbers, together) for numbers in (self._u, self._sums, self._sketches))
+        found = [_errors(*rows) for rows in zip(*pieces, strict=True)]
+        if len(found) == 1:
+            return found[0]
+        return NodeErrors(**{name: torch.cat([vars(some)[name] for some in found]) for name in vars(found[0])})
+
+
+def _errors(u: Tensor, sums: Tensor, sketches: Tensor) -> NodeErrors:
+    """Of rows with nodes u (open, n) and their sums and sketches."""
+    step = torch.diff(u, dim=1)
+    step = torch.where(step.isfinite(), step, 0.0)  # inf - inf is NaN
+    left, right = step[:, :-1], step[:, 1:]
+    inner = (right > 0)[:, :, None]
+    share = (right / (left + right).clamp(min=1e-300))[:, :, None]
+    bent = torch.where(inner, _bent(sketches, share.to(sketches)), 0)
+    bent_sums = torch.where(inner[:, :, 0], _bent(sums[:, :, None], share)[:, :, 0], 0.0)
+    lengths = torch.linalg.vector_norm(bent, dim=2, dtype=torch.float64)
+    weight = ((left + right) / 2).to(bent)[:, :, None]
+    # no matrix product: its last bits would depend on where in memory its factors lie
+    coherent = torch.linalg.vector_norm((weight * bent).sum(dim=1), dim=1, dtype=torch.float64) / 6
+    half = torch.nn.functional.pad(step, (1, 0)) / 2 + torch.nn.functional.pad(step, (0, 1)) / 2
+    return NodeErrors(
+        squares=_of_cells(lengths.square(), step),
+        cell=u[:, :-1],
+        curvature=coherent,
+        sum_spread=_of_cells(bent_sums.square(), step).sum(dim=1).sqrt(),
+        sum=(half * sums).sum(dim=1),
+    )
 
 
 def _bent(values: Tensor, share: Tensor) -> Tensor:

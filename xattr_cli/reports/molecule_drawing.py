@@ -40,6 +40,29 @@ class Molecule:
     bonds: Mapping[tuple[int, int], int]
     _molecule: Any
 
+    def environments(self, radius: int, bits: int) -> dict[int, tuple[tuple[int, ...], ...]]:
+        """Bit of the Morgan fingerprint -> the atoms of each environment that sets it.
+
+        Arguments:
+            radius: of the largest environments, in bonds.
+            bits: length of the fingerprint.
+        """
+        generators = _rdkit("rdkit.Chem.rdFingerprintGenerator")
+        told = generators.AdditionalOutput()
+        told.AllocateBitInfoMap()
+        generators.GetMorganGenerator(radius=radius, fpSize=bits).GetFingerprint(
+            self._molecule, additionalOutput=told
+        )
+        found = told.GetBitInfoMap().items()
+        return {bit: tuple(self._around(atom, reach) for atom, reach in places) for bit, places in found}
+
+    def _around(self, atom: int, radius: int) -> tuple[int, ...]:
+        """The atoms within some bonds of one, which is among them."""
+        reached = {atom}
+        for _ in range(radius):
+            reached |= {end for pair in self.bonds if reached & {*pair} for end in pair}
+        return tuple(sorted(reached))
+
     def draw(
         self, atoms: Mapping[int, Colour], bonds: Mapping[tuple[int, int], Colour], width: float, height: float
     ) -> np.ndarray:

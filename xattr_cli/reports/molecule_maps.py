@@ -27,12 +27,15 @@ class MoleculeMap:
     Attributes:
         atoms: RDKit's number of an atom -> its attribution.
         bonds: numbers of two bonded atoms, the smaller first -> attribution of the bond.
-        elsewhere: sum of the attributions of what cannot be drawn: dummy nodes, pairs without a bond.
+        elsewhere: sum of the attributions of what cannot be drawn: dummy nodes, pairs without a bond, bits that
+            are not set.
+        of_bits: whether it is made of attributions of a fingerprint's bits.
     """
 
     atoms: dict[int, float] = field(default_factory=dict)
     bonds: dict[tuple[int, int], float] = field(default_factory=dict)
     elsewhere: float = 0.0
+    of_bits: bool = False
 
     @property
     def values(self) -> np.ndarray:

@@ -13,6 +13,7 @@ from ..errors import JobError
 from ..samples import Status
 from ..store.engine_results import EngineResults
 from ..store.reader import Results
+from .fingerprint_maps import fingerprint_map
 from .molecule_drawing import Colour, Molecule, parsed
 from .molecule_maps import SMILES, MoleculeMap, molecule_map
 from .selection import Drawing, Nothing, Selection
@@ -44,7 +45,10 @@ def draw(selection: Selection) -> Iterator[Drawing | Nothing]:
     maps = {row: _maps(selection, row, molecule) for row, molecule in molecules.items() if molecule is not None}
     rows = [row for row, found in maps.items() if found]
     if not rows:
-        yield Nothing("no explained tensor has steps that are atoms, or called as atoms or bonds: C0, C0-N1")
+        yield Nothing(
+            "no explained tensor has steps that are atoms, or called as atoms or bonds: C0, C0-N1; nor is it a "
+            "Morgan fingerprint made by the job"
+        )
         return
     labels = {label for row in rows for label in maps[row]}
     engines = [engine for engine in selection.engines if engine.label in labels]
@@ -67,6 +71,7 @@ def _maps(selection: Selection, row: int, molecule: Molecule) -> dict[str, Molec
     for engine in selection.engines:
         bonded = frozenset(molecule.bonds)
         one = molecule_map(selection.results, engine, list(engine.tensors), row, bonded, molecule.atoms)
+        one = one or fingerprint_map(selection.results, engine, row, molecule)
         if one is not None:
             found[engine.label] = one
     return found
@@ -97,8 +102,7 @@ class MoleculeSheet(Sheet):
             title=f"{results.path.name}: attribution of atoms and bonds",
             legend=(
                 f"Orange raises the {score_unit(results)} of the target, blue lowers it. "
-                "±: reported relative L2 error of the map.\nFeatures of an atom are summed. Not drawn: dummy "
-                "nodes, and pairs of atoms without a bond."
+                f"±: reported relative L2 error of the map.\n{_legend(maps)}"
             ),
             width=left,
             height=_HEIGHT + _NOTE,
@@ -134,6 +138,15 @@ class MoleculeSheet(Sheet):
         if found.elsewhere:
             note += f"\nnot drawn: {number(found.elsewhere)}"
         self.page.text(left, top + _HEIGHT + 0.08, note, fontsize=7.5, color=GREY)
+
+
+def _legend(maps: dict[int, dict[str, MoleculeMap]]) -> str:
+    if any(one.of_bits for found in maps.values() for one in found.values()):
+        return (
+            "A bit of the fingerprint is shared equally among the environments that set it, and these share "
+            "equally among their atoms.\nNot drawn: bits that are not set."
+        )
+    return "Features of an atom are summed. Not drawn: dummy nodes, and pairs of atoms without a bond."
 
 
 def _colour(value: float, limit: float) -> Colour:

@@ -13,9 +13,21 @@ from .locking import MERGE_LOCK, SETUP_LOCK, RunLock, waiting_lock
 from .manifest import Manifest, read_manifest
 from .shard import Shard
 
-__all__ = ["MANIFEST", "claim", "discard", "discard_leftovers", "memo_path", "part_path", "parts_folder"]
+__all__ = [
+    "MANIFEST",
+    "claim",
+    "discard",
+    "discard_leftovers",
+    "give_up",
+    "memo_path",
+    "part_path",
+    "parts_folder",
+]
 
 MANIFEST = "manifest.json"
+
+_WORK = ("part-*.h5", "memo-*.h5")
+"""What a job has achieved, durably."""
 
 _LOG = logging.getLogger(__name__)
 
@@ -66,7 +78,7 @@ def claim(output: Path, manifest: Manifest, *, shard: Shard | None, overwrite: b
             try:
                 if overwrite:
                     _make_way(folder, manifest, lock, shard)
-                stored = _settle(folder, manifest)
+                stored = _settle(folder, manifest, lock)
                 remove_stale_temporaries(folder)
                 remove_stale_temporaries(output.parent, output.name)
             except BaseException:
@@ -77,14 +89,17 @@ def claim(output: Path, manifest: Manifest, *, shard: Shard | None, overwrite: b
         raise StoreError(f"{folder}: cannot be used for the parts: {reason(error)}.") from error
 
 
-def _settle(folder: Path, manifest: Manifest) -> Manifest:
-    """The stored manifest: the one that is there, if it is of the same job, else `manifest`."""
+def _settle(folder: Path, manifest: Manifest, lock: RunLock) -> Manifest:
+    """The stored manifest: the one that is there, if it is of the same job, else `manifest`.
+
+    A job that ended before anything durable came of it does not stand in the way of another one.
+    """
     path = folder / MANIFEST
     stored = read_manifest(path)
-    if stored is None:
+    changed = [] if stored is None else stored.changes(manifest)
+    if stored is None or (changed and not _has_work(folder) and _is_alone(lock)):
         durable_text(path, manifest.to_json())
         return Manifest.from_json(manifest.to_json())
-    changed = stored.changes(manifest)
     if changed:
         lines = "".join(f"\n  {line}" for line in changed)
         raise StoreError(
@@ -92,6 +107,19 @@ def _settle(folder: Path, manifest: Manifest) -> Manifest:
             "Use --overwrite to start again, or choose another output.path."
         )
     return stored
+
+
+def _has_work(folder: Path) -> bool:
+    return any(next(folder.glob(pattern), None) is not None for pattern in _WORK)
+
+
+def _is_alone(lock: RunLock) -> bool:
+    """Whether no other process computes parts; to be asked while the setup lock keeps others from beginning."""
+    try:
+        with lock.alone():
+            return lock.is_kept
+    except StoreError:
+        return False
 
 
 def _make_way(folder: Path, manifest: Manifest, lock: RunLock, shard: Shard | None) -> None:
@@ -105,7 +133,7 @@ def _make_way(folder: Path, manifest: Manifest, lock: RunLock, shard: Shard | No
             part_path(folder, part).unlink(missing_ok=True)
         return
     with lock.alone():
-        for pattern in (MANIFEST, "part-*.h5", "memo-*.h5"):
+        for pattern in (MANIFEST, *_WORK):
             _delete(folder, pattern)
 
 
@@ -113,13 +141,25 @@ def discard(folder: Path) -> None:
     """Delete all that the store has put into the folder, and the folder if nothing else is in it."""
     try:
         with waiting_lock(folder, MERGE_LOCK), waiting_lock(folder, SETUP_LOCK):
-            for pattern in _FILES:
-                _delete(folder, pattern)
-            folder.rmdir()
+            _remove(folder)
     except FileNotFoundError:
         return  # another process did it
     except OSError as error:
         _LOG.warning("%s: cannot be deleted: %s. The result is complete without it.", folder, reason(error))
+
+
+def give_up(folder: Path, lock: RunLock) -> None:
+    """Discard the folder of a job that failed, if nothing durable came of it and no other process needs it.
+
+    Arguments:
+        folder: the parts folder.
+        lock: that this process holds on it.
+    """
+    if _has_work(folder):
+        return
+    with suppress(OSError), waiting_lock(folder, MERGE_LOCK), waiting_lock(folder, SETUP_LOCK):
+        if _is_alone(lock) and not _has_work(folder):
+            _remove(folder)
 
 
 def discard_leftovers(output: Path) -> None:
@@ -131,6 +171,12 @@ def discard_leftovers(output: Path) -> None:
         lock = RunLock.acquire(folder, None)
         discard(folder)
         lock.release()
+
+
+def _remove(folder: Path) -> None:
+    for pattern in _FILES:
+        _delete(folder, pattern)
+    folder.rmdir()
 
 
 def _delete(folder: Path, pattern: str) -> None:

@@ -64,6 +64,11 @@ class RunLock:
         holder = f"process {os.getpid()} on {socket.gethostname()}" if operation == fcntl.LOCK_EX else ""
         _sign(self._descriptors[-1], holder)
 
+    @property
+    def is_kept(self) -> bool:
+        """Whether the file system knows locks, so that others are kept out."""
+        return bool(self._descriptors) and None not in self._descriptors
+
     @contextmanager
     def alone(self) -> Iterator[None]:
         """Exclude the other shards too, for the time of the block.

@@ -12,11 +12,11 @@ from typing import Any
 import h5py
 import numpy as np
 
-from ..errors import StoreError
+from ..errors import JobError, StoreError
 from .columns import Column, check_lengths, write_attributes, write_column
 from .durable import durable_hdf5, reason
 from .finished import finished_output
-from .folder import MANIFEST, claim, discard, memo_path, part_path, parts_folder
+from .folder import MANIFEST, claim, discard, give_up, memo_path, part_path, parts_folder
 from .locking import MERGE_LOCK, RunLock, waiting_lock
 from .manifest import FORMAT, Manifest, read_manifest
 from .merge import merge_parts
@@ -61,7 +61,8 @@ class PartSet:
         """Begin or resume a job; it stays locked against other processes until closed.
 
         Arguments:
-            manifest: of the job as asked for; a stored one must agree in what decides the numbers.
+            manifest: of the job as asked for; a stored one must agree in what decides the numbers, unless
+                nothing durable has come of it yet.
             compression: "none", "gzip" or "lzf".
             overwrite: compute finished parts again (only those of `shard`, if it is the same job).
             shard: the share of this process; None if it computes everything.
@@ -97,9 +98,12 @@ class PartSet:
     def __exit__(
         self,
         _kind: type[BaseException] | None,
-        _error: BaseException | None,
+        error: BaseException | None,
         _traceback: TracebackType | None,
     ) -> None:
+        # a job that is wrong is corrected, and then is another job
+        if isinstance(error, JobError) and self._lock is not None:
+            give_up(self.folder, self._lock)
         self.close()
 
     # --- one by one -----------------------------------------------------------------------------
