@@ -12,6 +12,7 @@ from .scorer import BlockField, Rows, Scorer
 from .scores import Score, choose_targets, predictions, scores_of
 from .select import device_name, select_device, select_dtype
 from .smoothness import kinked_operations
+from .workload import Workload
 
 __all__ = [
     "BlockField",
@@ -24,6 +25,7 @@ __all__ = [
     "Score",
     "Scorer",
     "Site",
+    "Workload",
     "bears_shortening",
     "choose_targets",
     "chosen_text",

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from ..errors import Interrupted
 from .execution import Arithmetic, Execution, Runner
 from .scorer import Scorer
+from .workload import NODES, Workload, bend_of
 
 __all__ = ["Measured", "Pins", "chosen_text", "measure_executions"]
 
-NODES = 8
 REPETITIONS = 1
 GAIN = 0.95
 """A way must take less than this of the time of the one before it: a coin flip is not worth other bits."""
@@ -73,19 +73,20 @@ def measure_executions(
     target: Tensor,
     *,
     pins: Pins,
-    gradients: float,
+    workload: Workload,
     tolerance: float,
 ) -> list[Measured]:
     """Time the ways of running a network that could pay off; the chosen one comes first.
 
-    Maps are compared by a midpoint rule of a few nodes: the arithmetic of a network shows in each of them.
+    Maps are compared by a midpoint rule of a few nodes: the arithmetic of a network shows in each of them. How
+    much they bend from node to node says how long the job will be, and so what trials it can afford.
 
     Arguments:
         scorer: the network; it is left as it was found.
         inputs, baselines: (n, D) the first rows of the job, and where their paths start.
         context, target: of these rows.
         pins: what the job file decides.
-        gradients: that the job will take, roughly.
+        workload: of the whole job.
         tolerance: of the drift.
 
     Returns:
@@ -94,12 +95,17 @@ def measure_executions(
     """
     trial = _Trial(scorer, inputs, baselines, context, target)
     candidates = [how for how in _candidates(scorer) if pins.allow(how) and how != pins.base]
-    affordable = _affordable(trial, candidates, SHARE_OF_JOB * gradients - trial.cost(pins.base))
-    if not affordable and pins.base == Execution():
-        return [Measured(pins.base, float("nan"), 0.0, "not measured")]
+    plain = [Measured(pins.base, float("nan"), 0.0, "not measured")]
+    if trial.cost_of_maps > SHARE_OF_JOB * workload.most and pins.base == Execution():
+        return plain
     before = scorer.runner
     try:
-        truth = trial.maps(Runner(scorer.module))
+        gradients = trial.gradients(Runner(scorer.module))
+        budget = SHARE_OF_JOB * workload.gradients(bend_of(gradients)) - trial.cost_of_maps - trial.cost(pins.base)
+        affordable = _affordable(trial, candidates, budget)
+        if not affordable and pins.base == Execution():
+            return plain
+        truth = gradients.sum(dim=0)
         return _sorted([_judged(trial.measure(how, truth), tolerance) for how in (pins.base, *affordable)])
     finally:
         scorer.runner = before
@@ -161,15 +167,13 @@ class _Trial:
         self._inputs, self._baselines, self._context, self._target = inputs, baselines, context, target
         self._delta = inputs - baselines
 
-    def maps(self, runner: Runner) -> Tensor:
-        """(n, D) float64, by the midpoint rule."""
+    def gradients(self, runner: Runner) -> Tensor:
+        """(NODES, n, D) float64 at the nodes of the midpoint rule; their sum is the map."""
         self.scorer.runner = runner
-        total = torch.zeros_like(self._inputs, dtype=torch.float64)
-        for node in range(NODES):
-            packing = self.scorer.packing
-            rows = packing.rows if packing.fixed else min(packing.rows, len(self._inputs))
-            total += self._call((node + 0.5) / NODES, rows).double()
-        return total * self._delta / NODES
+        packing = self.scorer.packing
+        rows = packing.rows if packing.fixed else min(packing.rows, len(self._inputs))
+        found = [self._call((node + 0.5) / NODES, rows).double() for node in range(NODES)]
+        return torch.stack(found) * self._delta / NODES
 
     def _call(self, t: float, rows: int) -> Tensor:
         here = slice(0, rows)
@@ -178,10 +182,15 @@ class _Trial:
         with self.scorer.exact_arithmetic():
             return self.scorer.gradients_of_call(points, context, [self._target[here]], rows)[0][1]
 
-    def cost(self, how: Execution) -> float:
+    @property
+    def cost_of_maps(self) -> int:
+        """In gradients."""
+        return NODES * len(self._inputs)
+
+    def cost(self, how: Execution) -> int:
         """Of trying a way, in gradients."""
         calls = 1 + REPETITIONS + (COMPILING if how.compiled else 0)
-        return NODES * len(self._inputs) + calls * self.rows
+        return self.cost_of_maps + calls * self.rows
 
     def seconds_of_a_call(self) -> float:
         """Wall time of a full call."""
@@ -194,7 +203,7 @@ class _Trial:
         """How far the maps drift, and how long a gradient takes."""
         nothing = float("nan")
         try:
-            drift = _drift(self.maps(Runner(self.scorer.module, how)), truth)
+            drift = _drift(self.gradients(Runner(self.scorer.module, how)).sum(dim=0), truth)
             self.seconds_of_a_call()
             seconds = min(self.seconds_of_a_call() for _ in range(REPETITIONS))
         except Interrupted:

@@ -82,8 +82,9 @@ def _settle(folder: Path, manifest: Manifest) -> Manifest:
     path = folder / MANIFEST
     stored = read_manifest(path)
     if stored is None:
-        durable_text(path, manifest.to_json())
-        return Manifest.from_json(manifest.to_json())
+        text = manifest.to_json()
+        durable_text(path, text)
+        return Manifest.from_json(text)
     changed = stored.changes(manifest)
     if changed:
         lines = "".join(f"\n  {line}" for line in changed)
