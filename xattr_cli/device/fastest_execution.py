@@ -17,9 +17,14 @@ from .workload import NODES, Workload, bend_of
 
 __all__ = ["Measured", "Pins", "chosen_text", "measure_executions"]
 
-REPETITIONS = 1
 GAIN = 0.95
-"""A way must take less than this of the time of the one before it: a coin flip is not worth other bits."""
+LOWER_GAIN = 0.8
+"""A way must take less than this of the time of the one before it: a coin flip is not worth other bits, and still
+less an arithmetic of fewer.
+"""
+WORTH_TIMING = 0.01
+MOST_CALLS = 8
+"""Calls are timed until they took so many seconds, but no more of them: a single short one tells little."""
 SHARE_OF_JOB = 0.15
 COMPILING = 2000
 """Device calls that torch.compile takes the time of, roughly."""
@@ -130,7 +135,8 @@ def _sorted(measured: list[Measured]) -> list[Measured]:
     """The chosen one first: each that is faster than the chosen one so far, by more than a coin flip."""
     chosen = measured[0]  # what is pinned is not refused, only reported
     for one in measured[1:]:
-        if one.verdict == "" and one.seconds < GAIN * chosen.seconds:
+        gain = GAIN if one.how.arithmetic == chosen.how.arithmetic else LOWER_GAIN
+        if one.verdict == "" and one.seconds < gain * chosen.seconds:
             chosen = one
     others = [replace(one, verdict=one.verdict or "slower") for one in measured if one is not chosen]
     return [replace(chosen, verdict=chosen.verdict or "chosen"), *others]
@@ -189,7 +195,7 @@ class _Trial:
 
     def cost(self, how: Execution) -> int:
         """Of trying a way, in gradients."""
-        calls = 1 + REPETITIONS + (COMPILING if how.compiled else 0)
+        calls = 2 + (COMPILING if how.compiled else 0)
         return self.cost_of_maps + calls * self.rows
 
     def seconds_of_a_call(self) -> float:
@@ -199,13 +205,20 @@ class _Trial:
         _wait(self.scorer.device)
         return time.perf_counter() - began
 
+    def _seconds(self) -> float:
+        """Shortest wall time of a full call; once everything is warm."""
+        times = [self.seconds_of_a_call()]
+        while sum(times) < WORTH_TIMING and len(times) < MOST_CALLS:
+            times.append(self.seconds_of_a_call())
+        return min(times)
+
     def measure(self, how: Execution, truth: Tensor) -> Measured:
         """How far the maps drift, and how long a gradient takes."""
         nothing = float("nan")
         try:
             drift = _drift(self.gradients(Runner(self.scorer.module, how)).sum(dim=0), truth)
             self.seconds_of_a_call()
-            seconds = min(self.seconds_of_a_call() for _ in range(REPETITIONS))
+            seconds = self._seconds()
         except Interrupted:
             raise
         except Exception as error:  # whatever a backend raises: then it is not for this network
