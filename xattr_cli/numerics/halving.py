@@ -8,8 +8,8 @@ from torch import Tensor
 __all__ = ["panels_to_halve"]
 
 LEAST_LEFT = 0.4
-"""Share of the squared error that one step leaves, at least: the panels that hold most of it come first, and what is
-learnt of them decides about the others. On a steep path (an LSTM's) this halves the number of nodes.
+"""Share of the squared error that one step leaves, at least: the panels that hold most of it come first, and what
+is learnt of them decides about the others. On a steep path (an LSTM's) this halves the number of nodes.
 """
 
 
