@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from benchlib import ROOT, Table
 from ig_faults import fault_claims, fault_table, networks_found
-from ig_steps import Steps, steps_claim, steps_of, steps_table
+from ig_steps import steps_claim, steps_of, steps_table
 from interior_paths import paths_of, sum_claim
 from matplotlib.axes import Axes
 from paper_jobs import Claim, claim_table, removal_claim, run_config
-from photo_reference import BLACK, open_photos
+from photo_reference import BLACK, open_photos, reference
 from torch import nn
 from torchvision.models import EfficientNet_B0_Weights
 
@@ -38,15 +38,24 @@ def tables(folder: Path, quick: bool) -> list[Table]:
         draw(results, folder / "photographs.png")
         claims = [image_claim(results), sum_claim(paths_of(results.engine("interior_gradients"), 0.0))]
         count = len(results.rows)
-    steps: Steps = steps_of(1 if quick else 6, folder)
+        steps = steps_of(1 if quick else 6, folder)
+        table = steps_table(steps, *_cost_and_error(results, len(steps.gap)))
     note = "Logit of the predicted class, black baseline."
     found = networks_found(folder, epochs=4 if quick else 25)
     return [
         claim_table(f"efficientnet-lite0 on {count} photographs", [*claims, steps_claim(steps)], note),
-        steps_table(steps),
+        table,
         claim_table("Faults that attributions expose: small networks on real digits", fault_claims(found)),
         fault_table(found),
     ]
+
+
+def _cost_and_error(results: Results, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """(count,) gradients that the first maps took, and their true errors."""
+    engine = results.engine("integrated_gradients")
+    truth = reference(limit=count)["reference"][:count].reshape(count, -1)
+    maps = engine.attribution(slice(0, count)).reshape(count, -1)
+    return engine.evaluations[:count], np.linalg.norm(maps - truth, axis=1) / np.linalg.norm(truth, axis=1)
 
 
 def maps_of(results: Results, rows: slice = slice(None)) -> dict[str, np.ndarray]:

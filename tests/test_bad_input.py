@@ -267,7 +267,8 @@ def test_a_network_that_writes_into_its_input_spoils_nothing(folder):
     sections = {
         # as many draws for every row: the two networks may round differently, and so stop differently
         "engines": {"saliency": None, "integrated_gradients": None, "expected_gradients": {"rtol": 0.99}},
-        "compute": {"batch_rows": 20},
+        # not bfloat16, in which the first rows of the one job may be faster and those of the other not
+        "compute": {"batch_rows": 20, "arithmetic": "float32"},
     }
     found = explained(folder, model={"factory": "network_helpers:writes_into_its_input"}, **sections)
     expected = explained(folder, model={"factory": "network_helpers:same_without_writing"}, **sections)

@@ -14,12 +14,13 @@ from torchvision.models import resnet18
 
 import xattr_cli.executing as executing
 from xattr_cli.config import load_job
-from xattr_cli.device import Execution, Pins, Runner, measure_executions
+from xattr_cli.device import Execution, Pins, Runner, Workload, measure_executions
+from xattr_cli.device.workload import NODES, bend_of
 from xattr_cli.errors import Interrupted
 from xattr_cli.run import run_job
 from xattr_cli.store.reader import Results
 
-LONG = 10**9  # gradients
+LONG = 10**8  # rows
 NOTHING = Pins()
 PLAIN = {"integrated_gradients": None}
 
@@ -30,7 +31,7 @@ def photographs(count, side):
     return torch.cat(small)[:count] * 2 - 1
 
 
-def measured(module, images, *, pins=NOTHING, gradients=LONG, tolerance=0.005):
+def measured(module, images, *, pins=NOTHING, rows=LONG, tolerance=0.005):
     scorer = scorer_of(module.requires_grad_(False), images, rows=4)
     start = torch.full_like(images, -1)
     target = module(images).argmax(dim=1)
@@ -41,7 +42,7 @@ def measured(module, images, *, pins=NOTHING, gradients=LONG, tolerance=0.005):
         {},
         target,
         pins=pins,
-        gradients=gradients,
+        workload=Workload(rows, known=0.0, rtol=0.05),
         tolerance=tolerance,
     )
 
@@ -126,9 +127,37 @@ def test_a_network_without_batch_normalisation_cannot_be_folded():
 
 
 def test_a_short_job_tries_nothing(efficientnet):
-    (only,) = measured(efficientnet, photographs(1, 64), gradients=20)
+    (only,) = measured(efficientnet, photographs(1, 64), rows=1)
     assert only.how == Execution()
     assert only.verdict == "not measured"
+
+
+def test_a_job_whose_paths_bend_affords_trials_that_one_of_straight_paths_does_not():
+    torch.manual_seed(0)
+    images = photographs(2, 16)
+    straight = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(4 * 14 * 14, 3)).eval()
+    bent = nn.Sequential(nn.Conv2d(3, 4, 3), Wave(), nn.Flatten(), nn.Linear(4 * 14 * 14, 3)).eval()
+    assert [one.verdict for one in measured(straight, images, rows=40)] == ["not measured"]
+    assert len(measured(bent, images, rows=40)) > 1
+
+
+class Wave(nn.Module):
+    """Turns around several times on every path."""
+
+    def forward(self, x):
+        return torch.sin(30 * x)
+
+
+def test_the_bend_of_a_path_is_what_inner_and_outer_nodes_disagree_about():
+    position = (torch.arange(NODES, dtype=torch.float64) + 0.5) / NODES
+    steps = torch.rand(3, 5, dtype=torch.float64)
+    assert bend_of((1 + position)[:, None, None] * steps) < 1e-15
+    # of t², where the inner and the outer nodes are two rules of four nodes each
+    inner, outer = ((position[i] ** 2).mean() for i in ([1, 2, 5, 6], [0, 3, 4, 7]))
+    expected = abs(inner - outer) / 2 / (position**2).mean()
+    found = bend_of((position**2)[:, None, None] * steps)
+    assert found == pytest.approx(float(expected), rel=1e-12)
+    assert bend_of(torch.zeros(NODES, 2, 5)) == 0
 
 
 def test_a_drift_above_the_tolerance_is_refused_however_fast():

@@ -78,13 +78,13 @@ def test_steps_that_are_enough():
 
 def test_claim_and_table_of_steps():
     ramp = 1.2 / np.array(STEPS)[None]
-    found = Steps(gap=ramp.repeat(2, axis=0), error=30 * ramp.repeat(2, axis=0), nested_error=np.ones((2, 8)))
+    found = Steps(gap=ramp.repeat(2, axis=0), error=30 * ramp.repeat(2, axis=0))
     claim = steps_claim(found)
     assert claim.holds == "yes"
     assert "from 25 steps on (median; 25 at most)" in claim.found
     assert "the map itself from more than 300 steps on for most" in claim.found
-    rows = steps_table(found).rows
-    assert rows[0][1:] == (25, None, None)
+    rows = steps_table(found, np.array([55, 40]), np.array([0.03, 0.04])).rows
+    assert [row[1:] for row in rows] == [(25, None, 55, 0.03), (25, None, 40, 0.04)]
 
 
 def test_fall_is_that_of_the_chosen_pixels():

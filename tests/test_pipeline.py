@@ -521,8 +521,8 @@ def test_the_network_is_handed_back_as_it_was(folder):
 
 
 def test_wide_network_of_these_tests_is_wide():
-    """What the memory test relies on: 4096 activations a row."""
-    assert wide()[0].out_features == 4096
+    """What the memory test relies on: 65536 activations a row."""
+    assert wide()[0].out_features == 2**16
 
 
 def test_processes_of_torchrun_share_a_job_and_the_first_merges(tmp_path):

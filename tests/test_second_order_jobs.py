@@ -120,13 +120,13 @@ def test_what_follows_an_explained_embedding_is_smoothed(tmp_path):
 
 def test_parts_are_as_small_as_their_matrices_demand(tmp_path):
     write_data(tmp_path, np.random.default_rng(0).normal(size=(4, 500)).astype(np.float32))
-    for options, rows in (({}, 33), ({"row": 3}, 512), ({"top": 9}, 512)):
+    for options, rows in (({}, 33), ({"row": 3}, 1024), ({"top": 9}, 1024)):
         path = job(tmp_path, mlp("tanh", 500), {"integrated_hessians": options})
         with open_session(load_job(str(path))) as session:
             assert session.part_rows == rows, options
     path = job(tmp_path, mlp("tanh", 500), {"integrated_gradients": {}})
     with open_session(load_job(str(path))) as session:
-        assert session.part_rows == 512
+        assert session.part_rows == 1024
 
 
 def test_the_plan_tells_a_result_that_the_disk_cannot_hold(tmp_path):

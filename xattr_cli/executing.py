@@ -9,15 +9,16 @@ import numpy as np
 import torch
 
 from .config import Job
-from .device import Execution, Measured, Pins, Runner, chosen_text, measure_executions
+from .device import Execution, Measured, Pins, Runner, Workload, chosen_text, measure_executions
 from .engines.base import LocalEngine
 from .errors import JobError
+from .numerics.quadrature import AdaptiveRule
 from .session import Session
 
 __all__ = ["follow_execution", "plan_execution"]
 
 PROBE_ROWS = 2
-GRADIENTS_PER_ROW = {True: 40, False: 10}  # with kinks and without; roughly, at the default tolerance
+GRADIENTS_OF_SAMPLED_MAPS = 200  # of expected gradients and the like; roughly, at the default tolerance
 SHARE_OF_RTOL = 0.1
 LOOSEST = 0.05
 
@@ -103,9 +104,23 @@ def _measured(session: Session, pins: Pins) -> list[Measured]:
         rows.context,
         rows.target,
         pins=pins,
-        gradients=GRADIENTS_PER_ROW[bool(session.kinks)] * session.rows,
+        workload=_workload(session),
         tolerance=SHARE_OF_RTOL * min([LOOSEST, *_tolerances(session.job)]),
     )
+
+
+def _workload(session: Session) -> Workload:
+    known, rtols = 0.0, []
+    for label, engine in session.row_engines.items():
+        demand = engine.path() if isinstance(engine, LocalEngine) else None
+        if demand is None:
+            known += GRADIENTS_OF_SAMPLED_MAPS if hasattr(session.job.engines[label], "rtol") else 1
+    for demand in session.planned.values():
+        if isinstance(demand.rule, AdaptiveRule):
+            rtols.append(float(demand.rule.rtol))
+        else:
+            known += demand.rule.nodes
+    return Workload(session.rows, known, min(rtols, default=None))
 
 
 def _tolerances(job: Job) -> list[float]:

@@ -75,7 +75,7 @@ def importable_from(folder: Path | None) -> Iterator[None]:
         return
     before = list(sys.path)
     sys.path.insert(0, str(folder))
-    importlib.invalidate_caches()
+    _look_again(folder)
     try:
         yield
     finally:
@@ -94,6 +94,11 @@ def _form_hint(reference: str) -> str:
 # --- modules ------------------------------------------------------------------------------------
 
 
+def _look_again(folder: Path) -> None:
+    """Forget what files a folder had; all others keep what is known of them, which takes long to find out."""
+    sys.path_importer_cache.pop(str(folder), None)
+
+
 def _import_module(name: str, folder: Path | None, key: str) -> ModuleType:
     if folder is not None:
         _forget_namesake(name.partition(".")[0], folder, key)
@@ -110,7 +115,7 @@ def _import_module(name: str, folder: Path | None, key: str) -> ModuleType:
 
 def _forget_namesake(name: str, folder: Path, key: str) -> None:
     """Drop a loaded module `name` that stems from another job's folder, if this folder has its own."""
-    importlib.invalidate_caches()
+    _look_again(folder)
     loaded = sys.modules.get(name)
     own = PathFinder.find_spec(name, [str(folder)])
     if loaded is None or own is None or _location(loaded.__spec__) == _location(own):

@@ -33,7 +33,7 @@ __all__ = ["NoMemo", "RowTable", "Session"]
 _LOG = logging.getLogger(__name__)
 
 PART_BYTES = 32 * 2**20
-MOST_PART_ROWS = 512
+MOST_PART_ROWS = 1024
 STORED_INPUT_BYTES = 64 * 2**20
 STORED_SAMPLES = 64
 MEMORY_BYTES = 2**30
@@ -132,7 +132,7 @@ class Session:
 
     @property
     def part_rows(self) -> int:
-        """Rows of a part: so many that their maps, or matrices, take 32 MiB, and at most 512."""
+        """Rows of a part: so many that their maps, or matrices, take 32 MiB, and at most 1024."""
         asked = self.job.output.part_rows
         if asked != "auto":
             return asked

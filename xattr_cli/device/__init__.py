@@ -13,6 +13,7 @@ from .scores import Score, choose_targets, predictions, scores_of
 from .select import device_name, select_device, select_dtype
 from .smoothness import kinked_operations
 from .transfer import page_locked
+from .workload import Workload
 
 __all__ = [
     "BlockField",
@@ -25,6 +26,7 @@ __all__ = [
     "Score",
     "Scorer",
     "Site",
+    "Workload",
     "bears_shortening",
     "choose_targets",
     "chosen_text",

@@ -13,14 +13,19 @@ from torch import Tensor, nn
 from ..errors import Interrupted
 from .execution import Arithmetic, Execution, Runner
 from .scorer import Scorer
+from .workload import NODES, Workload, bend_of
 
 __all__ = ["Measured", "Pins", "chosen_text", "measure_executions"]
 
-NODES = 8
-REPETITIONS = 1
 WARM_UPS = {False: 1, True: 3}  # what is compiled may be recorded in the second call, and played from the third
 GAIN = 0.95
-"""A way must take less than this of the time of the one before it: a coin flip is not worth other bits."""
+LOWER_GAIN = 0.8
+"""A way must take less than this of the time of the one before it: a coin flip is not worth other bits, and still
+less an arithmetic of fewer.
+"""
+WORTH_TIMING = 0.01
+MOST_CALLS = 8
+"""Calls are timed until they took so many seconds, but no more of them: a single short one tells little."""
 SHARE_OF_JOB = 0.15
 COMPILING = 2000
 """Device calls that torch.compile takes the time of, roughly."""
@@ -74,19 +79,20 @@ def measure_executions(
     target: Tensor,
     *,
     pins: Pins,
-    gradients: float,
+    workload: Workload,
     tolerance: float,
 ) -> list[Measured]:
     """Time the ways of running a network that could pay off; the chosen one comes first.
 
-    Maps are compared by a midpoint rule of a few nodes: the arithmetic of a network shows in each of them.
+    Maps are compared by a midpoint rule of a few nodes: the arithmetic of a network shows in each of them. How
+    much they bend from node to node says how long the job will be, and so what trials it can afford.
 
     Arguments:
         scorer: the network; it is left as it was found.
         inputs, baselines: (n, D) the first rows of the job, and where their paths start.
         context, target: of these rows.
         pins: what the job file decides.
-        gradients: that the job will take, roughly.
+        workload: of the whole job.
         tolerance: of the drift.
 
     Returns:
@@ -95,12 +101,17 @@ def measure_executions(
     """
     trial = _Trial(scorer, inputs, baselines, context, target)
     candidates = [how for how in _candidates(scorer) if pins.allow(how) and how != pins.base]
-    affordable = _affordable(trial, candidates, SHARE_OF_JOB * gradients - trial.cost(pins.base))
-    if not affordable and pins.base == Execution():
-        return [Measured(pins.base, float("nan"), 0.0, "not measured")]
+    plain = [Measured(pins.base, float("nan"), 0.0, "not measured")]
+    if trial.cost_of_maps > SHARE_OF_JOB * workload.most and pins.base == Execution():
+        return plain
     before = scorer.runner
     try:
-        truth = trial.maps(Runner(scorer.module))
+        gradients = trial.gradients(Runner(scorer.module))
+        budget = SHARE_OF_JOB * workload.gradients(bend_of(gradients)) - trial.cost_of_maps - trial.cost(pins.base)
+        affordable = _affordable(trial, candidates, budget)
+        if not affordable and pins.base == Execution():
+            return plain
+        truth = gradients.sum(dim=0)
         return _sorted([_judged(trial.measure(how, truth), tolerance) for how in (pins.base, *affordable)])
     finally:
         scorer.runner = before
@@ -125,7 +136,8 @@ def _sorted(measured: list[Measured]) -> list[Measured]:
     """The chosen one first: each that is faster than the chosen one so far, by more than a coin flip."""
     chosen = measured[0]  # what is pinned is not refused, only reported
     for one in measured[1:]:
-        if one.verdict == "" and one.seconds < GAIN * chosen.seconds:
+        gain = GAIN if one.how.arithmetic == chosen.how.arithmetic else LOWER_GAIN
+        if one.verdict == "" and one.seconds < gain * chosen.seconds:
             chosen = one
     others = [replace(one, verdict=one.verdict or "slower") for one in measured if one is not chosen]
     return [replace(chosen, verdict=chosen.verdict or "chosen"), *others]
@@ -162,15 +174,13 @@ class _Trial:
         self._inputs, self._baselines, self._context, self._target = inputs, baselines, context, target
         self._delta = inputs - baselines
 
-    def maps(self, runner: Runner) -> Tensor:
-        """(n, D) float64, by the midpoint rule."""
+    def gradients(self, runner: Runner) -> Tensor:
+        """(NODES, n, D) float64 at the nodes of the midpoint rule; their sum is the map."""
         self.scorer.runner = runner
-        total = torch.zeros_like(self._inputs, dtype=torch.float64)
-        for node in range(NODES):
-            packing = self.scorer.packing
-            rows = packing.rows if packing.fixed else min(packing.rows, len(self._inputs))
-            total += self._call((node + 0.5) / NODES, rows).double()
-        return total * self._delta / NODES
+        packing = self.scorer.packing
+        rows = packing.rows if packing.fixed else min(packing.rows, len(self._inputs))
+        found = [self._call((node + 0.5) / NODES, rows).double() for node in range(NODES)]
+        return torch.stack(found) * self._delta / NODES
 
     def _call(self, t: float, rows: int) -> Tensor:
         here = slice(0, rows)
@@ -179,10 +189,15 @@ class _Trial:
         with self.scorer.exact_arithmetic():
             return self.scorer.gradients_of_call(points, context, [self._target[here]], rows)[0][1]
 
-    def cost(self, how: Execution) -> float:
+    @property
+    def cost_of_maps(self) -> int:
+        """In gradients."""
+        return NODES * len(self._inputs)
+
+    def cost(self, how: Execution) -> int:
         """Of trying a way, in gradients."""
-        calls = WARM_UPS[how.compiled] + REPETITIONS + (COMPILING if how.compiled else 0)
-        return NODES * len(self._inputs) + calls * self.rows
+        calls = WARM_UPS[how.compiled] + 1 + (COMPILING if how.compiled else 0)
+        return self.cost_of_maps + calls * self.rows
 
     def seconds_of_a_call(self) -> float:
         """Wall time of a full call."""
@@ -191,14 +206,21 @@ class _Trial:
         _wait(self.scorer.device)
         return time.perf_counter() - began
 
+    def _seconds(self) -> float:
+        """Shortest wall time of a full call; once everything is warm."""
+        times = [self.seconds_of_a_call()]
+        while sum(times) < WORTH_TIMING and len(times) < MOST_CALLS:
+            times.append(self.seconds_of_a_call())
+        return min(times)
+
     def measure(self, how: Execution, truth: Tensor) -> Measured:
         """How far the maps drift, and how long a gradient takes."""
         nothing = float("nan")
         try:
-            drift = _drift(self.maps(Runner(self.scorer.module, how)), truth)
+            drift = _drift(self.gradients(Runner(self.scorer.module, how)).sum(dim=0), truth)
             for _ in range(WARM_UPS[how.compiled]):
                 self.seconds_of_a_call()
-            seconds = min(self.seconds_of_a_call() for _ in range(REPETITIONS))
+            seconds = self._seconds()
         except Interrupted:
             raise
         except Exception as error:  # whatever a backend raises: then it is not for this network

@@ -98,8 +98,9 @@ def _settle(folder: Path, manifest: Manifest, lock: RunLock) -> Manifest:
     stored = read_manifest(path)
     changed = [] if stored is None else stored.changes(manifest)
     if stored is None or (changed and not _has_work(folder) and _is_alone(lock)):
-        durable_text(path, manifest.to_json())
-        return Manifest.from_json(manifest.to_json())
+        text = manifest.to_json()
+        durable_text(path, text)
+        return Manifest.from_json(text)
     if changed:
         lines = "".join(f"\n  {line}" for line in changed)
         raise StoreError(

@@ -12,14 +12,13 @@ import h5py
 import numpy as np
 
 from ..errors import StoreError
-from .columns import AXIS, create_dataset, write_attributes
+from .columns import Axis, create_dataset, write_attributes
 from .durable import Hdf5Writer, durable_hdf5
-from .survey import REPAIR, datasets, open_part, reading, survey
+from .survey import REPAIR, open_part, reading, survey
 
 __all__ = ["merge_parts"]
 
 _SLAB_BYTES = 16 * 2**20
-_OWN_ATTRIBUTES = {AXIS, "DIMENSION_LABELS"}
 
 
 def merge_parts(parts: Sequence[Path], output: Path, *, rows: int, attributes: Mapping[str, Any]) -> None:
@@ -35,43 +34,30 @@ def merge_parts(parts: Sequence[Path], output: Path, *, rows: int, attributes: M
     Raises:
         StoreError: a part cannot be read or contradicts another, or `output` cannot be written.
     """
-    entries = survey(parts, rows)
+    found = survey(parts, rows)
     with durable_hdf5(output) as writer:
         # kept open, lest a chunk that two parts share is compressed twice
         targets = {
             name: create_dataset(
                 writer.file, name, entry.shape, entry.dtype, axes=entry.axes, compression=entry.compression
             )
-            for name, entry in sorted(entries.items())
+            for name, entry in sorted(found.entries.items())
         }
+        for name, own in found.attributes.items():
+            target = targets[name] if name in targets else writer.file.require_group(name)
+            write_attributes(target, own)
         filled: Counter[str] = Counter()
-        attributed: set[str] = set()
-        for path in parts:
+        for path, names in zip(parts, found.datasets, strict=True):
             with open_part(path) as part:
-                _copy_attributes(part, writer.file, path, attributed)
-                for name, source in datasets(part).items():
-                    filled[name] += _copy(source, targets[name], filled[name], path, writer)
+                for name in names:
+                    axis = found.entries[name].axis
+                    filled[name] += _copy(part[name], axis, targets[name], filled[name], path, writer)
         write_attributes(writer.file, attributes)
 
 
-def _copy_attributes(part: h5py.File, result: h5py.File, path: Path, done: set[str]) -> None:
-    """Attributes of the groups and datasets that are not among those `done`; they are then."""
-    found: dict[str, dict[str, Any]] = {}
-
-    def visit(name: str, item: h5py.HLObject) -> None:
-        if name not in done:
-            found[name] = {key: value for key, value in item.attrs.items() if key not in _OWN_ATTRIBUTES}
-
-    with reading(path):
-        part.visititems(visit)
-    done.update(found)
-    for name, attributes in found.items():
-        write_attributes(result[name] if name in result else result.create_group(name), attributes)
-
-
-def _copy(source: h5py.Dataset, target: h5py.Dataset, at: int, path: Path, writer: Hdf5Writer) -> int:
+def _copy(source: h5py.Dataset, axis: Axis, target: h5py.Dataset, at: int, path: Path, writer: Hdf5Writer) -> int:
     """Copy a dataset of a part to row `at` of the result; returns how many rows that were."""
-    if source.attrs[AXIS] in ("constant", "single"):
+    if axis in ("constant", "single"):
         _copy_constant(source, target, at, path)
         return 1
     if _chunks_line_up(source, target, at):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,10 +15,13 @@ from ..errors import StoreError
 from .columns import AXIS, Axis
 from .durable import reason
 
-__all__ = ["REPAIR", "Entry", "datasets", "open_part", "reading", "survey"]
+__all__ = ["REPAIR", "Entry", "Survey", "datasets", "open_part", "reading", "survey"]
 
 REPAIR = "Delete it and run the same command again, which computes only this part again."
 """What to do about a part that cannot be merged."""
+
+_LABELS = "DIMENSION_LABELS"
+_BOOKKEEPING = {AXIS, _LABELS}
 
 
 @dataclass(frozen=True)
@@ -32,11 +35,10 @@ class Entry:
     compression: str | None
 
     @classmethod
-    def of(cls, dataset: h5py.Dataset) -> Entry:
-        """The entry of a part's dataset."""
-        axes = tuple(dimension.label for dimension in dataset.dims)
-        axis = dataset.attrs[AXIS]
-        return cls(axis, dataset.dtype, dataset.shape, axes if any(axes) else (), dataset.compression)
+    def of(cls, dataset: h5py.Dataset, attributes: Mapping[str, Any]) -> Entry:
+        """The entry of a part's dataset that has these attributes."""
+        axes = tuple(dimension.label for dimension in dataset.dims) if _LABELS in attributes else ()
+        return cls(attributes[AXIS], dataset.dtype, dataset.shape, axes, dataset.compression)
 
     def fits(self, other: Entry) -> bool:
         """Whether both can be in one dataset."""
@@ -54,8 +56,23 @@ class Entry:
         return replace(self, shape=shape, compression=self.compression or other.compression)
 
 
-def survey(parts: Sequence[Path], rows: int) -> dict[str, Entry]:
-    """Every dataset of the result, by path in the file.
+@dataclass(frozen=True)
+class Survey:
+    """What the parts hold together.
+
+    Attributes:
+        entries: every dataset of the result, by path in the file.
+        attributes: of groups and datasets, by path; those of the first part that has them.
+        datasets: of each part, the paths of its datasets.
+    """
+
+    entries: dict[str, Entry]
+    attributes: dict[str, dict[str, Any]]
+    datasets: list[list[str]]
+
+
+def survey(parts: Sequence[Path], rows: int) -> Survey:
+    """Look into every part.
 
     A "samples" dataset may be absent from some parts: they store no inputs. Parts with "single" datasets
     hold what a whole dataset says, and no rows.
@@ -68,10 +85,12 @@ def survey(parts: Sequence[Path], rows: int) -> dict[str, Entry]:
         StoreError: a part cannot be read, or does not fit the others.
     """
     total: dict[str, Entry] = {}
+    seen = Survey(total, {}, [])
     first = None
     for path in parts:
         with open_part(path) as part, reading(path):
-            found = {name: Entry.of(dataset) for name, dataset in datasets(part).items()}
+            found = _entries(part, seen.attributes)
+        seen.datasets.append([*found])
         if any(entry.axis != "single" for entry in found.values()):
             first = first or path
             if path != first:
@@ -84,7 +103,22 @@ def survey(parts: Sequence[Path], rows: int) -> dict[str, Entry]:
                 f"{parts[0].parent}: the parts have {entry.shape[0]} rows of {name} together, not {rows}. "
                 "Start again with --overwrite."
             )
-    return total
+    return seen
+
+
+def _entries(part: h5py.File, attributes: dict[str, dict[str, Any]]) -> dict[str, Entry]:
+    """The datasets of a part; attributes of what is not among `attributes` yet are added to them."""
+    found: dict[str, Entry] = {}
+
+    def visit(name: str, item: h5py.HLObject) -> None:
+        own = dict(item.attrs)
+        if isinstance(item, h5py.Dataset):
+            found[name] = Entry.of(item, own)
+        if name not in attributes:
+            attributes[name] = {key: value for key, value in own.items() if key not in _BOOKKEEPING}
+
+    part.visititems(visit)
+    return found
 
 
 def _refuse_odd(path: Path, first: Path, total: dict[str, Entry], found: dict[str, Entry]) -> None:
