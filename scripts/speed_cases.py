@@ -128,6 +128,16 @@ class SpeedCase:
             np.savez(folder / "rows.npz", **arrays)
             yield parse_job(yaml.safe_dump(self._content(engine)), folder=folder)
 
+    def read(self, folder: Path) -> SpeedCase:
+        """The same, from the files of its job, whose targets are still to be found."""
+        with np.load(folder / "rows.npz") as arrays:
+            tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
+        module = network(self.name)
+        module.load_state_dict(torch.load(folder / "model.pt", weights_only=True))
+        module.eval().requires_grad_(False)
+        case = replace(self, module=module, inputs=tensors["X"], lengths=tensors.get("lengths"))
+        return case if self.device.type == "cpu" else case.on(self.device, tf32=self.tf32)
+
     def _content(self, engine: Mapping[str, Any]) -> dict[str, Any]:
         dataset: dict[str, Any] = {"kind": "arrays", "path": "rows.npz"}
         if self.lengths is not None:
