@@ -40,7 +40,7 @@ from benchlib import Table, alternate, publish, versions
 from speed_cases import CASES, SpeedCase, network, timing_cases, true_error
 from torch import Tensor
 
-from xattr_cli.device import Measured, Pins, device_name, measure_executions
+from xattr_cli.device import Measured, Pins, Workload, device_name, measure_executions
 from xattr_cli.opening import open_session
 from xattr_cli.run import run_job
 
@@ -48,7 +48,7 @@ MEMORY_ROWS = (1_000, 10_000)
 MEMORY_ALLOWED = 1.1
 COPIES = 8  # of the timed photographs: four are no full call of a GPU
 DRIFT_ALLOWED = 0.1 * TOLERANCE
-LONG = 1e12  # gradients: a job for which every way of running the network is worth a trial
+LONG = 10**10  # rows: a job for which every way of running the network is worth a trial
 AS_IT_IS = {"batch_rows": 512, "memory_format": "contiguous", "arithmetic": "float32", "compile": False}
 """The same calls in a short job and in a long one, which would try ways of running the network."""
 ARITHMETICS: Mapping[str, bool | None] = {"float32": False, "torch's default": None, "TF32": True}
@@ -241,7 +241,7 @@ def ways(case: SpeedCase) -> list[list[Any]]:
             block.rows.context,
             block.rows.target,
             pins=Pins(),
-            gradients=LONG,
+            workload=Workload(LONG, known=0.0, rtol=TOLERANCE),
             tolerance=DRIFT_ALLOWED,
         )
         return [[case.name, session.scorer.packing.rows, *_way(one)] for one in found]

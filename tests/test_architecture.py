@@ -60,7 +60,7 @@ ROOMS = {
     "gathering": {"store"},
     "explaining": {*LANGUAGE, "device", "engines", "store", "session", "columns", "gathering"},
     "studying": {*LANGUAGE, "engines", "store", "session", "columns"},
-    "executing": {*LANGUAGE, "device", "engines", "session"},
+    "executing": {*LANGUAGE, "numerics", "device", "engines", "session"},
     "overlap": set(),
     "run": {*LANGUAGE, "device", "store", "session", "opening", "executing", "explaining", "overlap", "studying"},
     "planning": {*LANGUAGE, "device", "store", "session", "opening", "explaining"},

@@ -18,7 +18,7 @@ from torch import nn
 
 import xattr_cli.executing as executing
 from xattr_cli.config import load_job
-from xattr_cli.device import Packing, Pins, measure_executions, page_locked
+from xattr_cli.device import Packing, Pins, Workload, measure_executions, page_locked
 from xattr_cli.engines.integrated_gradients import IntegratedGradients
 from xattr_cli.errors import Interrupted
 from xattr_cli.run import run_job
@@ -31,7 +31,7 @@ ENGINE = IntegratedGradients(rule="midpoint", nodes=32)
 PLAIN = {"integrated_gradients": None}
 FIXED = {"integrated_gradients": {"rule": "midpoint", "nodes": 32}}
 CUDA = {"device": "cuda"}
-LONG = 1e12  # gradients
+LONG = 10**10  # rows
 
 
 def relative(found, expected):
@@ -159,7 +159,7 @@ def measured(network, points, *, rows, **options):
     target = torch.zeros(len(points), dtype=torch.int64, device="cuda")
     flat = points.flatten(1)
     start = torch.full_like(flat, -1)
-    settings = {"pins": Pins(), "gradients": LONG, "tolerance": 0.005, **options}
+    settings = {"pins": Pins(), "workload": Workload(LONG, known=0.0, rtol=0.05), "tolerance": 0.005, **options}
     found = measure_executions(scorer_of(network, points, rows=rows), flat, start, {}, target, **settings)
     return {str(one.how): one for one in found}
 

@@ -113,7 +113,7 @@ def test_less_memory_makes_calls_and_pieces_smaller_but_no_parts(tmp_path):
     tight = settled(job, "compute.memory=2MiB")
     assert free[0] == 512 and free[1] > 512
     assert 4 <= tight[0] < 512 and 1 <= tight[1] < 40
-    assert tight[2] == free[2] == 512
+    assert tight[2] == free[2] == 1024
     assert settled(job, "compute.memory=2MiB", "compute.batch_rows=64")[0] == 64
 
 

@@ -233,7 +233,7 @@ def test_which_words_decide_the_next_one(tmp_path, folder):
     assert [found["classes"][target] for target in found["rows/target"]] == [".", "film", "##ed", "##ed"]
     at = "engines/integrated_gradients"
     moved = found[f"{at}/score_input"] - found[f"{at}/score_baseline"]
-    assert np.abs(found[f"{at}/completeness_gap"]).max() < 0.02 * np.abs(moved).max()
+    assert np.abs(found[f"{at}/completeness_gap"]).max() < 0.05 * np.abs(moved).max()
     assert (found[f"{at}/score_input"] < 0).all() and (found[f"{at}/status"] == 0).all()
 
 
@@ -399,5 +399,5 @@ def test_minilm(tmp_path):
     names = found["inputs/network.embeddings.word_embeddings/tokens"]
     assert names[0, found[MAP][0].argmax()] == "guitar"
     at = "engines/integrated_gradients"
-    assert (found[f"{at}/status"] == 0).all() and np.abs(found[f"{at}/completeness_gap"]).max() < 0.02
+    assert (found[f"{at}/status"] == 0).all() and np.abs(found[f"{at}/completeness_gap"]).max() < 0.05
     assert found[MAP].shape == names.shape and (found[MAP][names == ""] == 0).all()

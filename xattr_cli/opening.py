@@ -109,6 +109,7 @@ def _probe(session: Session) -> None:
         check_class_count(session.samples.classes, session.targets)
     if job.target.select == "label":
         check_labels(session.samples.known_labels(), session.targets)
+    _check_results(session)
     # measured at full length, before calls are allowed to be shorter
     settle_rows(session, row_activations(scorer, points, context))
     scorer.shortens = _may_shorten(session)
@@ -117,6 +118,14 @@ def _probe(session: Session) -> None:
         with _named(f"engines.{label}."):
             _check_engine(session, label, engine, probe)
     check_memory(session)
+
+
+def _check_results(session: Session) -> None:
+    """Let engines say what is wrong with the results that they would have of these inputs."""
+    for label, engine in session.job.engines.items():
+        if isinstance(engine, LocalEngine):
+            with _named(f"engines.{label}."):
+                engine.values_per_row(session.layout.specs)
 
 
 def _probe_batch(samples: Samples, count: int) -> Batch:
