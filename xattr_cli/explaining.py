@@ -45,7 +45,8 @@ def explain_rows(
     gathered, start = Gathered(rows.stop - rows.start), rows.start
     while start < rows.stop:
         some = _next_rows(session, slice(start, rows.stop))
-        found = _attempt(session, some, engines, _samples_of(session, some, rows, batch))
+        with session.scorer.exact_arithmetic():  # here too, so that it need not be begun for every call
+            found = _attempt(session, some, engines, _samples_of(session, some, rows, batch))
         if found is not None:
             _gather(gathered, found, session, rows)
             start = some.stop

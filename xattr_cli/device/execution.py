@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -58,6 +58,7 @@ class Runner:
         self.how = how
         self._original = module
         self._made: Any = module if how == Execution() else None
+        self._depth = 0
 
     def _module(self, tensors: tuple[Tensor, ...]) -> Any:
         if self._made is None:
@@ -92,9 +93,16 @@ class Runner:
 
     @contextmanager
     def arithmetic(self) -> Iterator[None]:
-        """float32 means float32: TF32 is off unless it is the arithmetic of choice."""
-        with rounded_products(self.how.arithmetic == "tf32"), _compiling() if self.how.compiled else nullcontext():
-            yield
+        """float32 means float32: TF32 is off unless it is the arithmetic of choice. May be opened again inside."""
+        with ExitStack() as stack:
+            if self._depth == 0:  # turning all the switches takes as long as a small network
+                stack.enter_context(rounded_products(self.how.arithmetic == "tf32"))
+                stack.enter_context(_compiling() if self.how.compiled else nullcontext())
+            self._depth += 1
+            try:
+                yield
+            finally:
+                self._depth -= 1
 
 
 @contextmanager

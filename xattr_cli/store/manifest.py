@@ -46,7 +46,7 @@ class Manifest:
 
     def to_json(self) -> str:
         """Text of `manifest.json`."""
-        return json.dumps({"format": FORMAT, **vars(self)}, indent=1) + "\n"
+        return json.dumps({"format": FORMAT, **vars(self)}) + "\n"
 
     @classmethod
     def from_json(cls, text: str) -> Manifest:
