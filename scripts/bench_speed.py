@@ -37,7 +37,7 @@ SEARCHED_CALLS = {True: 32, False: 512}  # for large inputs, and for small ones
 SEARCHED_STEPS = 8  # of the search for the fastest calls, where a call of all steps would take minutes
 TARGETS = 10
 TARGET_ROWS = 500
-TIMING_ROWS = 4
+TIMING_ROWS = 8
 TIMED_NODES = 24
 CALLS = {
     ("cpu", True): (4, 8, 16, 32),

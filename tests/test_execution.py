@@ -63,7 +63,8 @@ def test_bfloat16_ruins_the_maps_of_a_real_network_and_is_refused(efficientnet):
     assert low.drift > 0.2  # METHODS: 43-63 % with accurate integrals
     assert low.verdict == "drifts"
     assert found["float32"].drift == 0
-    assert found["float32, channels last"].drift < 1e-3
+    last = [one for name, one in found.items() if name.startswith("float32, channels last")]
+    assert last and all(one.drift < 5e-3 for one in last)
     chosen = [one for one in found.values() if one.verdict == "chosen"]
     assert len(chosen) == 1
     assert chosen[0].how.arithmetic == "float32"
@@ -137,8 +138,8 @@ def test_a_job_whose_paths_bend_affords_trials_that_one_of_straight_paths_does_n
     images = photographs(2, 16)
     straight = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(4 * 14 * 14, 3)).eval()
     bent = nn.Sequential(nn.Conv2d(3, 4, 3), Wave(), nn.Flatten(), nn.Linear(4 * 14 * 14, 3)).eval()
-    assert [one.verdict for one in measured(straight, images, rows=40)] == ["not measured"]
-    assert len(measured(bent, images, rows=40)) > 1
+    assert [one.verdict for one in measured(straight, images, rows=20)] == ["not measured"]
+    assert len(measured(bent, images, rows=20)) > 1
 
 
 class Wave(nn.Module):

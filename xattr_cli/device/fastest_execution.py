@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -11,24 +10,20 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import Interrupted
-from .execution import Arithmetic, Execution, Runner
+from .execution import Arithmetic, Execution
 from .scorer import Scorer
-from .workload import NODES, Workload, bend_of
+from .trial import Trial, TrialOutcome
+from .workload import Workload, bend_of
 
 __all__ = ["Measured", "Pins", "chosen_text", "measure_executions"]
 
-WARM_UPS = {False: 1, True: 3}  # what is compiled may be recorded in the second call, and played from the third
 GAIN = 0.95
 LOWER_GAIN = 0.8
 """A way must take less than this of the time of the one before it: a coin flip is not worth other bits, and still
 less an arithmetic of fewer.
 """
-WORTH_TIMING = 0.01
-MOST_CALLS = 8
-"""Calls are timed until they took so many seconds, but no more of them: a single short one tells little."""
+ENOUGH = 0.8
 SHARE_OF_JOB = 0.15
-COMPILING = 2000
-"""Device calls that torch.compile takes the time of, roughly."""
 
 
 @dataclass(frozen=True)
@@ -99,25 +94,31 @@ def measure_executions(
         Only the plainest way, untimed, if the job is too short for any other to pay off; what is pinned is
         tried in any case.
     """
-    trial = _Trial(scorer, inputs, baselines, context, target)
+    trial = Trial(scorer, inputs, baselines, context, target)
     candidates = [how for how in _candidates(scorer) if pins.allow(how) and how != pins.base]
     plain = [Measured(pins.base, float("nan"), 0.0, "not measured")]
-    if trial.cost_of_maps > SHARE_OF_JOB * workload.most and pins.base == Execution():
+    is_plain = pins.base == Execution()
+    if is_plain and trial.least_cost > SHARE_OF_JOB * workload.most:
         return plain
     before = scorer.runner
     try:
-        gradients = trial.gradients(Runner(scorer.module))
-        budget = SHARE_OF_JOB * workload.gradients(bend_of(gradients)) - trial.cost_of_maps - trial.cost(pins.base)
+        exact = trial.run(Execution())
+        budget = SHARE_OF_JOB * workload.gradients(bend_of(exact.gradients)) - trial.cost(pins.base)
         affordable = _affordable(trial, candidates, budget)
-        if not affordable and pins.base == Execution():
+        if is_plain and not affordable:
             return plain
-        truth = gradients.sum(dim=0)
-        return _sorted([_judged(trial.measure(how, truth), tolerance) for how in (pins.base, *affordable)])
+        truth = exact.gradients.sum(dim=0)
+        base = _timed(trial, pins.base, exact, 0.0) if is_plain else _tried(trial, pins.base, truth)
+        measured = [_judged(base, tolerance)]
+        for how in affordable:
+            if not any(_is_enough(one, measured[0], how) for one in measured):
+                measured.append(_judged(_tried(trial, how, truth), tolerance))
+        return _sorted(measured)
     finally:
         scorer.runner = before
 
 
-def _affordable(trial: _Trial, candidates: Sequence[Execution], budget: float) -> list[Execution]:
+def _affordable(trial: Trial, candidates: Sequence[Execution], budget: float) -> list[Execution]:
     """The first candidates whose trials cost no more than a budget, in gradients; dear ones are passed over."""
     chosen = []
     for how in candidates:
@@ -125,6 +126,12 @@ def _affordable(trial: _Trial, candidates: Sequence[Execution], budget: float) -
             budget -= trial.cost(how)
             chosen.append(how)
     return chosen
+
+
+def _is_enough(found: Measured, base: Measured, how: Execution) -> bool:
+    """Whether a way is so much faster than the plain one that others of its kind need not be tried."""
+    same_kind = (found.how.arithmetic, found.how.compiled) == (how.arithmetic, how.compiled)
+    return same_kind and found.verdict == "" and found.seconds < ENOUGH * base.seconds
 
 
 def _judged(found: Measured, tolerance: float) -> Measured:
@@ -160,82 +167,25 @@ def _candidates(scorer: Scorer) -> Iterator[Execution]:
     yield Execution(compiled=True)
 
 
-class _Trial:
-    """Full device calls, and maps of a few rows, in any way of running.
+def _tried(trial: Trial, how: Execution, truth: Tensor) -> Measured:
+    """How far the maps drift in a way of running, and how long a gradient takes."""
+    nothing = float("nan")
+    try:
+        found = trial.run(how)
+        return _timed(trial, how, found, _drift(found.gradients.sum(dim=0), truth))
+    except Interrupted:
+        raise
+    except Exception as error:  # whatever a backend raises: then it is not for this network
+        return Measured(how, nothing, nothing, f"fails: {str(error).strip().partition(chr(10))[0]}"[:200])
 
-    Attributes:
-        rows: of a full call.
-    """
 
-    def __init__(
-        self, scorer: Scorer, inputs: Tensor, baselines: Tensor, context: Mapping[str, Tensor], target: Tensor
-    ) -> None:
-        self.scorer, self.rows = scorer, scorer.packing.rows
-        self._inputs, self._baselines, self._context, self._target = inputs, baselines, context, target
-        self._delta = inputs - baselines
-
-    def gradients(self, runner: Runner) -> Tensor:
-        """(NODES, n, D) float64 at the nodes of the midpoint rule; their sum is the map."""
-        self.scorer.runner = runner
-        packing = self.scorer.packing
-        rows = packing.rows if packing.fixed else min(packing.rows, len(self._inputs))
-        found = [self._call((node + 0.5) / NODES, rows).double() for node in range(NODES)]
-        return torch.stack(found) * self._delta / NODES
-
-    def _call(self, t: float, rows: int) -> Tensor:
-        here = slice(0, rows)
-        points = self._baselines.lerp(self._inputs, t)[here]
-        context = {name: tensor[here] for name, tensor in self._context.items()}
-        with self.scorer.exact_arithmetic():
-            return self.scorer.gradients_of_call(points, context, [self._target[here]], rows)[0][1]
-
-    @property
-    def cost_of_maps(self) -> int:
-        """In gradients."""
-        return NODES * len(self._inputs)
-
-    def cost(self, how: Execution) -> int:
-        """Of trying a way, in gradients."""
-        calls = WARM_UPS[how.compiled] + 1 + (COMPILING if how.compiled else 0)
-        return self.cost_of_maps + calls * self.rows
-
-    def seconds_of_a_call(self) -> float:
-        """Wall time of a full call."""
-        began = time.perf_counter()
-        self._call(0.5, self.rows)
-        _wait(self.scorer.device)
-        return time.perf_counter() - began
-
-    def _seconds(self) -> float:
-        """Shortest wall time of a full call; once everything is warm."""
-        times = [self.seconds_of_a_call()]
-        while sum(times) < WORTH_TIMING and len(times) < MOST_CALLS:
-            times.append(self.seconds_of_a_call())
-        return min(times)
-
-    def measure(self, how: Execution, truth: Tensor) -> Measured:
-        """How far the maps drift, and how long a gradient takes."""
-        nothing = float("nan")
-        try:
-            drift = _drift(self.gradients(Runner(self.scorer.module, how)).sum(dim=0), truth)
-            for _ in range(WARM_UPS[how.compiled]):
-                self.seconds_of_a_call()
-            seconds = self._seconds()
-        except Interrupted:
-            raise
-        except Exception as error:  # whatever a backend raises: then it is not for this network
-            return Measured(how, nothing, nothing, f"fails: {str(error).strip().partition(chr(10))[0]}"[:200])
-        return Measured(how, seconds / self.rows, drift, "")
+def _timed(trial: Trial, how: Execution, found: TrialOutcome, drift: float) -> Measured:
+    return Measured(how, trial.seconds(how) if found.seconds is None else found.seconds, drift, "")
 
 
 def _drift(found: Tensor, truth: Tensor) -> float:
     apart, size = (found - truth).norm(dim=1), truth.norm(dim=1)
     return float(torch.where(apart == 0, 0.0, apart / size).max())
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 def chosen_text(measured: Sequence[Measured]) -> str:
