@@ -89,7 +89,10 @@ def described(output: Path) -> tuple[str, int, str, int, float | None]:
 def network_of(model: dict[str, Any]) -> str:
     """What a job's model is called."""
     names = (model.get(key) for key in ("factory", "name", "package", "path"))
-    return next(name for name in names if name).rpartition(":")[2]
+    name = next(name for name in names if name)
+    if Path(name).is_relative_to(ROOT):
+        return str(Path(name).relative_to(ROOT))
+    return name.rpartition(":")[2]
 
 
 if __name__ == "__main__":
