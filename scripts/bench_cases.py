@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from xattr_cli.engines.base import Explanation, LocalEngine
 from xattr_cli.engines.block import Block
-from xattr_cli.engines.integrated_gradients import IntegratedGradients
+from xattr_cli.engines.path.integrated_gradients import IntegratedGradients
 
 sys.path.append(str(ROOT / "tests"))
 

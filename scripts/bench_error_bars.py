@@ -19,7 +19,7 @@ from bench_sampling import sampling_tables
 from benchlib import Table, publish, versions
 from torch import Tensor
 
-from xattr_cli.engines.integrated_gradients import IntegratedGradients
+from xattr_cli.engines.path.integrated_gradients import IntegratedGradients
 
 RTOLS = (0.05, 0.02)
 MAX_NODES = 1024

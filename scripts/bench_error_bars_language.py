@@ -20,12 +20,12 @@ import yaml
 from benchlib import ROOT, Table, publish, versions
 from paper_jobs import CONFIGS
 
-from xattr_cli.config import load_job
-from xattr_cli.datasets.tokenizer import Tokenizer
+from xattr_cli.datasets.text.tokenizer import Tokenizer
 from xattr_cli.errors import StoreError
-from xattr_cli.models.folders import package_folder
-from xattr_cli.run import run_job
-from xattr_cli.store.reader import Results
+from xattr_cli.job.config import load_job
+from xattr_cli.models.huggingface.folders import package_folder
+from xattr_cli.pipeline.run import run_job
+from xattr_cli.store.results.reader import Results
 
 ENGINE = "integrated_gradients"
 FOLDER = ROOT / "runs" / "error-bars-language"

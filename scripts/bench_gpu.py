@@ -41,8 +41,8 @@ from speed_cases import CASES, SpeedCase, network, timing_cases, true_error
 from torch import Tensor
 
 from xattr_cli.device import Measured, Pins, Workload, device_name, measure_executions
-from xattr_cli.opening import open_session
-from xattr_cli.run import run_job
+from xattr_cli.pipeline.opening import open_session
+from xattr_cli.pipeline.run import run_job
 
 MEMORY_ROWS = (1_000, 10_000)
 MEMORY_ALLOWED = 1.1

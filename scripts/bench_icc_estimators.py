@@ -14,13 +14,13 @@ from SALib.analyze import sobol as salib_analyze
 from SALib.sample import sobol as salib_sample
 from torch import Tensor
 
-from xattr_cli.numerics.down_sets import DownSets, topological_values
-from xattr_cli.numerics.factorial import FullFactorial, worths
-from xattr_cli.numerics.permutation_walk import RoundWalk
-from xattr_cli.numerics.pick_freeze import evaluate
-from xattr_cli.numerics.polynomial_chaos import Chaos
-from xattr_cli.numerics.shapley import shapley_values
-from xattr_cli.numerics.sobol_design import paired_draws
+from xattr_cli.numerics.sensitivity.down_sets import DownSets, topological_values
+from xattr_cli.numerics.sensitivity.factorial import FullFactorial, worths
+from xattr_cli.numerics.sensitivity.permutation_walk import RoundWalk
+from xattr_cli.numerics.sensitivity.pick_freeze import evaluate
+from xattr_cli.numerics.sensitivity.polynomial_chaos import Chaos
+from xattr_cli.numerics.sensitivity.shapley import shapley_values
+from xattr_cli.numerics.sensitivity.sobol_sequence import paired_draws
 
 sys.path.append(str(ROOT / "tests"))
 from icc_problems import TABLE, Problem, contributions, normal, response_of

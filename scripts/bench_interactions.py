@@ -20,7 +20,7 @@ from hessian_peers import foreseen_seconds, interactions, smallest_samples
 from hessian_sentences import sentence_table
 from torch import Tensor, nn
 
-from xattr_cli.engines.integrated_hessians import IntegratedHessians
+from xattr_cli.engines.interactions.integrated_hessians import IntegratedHessians
 
 WITHIN = 0.01
 FEW = 4  # rows on which path-explain's error is measured

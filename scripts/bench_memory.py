@@ -36,9 +36,9 @@ def build():
     return torch.nn.Sequential(torch.nn.Linear({FEATURES}, 16), torch.nn.Tanh(), torch.nn.Linear(16, 4))
 """
 OPENING = """
-import sys, xattr_cli.run
-from xattr_cli.config import load_job
-from xattr_cli.opening import open_session
+import sys, xattr_cli.pipeline.run
+from xattr_cli.job.config import load_job
+from xattr_cli.pipeline.opening import open_session
 
 with open_session(load_job(sys.argv[1])):
     pass

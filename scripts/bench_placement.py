@@ -9,10 +9,10 @@ from typing import Any
 from bench_cases import Case, share_covered, true_error
 from benchlib import Table
 
-from xattr_cli.engines.integrated_gradients import IntegratedGradients
-from xattr_cli.numerics.integrate import integrate
-from xattr_cli.numerics.paths import StraightPath
-from xattr_cli.numerics.quadrature import AdaptiveRule
+from xattr_cli.engines.path.integrated_gradients import IntegratedGradients
+from xattr_cli.numerics.paths.integrate import integrate
+from xattr_cli.numerics.paths.quadrature import AdaptiveRule
+from xattr_cli.numerics.paths.straight import StraightPath
 
 __all__ = ["placement_table"]
 

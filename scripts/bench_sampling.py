@@ -9,9 +9,9 @@ from bench_cases import Case, background, case_of, share_covered, true_error
 from benchlib import Table
 from torch import Tensor
 
-from xattr_cli.engines.expected_gradients import ExpectedGradients
-from xattr_cli.engines.integrated_gradients import IntegratedGradients
-from xattr_cli.numerics.sampling import draw_replicates
+from xattr_cli.engines.path.expected_gradients import ExpectedGradients
+from xattr_cli.engines.path.integrated_gradients import IntegratedGradients
+from xattr_cli.numerics.paths.sampling import draw_replicates
 
 __all__ = ["sampling_tables"]
 

@@ -25,10 +25,10 @@ from captum.attr import IntegratedGradients as CaptumIntegratedGradients
 from speed_cases import CASES, SpeedCase, evaluations_of, maps_of, timing_cases, true_error
 from torch import Tensor
 
-from xattr_cli.config import Job
-from xattr_cli.opening import open_session
-from xattr_cli.run import run_job
-from xattr_cli.store.reader import Results
+from xattr_cli.job.config import Job
+from xattr_cli.pipeline.opening import open_session
+from xattr_cli.pipeline.run import run_job
+from xattr_cli.store.results.reader import Results
 
 TOLERANCE = 0.05
 DEFAULT_STEPS = 50

@@ -18,9 +18,9 @@ from benchlib import ROOT, Table, publish, versions
 from photo_reference import FOLDER, LEVELS, reference
 from photographs import PHOTOGRAPHS
 
-from xattr_cli.config import parse_job
-from xattr_cli.run import run_job
-from xattr_cli.store.reader import Results
+from xattr_cli.job.config import parse_job
+from xattr_cli.pipeline.run import run_job
+from xattr_cli.store.results.reader import Results
 
 RTOLS = (0.1, 0.05)
 ENGINE = "integrated_gradients"

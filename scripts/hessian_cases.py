@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from xattr_cli.engines.base import Explanation, LocalEngine
 from xattr_cli.engines.block import Block
-from xattr_cli.engines.integrated_hessians import IntegratedHessians
+from xattr_cli.engines.interactions.integrated_hessians import IntegratedHessians
 
 __all__ = ["CASES", "SecondOrderCase", "matrix_error", "softplus_mlp"]
 

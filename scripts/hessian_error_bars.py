@@ -13,14 +13,19 @@ from hessian_cases import CASES, SecondOrderCase, matrix_error, softplus_mlp
 from numpy.polynomial import legendre
 from torch import Tensor
 
-from xattr_cli.device.curvature import Smoothing, find_curvature
-from xattr_cli.device.hessian_products import WAYS
-from xattr_cli.device.second_order import SecondOrder
-from xattr_cli.engines.integrated_hessians import IntegratedHessians
-from xattr_cli.numerics.grouping import Grouping
-from xattr_cli.numerics.interactions import InteractionRule, integrate_interactions
-from xattr_cli.numerics.log_rules import NODE_COUNTS, LogRule, interpolatory_rule, nested_log_rules
-from xattr_cli.numerics.paths import StraightPath
+from xattr_cli.device.curvature.field import SecondOrder
+from xattr_cli.device.curvature.hvp import WAYS
+from xattr_cli.device.curvature.network import Smoothing, find_curvature
+from xattr_cli.engines.interactions.integrated_hessians import IntegratedHessians
+from xattr_cli.numerics.interactions.grouping import Grouping
+from xattr_cli.numerics.interactions.integrate import InteractionRule, integrate_interactions
+from xattr_cli.numerics.interactions.log_rules import (
+    NODE_COUNTS,
+    LogRule,
+    interpolatory_rule,
+    nested_log_rules,
+)
+from xattr_cli.numerics.paths.straight import StraightPath
 
 __all__ = ["error_bar_table", "rule_table", "way_table"]
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 from benchlib import ROOT, Table
 
-from xattr_cli.reports.row_matrix import row_matrix
-from xattr_cli.store.reader import Results
+from xattr_cli.reports.interactions.matrix import row_matrix
+from xattr_cli.store.results.reader import Results
 
 __all__ = ["sentence_table"]
 

@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from xattr_cli.causal.checkpoint import load_flow
-from xattr_cli.causal.flow_model import FlowModel
+from xattr_cli.causal.flow.checkpoint import load_flow
+from xattr_cli.causal.flow.model import FlowModel
 
 __all__ = ["noise_gaps"]
 

@@ -16,9 +16,9 @@ from sklearn.model_selection import train_test_split
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from xattr_cli.config import parse_job
-from xattr_cli.run import run_job
-from xattr_cli.store.reader import Results
+from xattr_cli.job.config import parse_job
+from xattr_cli.pipeline.run import run_job
+from xattr_cli.store.results.reader import Results
 
 __all__ = ["Fault", "fault_claims", "fault_table", "networks_found"]
 

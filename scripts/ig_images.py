@@ -17,8 +17,8 @@ from photo_reference import BLACK, open_photos, reference
 from torch import nn
 from torchvision.models import EfficientNet_B0_Weights
 
-from xattr_cli.reports.style import chart, diverging_map, styled, symmetric_limit
-from xattr_cli.store.reader import Results
+from xattr_cli.reports.drawing.style import chart, diverging_map, styled, symmetric_limit
+from xattr_cli.store.results.reader import Results
 
 __all__ = ["fall", "tables"]
 

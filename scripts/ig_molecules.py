@@ -16,7 +16,7 @@ from paper_networks import Solubility, graph, solubility
 from rdkit import Chem
 from rdkit.Chem import rdMolDescriptors
 
-from xattr_cli.store.reader import Results
+from xattr_cli.store.results.reader import Results
 
 __all__ = ["REFERENCES", "Atoms", "atoms_of", "kind_of", "reference_table", "tables"]
 

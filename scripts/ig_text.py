@@ -14,7 +14,7 @@ from language_training import train_movies
 from paper_jobs import Claim, accuracy_claim, claim_table, removal_claim, run_config, trained_once
 from snippets import lexicon
 
-from xattr_cli.store.reader import Results
+from xattr_cli.store.results.reader import Results
 
 __all__ = ["METHODS", "Reading", "readings", "tables", "whole_words"]
 

@@ -11,9 +11,9 @@ import torch
 import yaml
 from torch import Tensor, nn
 
-from xattr_cli.config import load_job
-from xattr_cli.run import run_job
-from xattr_cli.store.reader import EngineResults, Results
+from xattr_cli.job.config import load_job
+from xattr_cli.pipeline.run import run_job
+from xattr_cli.store.results.reader import EngineResults, Results
 
 __all__ = ["explain", "interactions"]
 

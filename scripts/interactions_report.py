@@ -14,7 +14,7 @@ from interactions_removal import BORROWED, COMPARED, KNOWN, RANDOM, Curve
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from xattr_cli.reports.style import PALETTE, styled
+from xattr_cli.reports.drawing.style import PALETTE, styled
 
 __all__ = ["Areas", "area_table", "areas_of", "claim_table", "draw_curves", "gain_table"]
 

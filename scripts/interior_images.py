@@ -15,12 +15,12 @@ from interior_paths import Paths, gradient_claim, paths_of, saturation_claim, su
 from matplotlib.axes import Axes
 from paper_jobs import Claim, claim_table, run_config, trained_once
 
-from xattr_cli.config import parse_job
+from xattr_cli.job.config import parse_job
+from xattr_cli.pipeline.run import run_job
+from xattr_cli.reports.drawing.style import PALETTE, chart, styled
+from xattr_cli.reports.drawing.words import legend_name
 from xattr_cli.reports.gallery import plot_all
-from xattr_cli.reports.style import PALETTE, chart, styled
-from xattr_cli.reports.words import legend_name
-from xattr_cli.run import run_job
-from xattr_cli.store.reader import Results
+from xattr_cli.store.results.reader import Results
 
 __all__ = ["Network", "layer_claim", "layer_table", "tables"]
 

@@ -14,7 +14,7 @@ from language_training import train_next_word
 from paper_jobs import Claim, claim_table, rank_correlation, removal_claim, run_config, trained_once
 from paper_networks import NextWord, next_word
 
-from xattr_cli.store.reader import Results
+from xattr_cli.store.results.reader import Results
 
 __all__ = ["Context", "contexts_of", "tables"]
 

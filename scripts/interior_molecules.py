@@ -16,7 +16,7 @@ from paper_jobs import Claim, claim_table, removal_claim, run_config
 from paper_networks import screening
 from torch import nn
 
-from xattr_cli.store.reader import Results
+from xattr_cli.store.results.reader import Results
 
 __all__ = ["Ligands", "tables"]
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from paper_jobs import Claim
 
-from xattr_cli.reports.saturation import half_way
-from xattr_cli.store.engine_results import EngineResults
+from xattr_cli.reports.paths.saturation import half_way
+from xattr_cli.store.results.engines import EngineResults
 
 __all__ = ["Paths", "gradient_claim", "layers_claim", "paths_of", "saturation_claim", "sum_claim"]
 

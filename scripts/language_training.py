@@ -18,7 +18,7 @@ from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, pr
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from xattr_cli.models.folders import package_folder
+from xattr_cli.models.huggingface.folders import package_folder
 
 __all__ = ["train_movies", "train_next_word"]
 

@@ -15,7 +15,7 @@ from rdkit.Chem import rdFingerprintGenerator
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from xattr_cli.datasets.molecule_features import Morgan
+from xattr_cli.datasets.molecules.features import Morgan
 
 __all__ = ["KNOWN", "Ligand", "environment", "fingerprints", "leave_molecules", "ligands", "train_screening"]
 

@@ -11,8 +11,8 @@ import torch
 from photo_reference import INTERVALS
 from torch import Tensor, nn
 
-from xattr_cli.numerics.field import Evaluation, Field, PlainPoints, Points
-from xattr_cli.numerics.paths import PathPoints
+from xattr_cli.numerics.paths.field import Evaluation, Field, PlainPoints, Points
+from xattr_cli.numerics.paths.straight import PathPoints
 
 __all__ = ["NetworkField", "SomeRows", "StoredField"]
 

@@ -14,13 +14,12 @@ from node_rows import Stopped
 from node_rules import Placement, Rule
 from torch import Tensor
 
-from xattr_cli.engines.integrated_gradients import FIRST_INTERVALS, IntegratedGradients
-from xattr_cli.numerics import integrate as integrator
-from xattr_cli.numerics import panels
-from xattr_cli.numerics.field import Evaluation, Field
-from xattr_cli.numerics.integrate import integrate
-from xattr_cli.numerics.paths import PathPoints, StraightPath
-from xattr_cli.numerics.quadrature import AdaptiveRule
+from xattr_cli.engines.path.integrated_gradients import FIRST_INTERVALS, IntegratedGradients
+from xattr_cli.numerics.paths.field import Evaluation, Field
+from xattr_cli.numerics.paths.integrate import integrate
+from xattr_cli.numerics.paths.quadrature import AdaptiveRule
+from xattr_cli.numerics.paths.straight import PathPoints, StraightPath, panels
+from xattr_cli.numerics.paths.straight import integrate as integrator
 
 __all__ = ["Panelled", "panels_with"]
 

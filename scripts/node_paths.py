@@ -15,8 +15,8 @@ from speed_cases import SpeedCase, breast_cancer, vowels
 from torch import Tensor, nn
 
 from xattr_cli.device import kinked_operations
-from xattr_cli.numerics.field import Field
-from xattr_cli.numerics.paths import StraightPath
+from xattr_cli.numerics.paths.field import Field
+from xattr_cli.numerics.paths.straight import StraightPath
 
 __all__ = ["CASES", "PHOTOGRAPHS", "Paths"]
 

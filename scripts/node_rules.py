@@ -12,8 +12,8 @@ import torch
 from node_paths import Paths
 from torch import Tensor
 
-from xattr_cli.numerics.error_bar import adaptive_error
-from xattr_cli.numerics.node_record import NodeRecord
+from xattr_cli.numerics.paths.error_bar import adaptive_error
+from xattr_cli.numerics.paths.node_record import NodeRecord
 
 __all__ = [
     "Bar",

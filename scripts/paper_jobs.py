@@ -11,11 +11,11 @@ import numpy as np
 from benchlib import ROOT, Table
 from scipy.stats import rankdata
 
-from xattr_cli.config import load_job
+from xattr_cli.job.config import load_job
+from xattr_cli.pipeline.run import run_job
 from xattr_cli.reports.gallery import plot_all
-from xattr_cli.run import run_job
-from xattr_cli.store.engine_results import EngineResults
-from xattr_cli.store.reader import Results
+from xattr_cli.store.results.engines import EngineResults
+from xattr_cli.store.results.reader import Results
 
 __all__ = [
     "CONFIGS",

@@ -31,8 +31,8 @@ from photographs import PHOTOGRAPHS
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from xattr_cli.config import parse_job
 from xattr_cli.datasets import open_dataset
+from xattr_cli.job.config import parse_job
 
 __all__ = [
     "BLACK",

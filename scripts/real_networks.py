@@ -23,8 +23,8 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torchvision.models import EfficientNet_B0_Weights
 
-from xattr_cli.config import resolve_plugin
 from xattr_cli.datasets import open_dataset
+from xattr_cli.job.config import resolve_plugin
 from xattr_cli.models.zoo import mlp, sequence_classifier
 from xattr_cli.registry import DATASETS
 

@@ -32,10 +32,10 @@ from benchlib import ROOT, Table, publish, versions
 from sklearn.datasets import load_iris
 from sklearn.tree import DecisionTreeClassifier
 
-from xattr_cli.config import parse_job
+from xattr_cli.job.config import parse_job
+from xattr_cli.pipeline.run import run_job
 from xattr_cli.reports.gallery import plot_all
-from xattr_cli.run import run_job
-from xattr_cli.store.reader import Results
+from xattr_cli.store.results.reader import Results
 
 DIGIT = 3
 

@@ -30,10 +30,10 @@ from icc_network import network
 from icc_noise_gap import noise_gaps
 from torch import nn
 
-from xattr_cli.config import parse_job
-from xattr_cli.evaluating import Inquiry, evaluate_file
-from xattr_cli.run import run_job
-from xattr_cli.store.reader import Results
+from xattr_cli.evaluation import Inquiry, evaluate_file
+from xattr_cli.job.config import parse_job
+from xattr_cli.pipeline.run import run_job
+from xattr_cli.store.results.reader import Results
 
 PAPER = {"icc": 2.52, "integrated_gradients": 2.84, "gradient_shap": 2.78, "permutation": 2.76}
 """PGU × 10 on Auto-MPG, as the paper's table has it."""

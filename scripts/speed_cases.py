@@ -23,11 +23,11 @@ from real_networks import NETWORKS as MADE
 from real_networks import read_series_of, table_of
 from torch import Tensor, nn
 
-from xattr_cli.config import Job, parse_job
-from xattr_cli.device.products import rounded_products
+from xattr_cli.device.execution.rounding import rounded_products
+from xattr_cli.job.config import Job, parse_job
 from xattr_cli.models.zoo import mlp, sequence_classifier
-from xattr_cli.run import run_job
-from xattr_cli.store.reader import Results
+from xattr_cli.pipeline.run import run_job
+from xattr_cli.store.results.reader import Results
 
 __all__ = ["CASES", "SpeedCase", "network", "timing_cases", "true_error"]
 

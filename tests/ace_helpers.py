@@ -11,7 +11,7 @@ from support import layout_of
 from torch import nn
 
 from xattr_cli.device import Packing, Scorer
-from xattr_cli.engines.ace import AverageCausalEffects
+from xattr_cli.engines.ace.engine import AverageCausalEffects
 from xattr_cli.engines.population import Population, PopulationBlock
 from xattr_cli.samples import InputSpec, Layout
 

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from xattr_cli.config import resolve_plugin
 from xattr_cli.datasets import Samples, open_dataset
 from xattr_cli.errors import DataError, ExitCode, JobError
+from xattr_cli.job.config import resolve_plugin
 from xattr_cli.registry import DATASETS
 
 

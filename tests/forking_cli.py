@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 import torch._dynamo  # torch imports it late, at the first dispatch mode
 
-import xattr_cli.planning
+import xattr_cli.pipeline.planning
 import xattr_cli.reports.summary  # noqa: F401 - with the line before, all that the commands import late
 from xattr_cli.cli import main
 

@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from xattr_cli.numerics.contribution_sums import Sampling
-from xattr_cli.numerics.contributions import Rule, estimate_contributions
-from xattr_cli.numerics.pick_freeze import Response
+from xattr_cli.numerics.sensitivity.contributions import Rule, estimate_contributions
+from xattr_cli.numerics.sensitivity.pick_freeze import Response
+from xattr_cli.numerics.sensitivity.sums import Sampling
 
 __all__ = [
     "TABLE",

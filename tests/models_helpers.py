@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from xattr_cli.config import resolve_plugin
 from xattr_cli.errors import ExitCode, ModelError
+from xattr_cli.job.config import resolve_plugin
 from xattr_cli.models import ModelSource
 from xattr_cli.registry import MODELS
 

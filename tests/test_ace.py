@@ -13,7 +13,7 @@ from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.inspection import partial_dependence
 from torch import nn
 
-from xattr_cli.engines.ace import AverageCausalEffects
+from xattr_cli.engines.ace.engine import AverageCausalEffects
 from xattr_cli.engines.population import PopulationBlock
 from xattr_cli.errors import DataError, JobError, ModelError, RunError
 from xattr_cli.models.zoo import digits_cnn, mlp
@@ -399,7 +399,7 @@ def test_probes_do_not_depend_on_the_order_of_the_data():
 
 
 def test_a_resumed_study_equals_an_uninterrupted_one_and_computes_no_step_again(monkeypatch):
-    monkeypatch.setattr("xattr_cli.engines.ace_works.STAGE_EVALUATIONS", 3000)
+    monkeypatch.setattr("xattr_cli.engines.ace.estimates.STAGE_EVALUATIONS", 3000)
     network, points = smooth(), samples()
     options = {"alphas": 10, "range": {"quantiles": 0.1}}
     whole = Kept()
@@ -570,13 +570,13 @@ def test_the_histogram_counts_every_sample_once():
 def test_auto_makes_the_empirical_estimate_over_as_many_samples_as_it_can_afford(monkeypatch):
     network, points = smooth(), samples()
     assert study(network, points, options={"alphas": 8})["estimators"] == ("empirical", "taylor")
-    monkeypatch.setattr("xattr_cli.engines.ace_works.MOST_EMPIRICAL", 1000)
+    monkeypatch.setattr("xattr_cli.engines.ace.estimates.MOST_EMPIRICAL", 1000)
     population = population_of(network, points)
     values = AverageCausalEffects(alphas=8).study(population).values
     assert values["estimators"] == ("empirical", "taylor")
     assert (values["samples"] == 25).all()
     assert "about 25 of 200" in population.warnings[0]
-    monkeypatch.setattr("xattr_cli.engines.ace_works.MOST_EMPIRICAL", 500)
+    monkeypatch.setattr("xattr_cli.engines.ace.estimates.MOST_EMPIRICAL", 500)
     assert study(network, points, options={"alphas": 8})["estimators"] == ("taylor",)
     # who asks for it gets it
     assert (study(network, points, options={"alphas": 8, "estimator": "both"})["samples"] == 200).all()

@@ -9,8 +9,8 @@ from ace_helpers import Formula, InMemory, Kept, population_of, study
 from torch import nn
 
 from xattr_cli.device.padding import real_key
-from xattr_cli.engines.ace import AverageCausalEffects
-from xattr_cli.engines.ace_data import REAL
+from xattr_cli.engines.ace.data import REAL
+from xattr_cli.engines.ace.engine import AverageCausalEffects
 from xattr_cli.errors import JobError
 from xattr_cli.models.zoo import sequence_classifier
 from xattr_cli.samples import InputSpec, Layout
@@ -325,7 +325,7 @@ def test_recurrent_networks_can_be_rolled_out():
 
 
 def test_a_resumed_roll_out_equals_an_uninterrupted_one(monkeypatch):
-    monkeypatch.setattr("xattr_cli.engines.ace_works.STAGE_EVALUATIONS", 1000)
+    monkeypatch.setattr("xattr_cli.engines.ace.estimates.STAGE_EVALUATIONS", 1000)
     network, points = VectorAutoregression(matrices(), torch.tanh), sequences()
     options = {"feedback": "autoregressive", "alphas": 8}
     whole = Kept()

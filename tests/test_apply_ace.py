@@ -17,7 +17,7 @@ from torch import nn
 
 from xattr_cli.models.zoo import mlp
 from xattr_cli.reports.gallery import plot_all
-from xattr_cli.store.reader import Results
+from xattr_cli.store.results.reader import Results
 
 NAMES = ["age", "income", "kind", "red", "green"]
 GROUPS = {"color": ["red", "green"]}

@@ -8,8 +8,8 @@ from datasets_helpers import opened, random, whole
 from scipy.ndimage import gaussian_filter
 
 from xattr_cli.baselines import Baseline
-from xattr_cli.config import resolve_plugin
 from xattr_cli.errors import DataError, ExitCode
+from xattr_cli.job.config import resolve_plugin
 from xattr_cli.registry import BASELINES
 
 IMAGES = random(70, 3, 9, 11)

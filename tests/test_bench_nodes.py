@@ -21,10 +21,9 @@ from node_paths import CASES, Paths
 from node_rows import Cells, Levels
 from node_rules import clenshaw_curtis, gap, gauss, midpoint, own_count, placed, simpson, trapezoid
 
-from xattr_cli.engines.integrated_gradients import IntegratedGradients
-from xattr_cli.numerics import integrate as integrator
-from xattr_cli.numerics import panels
-from xattr_cli.numerics.paths import StraightPath
+from xattr_cli.engines.path.integrated_gradients import IntegratedGradients
+from xattr_cli.numerics.paths.straight import StraightPath, panels
+from xattr_cli.numerics.paths.straight import integrate as integrator
 
 
 class Kink(nn.Module):

@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch.special import ndtr
 
-from xattr_cli.causal.detection import find_units
-from xattr_cli.causal.encoding import Encoding
-from xattr_cli.causal.flow import Mechanisms
-from xattr_cli.causal.graph import Graph
-from xattr_cli.causal.graph_files import read_graph
-from xattr_cli.causal.units import Categorical, Continuous, Integer, plain_unit, unit_of_plain
+from xattr_cli.causal.flow.detection import find_units
+from xattr_cli.causal.flow.encoding import Encoding
+from xattr_cli.causal.flow.mechanisms import Mechanisms
+from xattr_cli.causal.flow.units import Categorical, Continuous, Integer, plain_unit, unit_of_plain
+from xattr_cli.causal.graph.files import read_graph
+from xattr_cli.causal.graph.graph import Graph
 from xattr_cli.errors import DataError, JobError
 
 ROWS = 400

@@ -16,19 +16,19 @@ from scipy import stats
 from torch.special import ndtr, ndtri
 from zuko.flows.autoregressive import MaskedAutoregressiveTransform
 
-from xattr_cli.causal.encoding import Encoding, Targets
-from xattr_cli.causal.flow import Mechanisms
-from xattr_cli.causal.graph import Graph
-from xattr_cli.causal.independence import (
+from xattr_cli.causal.flow.encoding import Encoding, Targets
+from xattr_cli.causal.flow.independence import (
     dependence_p,
     distance_correlations,
     kolmogorov_distance,
     kolmogorov_p,
     largest_p,
 )
+from xattr_cli.causal.flow.mechanisms import Mechanisms
+from xattr_cli.causal.flow.units import Continuous
+from xattr_cli.causal.graph.graph import Graph
 from xattr_cli.causal.opening import open_causal_model
 from xattr_cli.causal.options import CausalOptions, FlowOptions
-from xattr_cli.causal.units import Continuous
 from xattr_cli.errors import DataError, JobError
 
 QUICK = {"epochs": 60, "patience": 8}

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from zuko.flows.autoregressive import MaskedAutoregressiveTransform
 
-from xattr_cli.causal.graph import Graph
-from xattr_cli.causal.graph_files import read_graph
+from xattr_cli.causal.graph.files import read_graph
+from xattr_cli.causal.graph.graph import Graph
 from xattr_cli.errors import JobError
 
 CARS = ("cylinders", "displacement", "horsepower", "weight", "acceleration")

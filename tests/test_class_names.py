@@ -13,7 +13,7 @@ from network_helpers import CLASSES
 from xattr_cli.datasets.class_names import read_class_names
 from xattr_cli.datasets.labels import as_labels
 from xattr_cli.errors import DataError
-from xattr_cli.store.reader import Results
+from xattr_cli.store.results.reader import Results
 
 ANIMALS = ("tench", "great white shark", "crane")
 

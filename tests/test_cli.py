@@ -17,10 +17,10 @@ from click.testing import CliRunner
 
 from xattr_cli import __version__
 from xattr_cli.cli import main
-from xattr_cli.config import Job, load_job
 from xattr_cli.errors import ExitCode
+from xattr_cli.job.config import Job, load_job
+from xattr_cli.job.starter import STARTER_JOB
 from xattr_cli.registry import BASELINES, ENGINES
-from xattr_cli.starter import STARTER_JOB
 
 README = Path(__file__).parents[1] / "README.md"
 COMMANDS = ("init", "plan", "run", "merge", "inspect", "plot", "evaluate", "apply-ace", "engines", "schema")

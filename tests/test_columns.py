@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from xattr_cli.columns import engine_columns
 from xattr_cli.engines.base import Explanation
 from xattr_cli.errors import RunError
+from xattr_cli.pipeline.columns import engine_columns
+from xattr_cli.pipeline.session import RowTable
 from xattr_cli.samples import Batch, InputSpec, Layout, Status
-from xattr_cli.session import RowTable
 
 LAYOUT = Layout((InputSpec("a", (2,), np.dtype("f4")), InputSpec("b", (1, 3), np.dtype("f4"))))
 

@@ -11,9 +11,9 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from xattr_cli.config import Explain, Target, identity, load_job, parse_job, to_yaml
 from xattr_cli.errors import ExitCode, JobError
-from xattr_cli.jobtext import plain_values
+from xattr_cli.job.config import Explain, Target, identity, load_job, parse_job, to_yaml
+from xattr_cli.job.yaml_text import plain_values
 
 FOLDER = Path("/jobs")
 PLAIN = {

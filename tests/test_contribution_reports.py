@@ -10,10 +10,12 @@ import pytest
 from cli_helpers import invoke, run
 from test_icc import CHAIN, PAIR, data_of, job_of
 
-from xattr_cli.reports import contribution_graph, contributions, flow_diagnostics, graph_layout
-from xattr_cli.reports.selection import Nothing, select
-from xattr_cli.reports.style import styled
-from xattr_cli.store.reader import Results
+from xattr_cli.reports.drawing.selection import Nothing, select
+from xattr_cli.reports.drawing.style import styled
+from xattr_cli.reports.effects import causal_graph as contribution_graph
+from xattr_cli.reports.effects import contributions, graph_layout
+from xattr_cli.reports.effects import flow as flow_diagnostics
+from xattr_cli.store.results.reader import Results
 
 
 @styled

@@ -7,12 +7,12 @@ from pydantic import ValidationError
 from support import block_of, digits, explain, trained
 from torch import nn
 
-from xattr_cli.engines.expected_gradients import ExpectedGradients
-from xattr_cli.engines.gradients import InputXGradient, Saliency
-from xattr_cli.engines.integrated_gradients import IntegratedGradients
-from xattr_cli.engines.interior_gradients import InteriorGradients
+from xattr_cli.engines.path.expected_gradients import ExpectedGradients
+from xattr_cli.engines.path.gradients import InputXGradient, Saliency
+from xattr_cli.engines.path.integrated_gradients import IntegratedGradients
+from xattr_cli.engines.path.interior_gradients import InteriorGradients
 from xattr_cli.errors import JobError, ModelError
-from xattr_cli.numerics.sampling import draw_replicates
+from xattr_cli.numerics.paths.sampling import draw_replicates
 from xattr_cli.samples import Status
 
 

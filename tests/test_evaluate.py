@@ -17,10 +17,10 @@ from support import scorer_of
 from xattr_cli.baselines import DatasetBackground, Mean, Zero
 from xattr_cli.device import Rows
 from xattr_cli.engines.base import Effects, PopulationEngine
-from xattr_cli.engines.gradients import InputXGradient
+from xattr_cli.engines.path.gradients import InputXGradient
 from xattr_cli.errors import JobError
-from xattr_cli.evaluating import Inquiry, evaluate_file, read_perturbation
-from xattr_cli.evaluating.scoring import Replacement, perturbed_scores
+from xattr_cli.evaluation import Inquiry, evaluate_file, read_perturbation
+from xattr_cli.evaluation.scoring import Replacement, perturbed_scores
 from xattr_cli.registry import ENGINES
 
 NETWORKS = '''

@@ -12,13 +12,13 @@ from support import scorer_of
 from torch import nn
 from torchvision.models import resnet18
 
-import xattr_cli.executing as executing
-from xattr_cli.config import load_job
+import xattr_cli.pipeline.execution as executing
 from xattr_cli.device import Execution, Pins, Runner, Workload, measure_executions
-from xattr_cli.device.workload import NODES, bend_of
+from xattr_cli.device.autotune.workload import NODES, bend_of
 from xattr_cli.errors import Interrupted
-from xattr_cli.run import run_job
-from xattr_cli.store.reader import Results
+from xattr_cli.job.config import load_job
+from xattr_cli.pipeline.run import run_job
+from xattr_cli.store.results.reader import Results
 
 LONG = 10**8  # rows
 NOTHING = Pins()

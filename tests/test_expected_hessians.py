@@ -8,12 +8,12 @@ from interaction_helpers import Formula, random_quadratic, relative_distance
 from support import block_of, explain
 from torch import nn
 
-from xattr_cli.engines.expected_gradients import ExpectedGradients
-from xattr_cli.engines.expected_hessians import ExpectedHessians
-from xattr_cli.engines.integrated_hessians import IntegratedHessians
+from xattr_cli.engines.interactions.expected_hessians import ExpectedHessians
+from xattr_cli.engines.interactions.integrated_hessians import IntegratedHessians
+from xattr_cli.engines.path.expected_gradients import ExpectedGradients
 from xattr_cli.errors import JobError
 from xattr_cli.models.zoo import mlp
-from xattr_cli.numerics.expected_hessian import sampled_positions
+from xattr_cli.numerics.interactions.expectation import sampled_positions
 
 BACKGROUND = 24
 

@@ -11,9 +11,9 @@ from captum.attr import LayerIntegratedGradients
 from cli_helpers import datasets, explained, invoke, relative, run, write_job
 from inside_helpers import CLASSES, SIDE, WIDTH, WORDS, built
 
-from xattr_cli.config import load_job
-from xattr_cli.opening import open_session
-from xattr_cli.store.reader import Results
+from xattr_cli.job.config import load_job
+from xattr_cli.pipeline.opening import open_session
+from xattr_cli.store.results.reader import Results
 
 NODES = 24
 FIXED = {"rule": "gauss_legendre", "nodes": NODES}

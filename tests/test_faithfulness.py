@@ -10,8 +10,8 @@ import pytest
 from scipy import integrate, stats
 
 from xattr_cli.errors import JobError
-from xattr_cli.numerics.comparison import estimate
-from xattr_cli.numerics.faithfulness import (
+from xattr_cli.numerics.faithfulness.comparison import estimate
+from xattr_cli.numerics.faithfulness.metrics import (
     CURVE_METRICS,
     METRICS,
     check_metric,
@@ -21,7 +21,7 @@ from xattr_cli.numerics.faithfulness import (
     removal_ranks,
     subset_masks,
 )
-from xattr_cli.numerics.units import units_of
+from xattr_cli.numerics.faithfulness.units import units_of
 from xattr_cli.samples import InputSpec
 
 PGU, PGI, DELETION, INSERTION = (CURVE_METRICS[name] for name in ("pgu", "pgi", "deletion", "insertion"))

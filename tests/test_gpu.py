@@ -16,14 +16,14 @@ from sklearn.datasets import load_sample_images
 from support import digits, explain, scorer_of, trained
 from torch import nn
 
-import xattr_cli.executing as executing
-from xattr_cli.config import load_job
+import xattr_cli.pipeline.execution as executing
 from xattr_cli.device import Packing, Pins, Workload, measure_executions, page_locked
-from xattr_cli.engines.integrated_gradients import IntegratedGradients
+from xattr_cli.engines.path.integrated_gradients import IntegratedGradients
 from xattr_cli.errors import Interrupted
-from xattr_cli.run import run_job
+from xattr_cli.job.config import load_job
+from xattr_cli.pipeline.run import run_job
 from xattr_cli.samples import Batch
-from xattr_cli.store.reader import Results
+from xattr_cli.store.results.reader import Results
 
 pytestmark = pytest.mark.gpu
 

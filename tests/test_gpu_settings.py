@@ -10,7 +10,7 @@ from torch import nn
 from torch.backends import cudnn, mkldnn
 
 from xattr_cli.device import Execution, Runner, page_locked
-from xattr_cli.device.products import rounded_products
+from xattr_cli.device.execution.rounding import rounded_products
 from xattr_cli.device.select import own_device
 from xattr_cli.samples import Batch
 

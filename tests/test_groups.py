@@ -12,14 +12,14 @@ import yaml
 from jsonschema import Draft202012Validator
 from torch import nn
 
-from xattr_cli.config import parse_job, to_yaml
-from xattr_cli.engines.groups import Groups
-from xattr_cli.engines.membership import LEFT_OUT, membership, positions
-from xattr_cli.engines.superpixels import superpixels
+from xattr_cli.engines.interactions.groups import Groups
+from xattr_cli.engines.interactions.membership import LEFT_OUT, membership, positions
+from xattr_cli.engines.interactions.superpixels import superpixels
 from xattr_cli.errors import JobError
-from xattr_cli.run import run_job
+from xattr_cli.job.config import parse_job, to_yaml
+from xattr_cli.job.schema import job_schema
+from xattr_cli.pipeline.run import run_job
 from xattr_cli.samples import InputSpec
-from xattr_cli.schema import job_schema
 
 FLOAT = np.dtype("float32")
 VECTOR = InputSpec("X", (4,), FLOAT, ("feature",), features=("age", "income", "debt", "price"))

@@ -12,11 +12,11 @@ from interaction_helpers import Formula, brute_force, random_quadratic, relative
 from support import block_of, explain
 from torch import nn
 
-from xattr_cli.engines.integrated_gradients import IntegratedGradients
-from xattr_cli.engines.integrated_hessians import IntegratedHessians
+from xattr_cli.engines.interactions.integrated_hessians import IntegratedHessians
+from xattr_cli.engines.path.integrated_gradients import IntegratedGradients
 from xattr_cli.errors import JobError, ModelError
 from xattr_cli.models.zoo import mlp, sequence_classifier
-from xattr_cli.numerics.log_rules import NODE_COUNTS, nested_log_rules
+from xattr_cli.numerics.interactions.log_rules import NODE_COUNTS, nested_log_rules
 from xattr_cli.samples import Status
 
 TIGHT = 1e-10

@@ -11,8 +11,8 @@ import torch
 from ace_helpers import Kept, population_of
 from cli_helpers import invoke, run, write_data, write_job
 
-from xattr_cli.engines.icc import IntrinsicCausalContributions
-from xattr_cli.store.reader import Results
+from xattr_cli.engines.sensitivity.icc import IntrinsicCausalContributions
+from xattr_cli.store.results.reader import Results
 
 CHAIN = {"a": [], "b": ["a"], "c": ["a", "b"]}
 PAIR = {"a": [], "b": ["a"]}

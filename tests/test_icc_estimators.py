@@ -11,17 +11,17 @@ import torch
 from icc_problems import TABLE, contributions, mean_over_orders, multilinear, normal
 from scipy import stats
 
-from xattr_cli.numerics import linear_extensions
-from xattr_cli.numerics.down_sets import DownSets, topological_values
-from xattr_cli.numerics.factorial import FullFactorial, worths
-from xattr_cli.numerics.linear_extensions import TopologicalOrders
-from xattr_cli.numerics.pair_design import PairDesign
-from xattr_cli.numerics.permutation_walk import RoundWalk, last_node_first
-from xattr_cli.numerics.polynomial_chaos import Chaos
-from xattr_cli.numerics.replicates import mean_of, share_of, student_factor
-from xattr_cli.numerics.shapley import closed_pairs, last_gains, shapley_values, single_worths
-from xattr_cli.numerics.sobol_design import paired_draws
-from xattr_cli.numerics.subsets import memberships, subset_sizes, subset_worths, walsh_hadamard
+from xattr_cli.numerics.sensitivity import linear_extensions
+from xattr_cli.numerics.sensitivity.down_sets import DownSets, topological_values
+from xattr_cli.numerics.sensitivity.factorial import FullFactorial, worths
+from xattr_cli.numerics.sensitivity.linear_extensions import TopologicalOrders
+from xattr_cli.numerics.sensitivity.pair_design import PairDesign
+from xattr_cli.numerics.sensitivity.permutation_walk import RoundWalk, last_node_first
+from xattr_cli.numerics.sensitivity.polynomial_chaos import Chaos
+from xattr_cli.numerics.sensitivity.replicates import mean_of, share_of, student_factor
+from xattr_cli.numerics.sensitivity.shapley import closed_pairs, last_gains, shapley_values, single_worths
+from xattr_cli.numerics.sensitivity.sobol_sequence import paired_draws
+from xattr_cli.numerics.sensitivity.subsets import memberships, subset_sizes, subset_worths, walsh_hadamard
 
 DIAMOND = ((), (0,), (0,), (1, 2), ())
 

@@ -23,7 +23,7 @@ from interior_images import DIGIT_LAYERS, Network, digits, layer_claim, layer_ta
 from photo_reference import BLACK, INTERVALS, LEVELS, folded, gradients_at, open_photos, weights_of
 from real_networks import photos
 
-from xattr_cli.reports.words import legend_name
+from xattr_cli.reports.drawing.words import legend_name
 
 
 class Quadratic(nn.Module):

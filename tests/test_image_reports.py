@@ -21,13 +21,13 @@ from results_helpers import (
     write_file,
 )
 
+from xattr_cli.reports.drawing.pictures import Canvas
+from xattr_cli.reports.drawing.selection import Drawing, Nothing, select
+from xattr_cli.reports.drawing.style import PADDING, chart, styled, symmetric_limit
+from xattr_cli.reports.drawing.words import number, percent
 from xattr_cli.reports.gallery import KINDS
-from xattr_cli.reports.overlays import outlined, smoothed
-from xattr_cli.reports.pictures import Canvas
-from xattr_cli.reports.selection import Drawing, Nothing, select
-from xattr_cli.reports.style import PADDING, chart, styled, symmetric_limit
-from xattr_cli.reports.words import number, percent
-from xattr_cli.store.reader import Results
+from xattr_cli.reports.rows.overlays import outlined, smoothed
+from xattr_cli.store.results.reader import Results
 
 LENGTHS = np.array([5, 2, 3, 1])
 STEPS, CHANNELS = 5, 3

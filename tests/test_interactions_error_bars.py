@@ -11,7 +11,7 @@ from interaction_helpers import relative_distance
 from support import digits, explain, trained
 from torch import Tensor, nn
 
-from xattr_cli.engines.integrated_hessians import IntegratedHessians
+from xattr_cli.engines.interactions.integrated_hessians import IntegratedHessians
 from xattr_cli.models.zoo import mlp
 
 ROWS = 40

@@ -17,13 +17,13 @@ from cli_helpers import datasets, differences, digits_job, fork, invoke, relativ
 from test_icc_memory import PEAKS
 from torch import nn
 
-from xattr_cli.config import load_job
 from xattr_cli.engines.base import LocalEngine, exact
-from xattr_cli.explaining import explain_rows
-from xattr_cli.footprint import Footprint, WorkingMemory
-from xattr_cli.numerics import node_record
-from xattr_cli.numerics.node_record import NodeRecord
-from xattr_cli.opening import open_session
+from xattr_cli.job.config import load_job
+from xattr_cli.numerics.paths.node_record import NodeRecord
+from xattr_cli.numerics.paths.straight import node_record
+from xattr_cli.pipeline.explain import explain_rows
+from xattr_cli.pipeline.memory import Footprint, WorkingMemory
+from xattr_cli.pipeline.opening import open_session
 
 MIB = 2**20
 LINUX = pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="Linux tells how much is mapped")

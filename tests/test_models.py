@@ -13,11 +13,11 @@ from models_helpers import Small, fails, outputs, points, source
 from pydantic import ValidationError
 from torch import nn
 
-from xattr_cli.config import resolve_plugin
 from xattr_cli.errors import JobError
 from xattr_cli.fingerprint import fingerprint_file
+from xattr_cli.job.config import resolve_plugin
 from xattr_cli.models import LoadedModel, ModelSource, frozen, zoo
-from xattr_cli.models.weights import fingerprint_weights
+from xattr_cli.models.loading.weights import fingerprint_weights
 from xattr_cli.registry import MODELS
 
 

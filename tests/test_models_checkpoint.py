@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from xattr_cli.fingerprint import fingerprint_file
-from xattr_cli.models.checkpoint import read_checkpoint
+from xattr_cli.models.loading.checkpoint import read_checkpoint
 
 
 @pytest.fixture
@@ -318,7 +318,7 @@ def test_an_archive_of_something_else_is_no_checkpoint(tmp_path):
 
 def test_without_the_package_safetensors_says_what_to_install(tmp_path, state, monkeypatch):
     save_file({"a": torch.ones(1)}, tmp_path / "m.safetensors")
-    monkeypatch.setattr("xattr_cli.models.tensorfile.load_file", None)  # as if its import had failed
+    monkeypatch.setattr("xattr_cli.models.loading.tensorfile.load_file", None)  # as if its import had failed
     fails(tmp_path, "pip install 'xattr-cli[safetensors]'", checkpoint="m.safetensors")
 
 

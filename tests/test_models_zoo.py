@@ -7,8 +7,8 @@ import pytest
 import torch
 from cli_helpers import explained, relative
 
-from xattr_cli.config import resolve_plugin
 from xattr_cli.errors import ModelError
+from xattr_cli.job.config import resolve_plugin
 from xattr_cli.registry import MODELS
 
 MAP = "engines/integrated_gradients/attribution"

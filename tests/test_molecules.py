@@ -14,23 +14,23 @@ from cli_helpers import invoke
 from matplotlib.image import AxesImage
 from matplotlib.text import Text
 
-from xattr_cli.config import parse_job, resolve_plugin
 from xattr_cli.datasets import open_dataset
 from xattr_cli.errors import DataError, JobError
+from xattr_cli.job.config import parse_job, resolve_plugin
 from xattr_cli.registry import DATASETS
-from xattr_cli.reports.fingerprint_maps import fingerprint_map, shared_among_atoms
+from xattr_cli.reports.drawing.selection import Drawing, Nothing, select
+from xattr_cli.reports.drawing.style import styled, symmetric_limit
+from xattr_cli.reports.drawing.words import number
 from xattr_cli.reports.gallery import KINDS
-from xattr_cli.reports.molecule_maps import molecule_map, names_atoms, places
-from xattr_cli.reports.selection import Drawing, Nothing, select
-from xattr_cli.reports.style import styled, symmetric_limit
-from xattr_cli.reports.words import number
-from xattr_cli.store.reader import Results
+from xattr_cli.reports.rows.fingerprint_maps import fingerprint_map, shared_among_atoms
+from xattr_cli.reports.rows.molecule_maps import molecule_map, names_atoms, places
+from xattr_cli.store.results.reader import Results
 
 Chem = pytest.importorskip("rdkit.Chem", reason="rdkit is not installed")
 from rdkit.Chem import rdFingerprintGenerator  # noqa: E402
 
-from xattr_cli.datasets.molecule_features import ATOM_FEATURES  # noqa: E402
-from xattr_cli.reports.molecule_drawing import parsed  # noqa: E402
+from xattr_cli.datasets.molecules.features import ATOM_FEATURES  # noqa: E402
+from xattr_cli.reports.rows.molecule_drawing import parsed  # noqa: E402
 
 SMI = "CCO ethanol\nCC(=O)Oc1ccccc1C(=O)O  aspirin, acetylsalicylic acid\n\nO water\n"
 BONDED = frozenset({(0, 1), (1, 2)})

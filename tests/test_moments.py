@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from xattr_cli.numerics.moments import Moments, Spread, factorise, symmetric_root
+from xattr_cli.numerics.interventions.moments import Moments, Spread, factorise, symmetric_root
 
 
 def data(samples=400, size=6, offset=0.0, seed=0):

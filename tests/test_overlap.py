@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from xattr_cli.overlap import Writer, read_ahead
+from xattr_cli.pipeline.prefetch import Writer, read_ahead
 
 
 def test_the_next_item_is_read_while_one_is_worked_on_and_no_further():

@@ -31,7 +31,7 @@ from network_helpers import CLASSES, Lent, flat_output, looks_up, plain, single_
 from numpy.polynomial.legendre import leggauss
 from torch.nn import functional
 
-from xattr_cli.store.reader import Results
+from xattr_cli.store.results.reader import Results
 
 NODES = 16
 ENGINES = {"saliency": None, "integrated_gradients": {"rule": "gauss_legendre", "nodes": NODES}}

@@ -15,7 +15,7 @@ from xattr_cli.errors import JobError
 from xattr_cli.features import feature_names
 from xattr_cli.registry import ENGINES
 from xattr_cli.samples import InputSpec
-from xattr_cli.store.reader import Results
+from xattr_cli.store.results.reader import Results
 
 STEPS: list[str] = []
 

@@ -29,8 +29,8 @@ from sklearn.datasets import load_breast_cancer
 
 from xattr_cli.errors import ExitCode, StoreError
 from xattr_cli.samples import Status
-from xattr_cli.store import engine_results
-from xattr_cli.store.reader import Results
+from xattr_cli.store.results import engines as engine_results
+from xattr_cli.store.results.reader import Results
 
 
 @pytest.fixture(scope="module")
@@ -340,7 +340,7 @@ def test_a_closed_file_is_let_go(digits_file):
 
 def test_reading_and_drawing_need_no_torch():
     code = (
-        "import sys, xattr_cli.reports.summary, xattr_cli.store.reader\n"
+        "import sys, xattr_cli.reports.summary, xattr_cli.store.results.reader\n"
         "assert 'matplotlib' not in sys.modules\n"
         "import xattr_cli.reports.gallery\n"
         "assert not {'torch', 'matplotlib.pyplot'} & set(sys.modules)"

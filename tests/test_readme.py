@@ -19,8 +19,8 @@ from support import block_of
 from torch import nn
 
 from xattr_cli.cli import main
-from xattr_cli.config import load_job, parse_job
 from xattr_cli.errors import ExitCode
+from xattr_cli.job.config import load_job, parse_job
 from xattr_cli.registry import BASELINES, DATASETS, ENGINES, MODELS
 
 ROOT = Path(__file__).parents[1]

@@ -16,11 +16,11 @@ from bench_jobs import COLUMNS, described
 from photographs import PHOTOGRAPHS, SIDE
 from real_networks import NETWORKS, read_series
 
-from xattr_cli.config import load_job, parse_job
 from xattr_cli.datasets import open_dataset
+from xattr_cli.job.config import load_job, parse_job
 from xattr_cli.models.zoo import sequence_classifier
-from xattr_cli.run import run_job
-from xattr_cli.store.reader import Results
+from xattr_cli.pipeline.run import run_job
+from xattr_cli.store.results.reader import Results
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = ROOT / "configs"

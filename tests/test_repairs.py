@@ -12,9 +12,9 @@ from torch.nn import functional
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from torch.utils.checkpoint import checkpoint, checkpoint_sequential
 
-from xattr_cli.device.kinks import locate_kinks
+from xattr_cli.device.curvature.kinks import locate_kinks
 from xattr_cli.models.repairs import find_repairs, repaired
-from xattr_cli.models.smoothing import smoothed
+from xattr_cli.models.surgery.smoothing import smoothed
 
 SEQUENCE = (2, 3, 4)
 ATTENTION = "attention is computed by the math kernel: the fused ones have no second derivatives"

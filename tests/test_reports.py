@@ -37,15 +37,15 @@ from results_helpers import (
 from xattr_cli.cli import main
 from xattr_cli.errors import ExitCode, JobError, StoreError
 from xattr_cli.reports.diagnostics import cost_bins, failed_rows
+from xattr_cli.reports.drawing.importance import attribution_errors, importances
+from xattr_cli.reports.drawing.selection import Drawing, select, spread
+from xattr_cli.reports.drawing.style import WARNING, diverging_map, styled, symmetric_limit
+from xattr_cli.reports.drawing.words import describe_map, describe_row, fold, number, percent, shorten
 from xattr_cli.reports.features import swarm_offsets
 from xattr_cli.reports.gallery import KINDS, plot_all
-from xattr_cli.reports.importance import attribution_errors, importances
-from xattr_cli.reports.saturation import half_way
-from xattr_cli.reports.selection import Drawing, select, spread
-from xattr_cli.reports.style import WARNING, diverging_map, styled, symmetric_limit
+from xattr_cli.reports.paths.saturation import half_way
 from xattr_cli.reports.summary import summarize, summary_text
-from xattr_cli.reports.words import describe_map, describe_row, fold, number, percent, shorten
-from xattr_cli.store.reader import Results
+from xattr_cli.store.results.reader import Results
 
 BROKEN = 5  # the sample whose input is not a number
 

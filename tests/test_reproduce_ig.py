@@ -20,7 +20,7 @@ from paper_jobs import accuracy_claim, rank_correlation, removal_claim
 from rdkit import Chem
 from rdkit.Chem.Crippen import MolLogP
 
-from xattr_cli.store.reader import Results
+from xattr_cli.store.results.reader import Results
 
 needs_snippets = pytest.mark.skipif(not snippets.is_there(), reason="the snippets have not been fetched")
 

@@ -28,7 +28,7 @@ from molecules import environment, fingerprints, ligands, ranked_right
 from paper_networks import next_word
 from rdkit import Chem
 
-from xattr_cli.store.reader import Results
+from xattr_cli.store.results.reader import Results
 
 ROOT = Path(__file__).parents[1]
 needs_snippets = pytest.mark.skipif(not snippets.is_there(), reason="the snippets have not been fetched")

@@ -9,12 +9,12 @@ import pytest
 import yaml
 from jsonschema import Draft202012Validator
 
-from xattr_cli.config import parse_job, to_yaml
 from xattr_cli.errors import JobError
-from xattr_cli.jobtext import plain_values
+from xattr_cli.job.config import parse_job, to_yaml
+from xattr_cli.job.schema import job_schema
+from xattr_cli.job.starter import STARTER_JOB
+from xattr_cli.job.yaml_text import plain_values
 from xattr_cli.registry import BASELINES, DATASETS, ENGINES, MODELS
-from xattr_cli.schema import job_schema
-from xattr_cli.starter import STARTER_JOB
 
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))
 PLAIN = {

@@ -8,10 +8,10 @@ from interaction_helpers import Formula
 from support import block_of, scorer_of
 from torch import nn
 
-from xattr_cli.device.curvature import Smoothing, find_curvature, follow_ways, settled_ways
-from xattr_cli.device.hessian_products import WAYS
-from xattr_cli.device.second_order import SecondOrder, hessian_vector_products
-from xattr_cli.engines.integrated_hessians import IntegratedHessians
+from xattr_cli.device.curvature.field import SecondOrder, hessian_vector_products
+from xattr_cli.device.curvature.hvp import WAYS
+from xattr_cli.device.curvature.network import Smoothing, find_curvature, follow_ways, settled_ways
+from xattr_cli.engines.interactions.integrated_hessians import IntegratedHessians
 from xattr_cli.models.zoo import mlp, sequence_classifier
 
 

@@ -11,11 +11,11 @@ import torch
 from cli_helpers import datasets, invoke, run, write_data, write_job
 from torch import nn
 
-from xattr_cli.config import load_job
-from xattr_cli.engines.expected_hessians import ExpectedHessians
-from xattr_cli.engines.integrated_hessians import IntegratedHessians
-from xattr_cli.opening import open_session
-from xattr_cli.planning import plan_job, plan_text
+from xattr_cli.engines.interactions.expected_hessians import ExpectedHessians
+from xattr_cli.engines.interactions.integrated_hessians import IntegratedHessians
+from xattr_cli.job.config import load_job
+from xattr_cli.pipeline.opening import open_session
+from xattr_cli.pipeline.planning import plan_job, plan_text
 
 AT = "engines/integrated_hessians"
 TARGET = {"index": 0}

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from xattr_cli.baselines import Mean
-from xattr_cli.config import resolve_plugin
 from xattr_cli.datasets import open_dataset
 from xattr_cli.errors import DataError
+from xattr_cli.job.config import resolve_plugin
 from xattr_cli.registry import DATASETS
 
 LENGTHS = np.array([3, 1, 5, 2])

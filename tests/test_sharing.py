@@ -7,10 +7,10 @@ import torch
 from support import block_of, digits, trained
 
 from xattr_cli.device.places import MOST_SHARED, Places
-from xattr_cli.engines.expected_gradients import ExpectedGradients
-from xattr_cli.engines.integrated_gradients import IntegratedGradients
-from xattr_cli.numerics.paths import StraightPath
-from xattr_cli.numerics.sharing import neighbours
+from xattr_cli.engines.path.expected_gradients import ExpectedGradients
+from xattr_cli.engines.path.integrated_gradients import IntegratedGradients
+from xattr_cli.numerics.paths.sharing import neighbours
+from xattr_cli.numerics.paths.straight import StraightPath
 
 SAMPLES, TARGETS = 6, 10
 ENGINES = [IntegratedGradients(rtol=0.05), ExpectedGradients(rtol=0.5, replicates=4, replicate_size=16)]

@@ -12,9 +12,9 @@ from torch import nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
-from xattr_cli.device.kinks import check_curved, locate_kinks
+from xattr_cli.device.curvature.kinks import check_curved, locate_kinks
 from xattr_cli.errors import JobError, ModelError
-from xattr_cli.models.smoothing import smoothed
+from xattr_cli.models.surgery.smoothing import smoothed
 from xattr_cli.models.zoo import digits_cnn, mlp
 
 BETA = 3.0

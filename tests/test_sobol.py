@@ -15,9 +15,14 @@ from SALib.analyze import sobol as salib_analyze
 from SALib.sample import sobol as salib_sample
 from test_icc import effects, job_of
 
-from xattr_cli.engines.contribution_data import gather_columns
-from xattr_cli.numerics.marginals import IndependentInputs, NormalMarginal, RowsMarginal, UniformMarginal
-from xattr_cli.numerics.polynomial_chaos import Chaos
+from xattr_cli.engines.sensitivity.data import gather_columns
+from xattr_cli.numerics.sensitivity.marginals import (
+    IndependentInputs,
+    NormalMarginal,
+    RowsMarginal,
+    UniformMarginal,
+)
+from xattr_cli.numerics.sensitivity.polynomial_chaos import Chaos
 
 ISHIGAMI = TABLE["Ishigami"]
 RANGE = {"uniform": [-math.pi, math.pi]}

@@ -7,9 +7,9 @@ import json
 import numpy as np
 import pytest
 
-from xattr_cli.config import resolve_plugin
 from xattr_cli.datasets import open_dataset
 from xattr_cli.errors import DataError
+from xattr_cli.job.config import resolve_plugin
 from xattr_cli.registry import DATASETS
 
 language_helpers = pytest.importorskip("language_helpers", reason="transformers is not installed")

@@ -7,10 +7,10 @@ import pytest
 import torch
 from cli_helpers import datasets, run, write_job
 
-from xattr_cli.reports import interactions
-from xattr_cli.reports.row_matrix import row_matrix
-from xattr_cli.reports.selection import Drawing, select
-from xattr_cli.store.reader import Results
+from xattr_cli.reports.drawing.selection import Drawing, select
+from xattr_cli.reports.interactions.figures import figures as interactions
+from xattr_cli.reports.interactions.matrix import row_matrix
+from xattr_cli.store.results.reader import Results
 
 negation = pytest.importorskip("negation_helpers", reason="tokenizers is not installed")
 

@@ -15,15 +15,15 @@ from matplotlib.image import AxesImage
 from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 
+from xattr_cli.reports.drawing.selection import Document, Drawing, Nothing, select
+from xattr_cli.reports.drawing.style import WARNING, chart, diverging_map, ink, styled, symmetric_limit
+from xattr_cli.reports.drawing.words import number
 from xattr_cli.reports.gallery import KINDS, plot_all
-from xattr_cli.reports.path_maps import draw_score
-from xattr_cli.reports.selection import Document, Drawing, Nothing, select
-from xattr_cli.reports.style import WARNING, chart, diverging_map, ink, styled, symmetric_limit
-from xattr_cli.reports.token_rows import TokenReader, has_tokens, is_text
-from xattr_cli.reports.token_words import pieces_of, spelling_of
-from xattr_cli.reports.tokens import wrapped
-from xattr_cli.reports.words import number
-from xattr_cli.store.reader import Results
+from xattr_cli.reports.paths.maps import draw_score
+from xattr_cli.reports.rows.token_rows import TokenReader, has_tokens, is_text
+from xattr_cli.reports.rows.token_words import pieces_of, spelling_of
+from xattr_cli.reports.rows.tokens import wrapped
+from xattr_cli.store.results.reader import Results
 
 TEXTS = [
     ["[CLS]", "the", "em", "##bed", "##ding", "is", "good", ".", "[SEP]"],

@@ -14,9 +14,9 @@ import torch
 from captum.attr import LayerIntegratedGradients
 from cli_helpers import datasets, explained, invoke, relative, run, write_job
 
-from xattr_cli.config import load_job, resolve_plugin
 from xattr_cli.errors import ModelError
-from xattr_cli.opening import open_session
+from xattr_cli.job.config import load_job, resolve_plugin
+from xattr_cli.pipeline.opening import open_session
 from xattr_cli.registry import MODELS
 
 language_helpers = pytest.importorskip("language_helpers", reason="transformers is not installed")

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .graph import Graph
+from .graph.graph import Graph
 from .model import GraphModel, in_float64
 
 __all__ = ["EmpiricalMarginals"]

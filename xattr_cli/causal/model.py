@@ -8,7 +8,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from .graph import Graph
+from .graph.graph import Graph
 
 __all__ = ["CausalModel", "GraphModel", "in_float64"]
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ..errors import JobError
 from ..importing import import_callable, importable_from
-from .graph import Graph
+from .graph.graph import Graph
 from .model import GraphModel
 
 __all__ = ["ExplicitModel", "import_scm"]

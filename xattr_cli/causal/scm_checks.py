@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..errors import JobError
-from .graph import Graph, among, listed
+from .graph.graph import Graph, among, listed
 from .scm import ExplicitModel
 
 __all__ = ["check_scm", "discover_graph"]

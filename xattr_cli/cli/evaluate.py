@@ -143,7 +143,7 @@ def evaluate(
       xattr-cli evaluate runs/digits/attributions.h5 --metric pgu --metric deletion
       xattr-cli evaluate runs/digits/attributions.h5 --metric pgi --perturbation samples --json
     """
-    from ..evaluating import (
+    from ..evaluation import (
         Inquiry,
         evaluate_file,
         evaluation_summary,

@@ -7,16 +7,16 @@ from .base import DatasetSource, Samples
 from .builtin import Builtin
 from .checks import finite_rows, nonfinite_samples
 from .columns import ArraySamples, Column
-from .images import Images
-from .molecules import Molecules
+from .images.images import Images
+from .images.torchvision import Torchvision
+from .molecules.molecules import Molecules
 from .opening import open_dataset
 from .padded import PaddedSamples
 from .python import Python
 from .sequences import Sequences
 from .streaming import blocks
 from .table import Table
-from .text import Text
-from .vision import Torchvision
+from .text.text import Text
 from .vocabulary import Vocabulary
 
 __all__ = [

@@ -10,9 +10,9 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field, StrictBool
 
-from ..config import JobPath
 from ..errors import DataError, suggestion
 from ..fingerprint import fingerprint_file
+from ..job.config import JobPath
 from ..registry import DATASETS
 from ..samples import InputSpec
 from .base import DatasetSource, Samples

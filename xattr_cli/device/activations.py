@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import ModelError
-from .explained import Site, recorded
 from .layers import find_layer
 from .packing import Packing
+from .patching import Site, recorded
 from .scorer import Scorer
 
 __all__ = ["layer_activations", "site_activations"]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..numerics.field import Part, Points
+from ..numerics.paths.field import Part, Points
 
 __all__ = ["MOST_SHARED", "Places"]
 

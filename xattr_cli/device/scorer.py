@@ -12,12 +12,12 @@ from torch import Tensor, nn
 
 from ..errors import ModelError
 from ..models.repairs import Repairs
-from ..numerics.field import Evaluation, Part, PlainPoints, Points
+from ..numerics.paths.field import Evaluation, Part, PlainPoints, Points
 from ..samples import InputSpec, Layout
-from .execution import Runner
-from .explained import Site, replaced
+from .execution.runner import Runner
 from .packing import Packing
 from .padding import mask_of, masks_in, pinned, shortened
+from .patching import Site, replaced
 from .places import Places
 from .scores import Score, scores_of
 

@@ -13,16 +13,16 @@ from torch import Tensor
 
 from ..device import BlockField, Rows, Scorer
 from ..errors import DataError
-from ..numerics.expectation import PathExpectation, expected_path_gradient
-from ..numerics.field import Part
-from ..numerics.integrate import integrate, integrate_fixed
-from ..numerics.paths import StraightPath
-from ..numerics.quadrature import AdaptiveRule, fixed_rule
-from ..numerics.sampling import SamplingRule
+from ..numerics.paths.expectation import PathExpectation, expected_path_gradient
+from ..numerics.paths.field import Part
+from ..numerics.paths.integrate import integrate, integrate_fixed
+from ..numerics.paths.quadrature import AdaptiveRule, fixed_rule
+from ..numerics.paths.sampling import SamplingRule
+from ..numerics.paths.straight import StraightPath
 from ..randomness import Purpose, sample_generator
 from .curves import CurveRecorder, InputGradientRecorder
-from .interaction_bench import InteractionBench, InteractionOptions
-from .saturation import saturation
+from .interactions.bench import InteractionBench, InteractionOptions
+from .path.saturation import saturation
 from .sweeps import PathDemand, Sweep, SweepKey, sweep_key
 
 __all__ = ["Baselines", "Block"]

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..numerics.field import Evaluation
-from ..numerics.paths import PowerWarp, StraightPath
-from ..numerics.quadrature import AdaptiveRule
+from ..numerics.paths.field import Evaluation
+from ..numerics.paths.quadrature import AdaptiveRule
+from ..numerics.paths.straight import PowerWarp, StraightPath
 
 __all__ = ["CurveRecorder", "Curves", "InputGradientRecorder"]
 

@@ -8,13 +8,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from ..numerics.quadrature import AdaptiveRule
+from ..numerics.paths.quadrature import AdaptiveRule
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ..numerics.integrate import PathIntegral
-    from ..numerics.paths import StraightPath
+    from ..numerics.paths.integrate import PathIntegral
+    from ..numerics.paths.straight import StraightPath
     from .curves import Curves
 
 __all__ = ["NamedRule", "PathDemand", "Sweep", "SweepKey", "merge_demands", "sweep_key"]

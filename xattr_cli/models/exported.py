@@ -12,13 +12,13 @@ import torch
 from pydantic import Field
 from torch.export import ExportedProgram
 
-from ..config import JobPath
 from ..errors import ModelError
 from ..fingerprint import fingerprint_file
+from ..job.config import JobPath
 from ..registry import MODELS
 from .base import LoadedModel, ModelSource
-from .files import archive_kind, check_file
-from .pickles import code_in_program, refuse
+from .loading.files import archive_kind, check_file
+from .loading.pickles import code_in_program, refuse
 from .portable import make_portable
 
 __all__ = ["ExportedModel", "fixed_batch"]

@@ -11,14 +11,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from ..store.engine_results import EngineResults
-from ..store.reader import Results
-from .importance import Importance, importances
-from .pictures import is_vector
-from .selection import Drawing, Nothing, Selection, tensors_of
-from .style import GREY, PALETTE, chart, value_map
-from .token_rows import has_tokens
-from .words import feature_names, number, score_unit, shorten
+from ..store.results.engines import EngineResults
+from ..store.results.reader import Results
+from .drawing.importance import Importance, importances
+from .drawing.pictures import is_vector
+from .drawing.selection import Drawing, Nothing, Selection, tensors_of
+from .drawing.style import GREY, PALETTE, chart, value_map
+from .drawing.words import feature_names, number, score_unit, shorten
+from .rows.token_rows import has_tokens
 
 __all__ = ["draw", "swarm_offsets"]
 
