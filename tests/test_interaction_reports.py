@@ -11,7 +11,7 @@ from torch import nn
 from xattr_cli.job.config import parse_job
 from xattr_cli.pipeline.run import run_job
 from xattr_cli.reports.drawing.selection import Drawing, Nothing, select
-from xattr_cli.reports.interactions.figures import figures as interactions
+from xattr_cli.reports.interactions import figures as interactions
 from xattr_cli.reports.interactions.matrix import row_matrix
 from xattr_cli.reports.interactions.pairs import brief, pair_errors, pair_strengths, pair_sums
 from xattr_cli.store.results.reader import Results

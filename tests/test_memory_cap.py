@@ -20,7 +20,7 @@ from torch import nn
 from xattr_cli.engines.base import LocalEngine, exact
 from xattr_cli.job.config import load_job
 from xattr_cli.numerics.paths.node_record import NodeRecord
-from xattr_cli.numerics.paths.straight import node_record
+from xattr_cli.numerics.paths import node_record
 from xattr_cli.pipeline.explain import explain_rows
 from xattr_cli.pipeline.memory import Footprint, WorkingMemory
 from xattr_cli.pipeline.opening import open_session

@@ -8,7 +8,7 @@ import torch
 from cli_helpers import datasets, run, write_job
 
 from xattr_cli.reports.drawing.selection import Drawing, select
-from xattr_cli.reports.interactions.figures import figures as interactions
+from xattr_cli.reports.interactions import figures as interactions
 from xattr_cli.reports.interactions.matrix import row_matrix
 from xattr_cli.store.results.reader import Results
 

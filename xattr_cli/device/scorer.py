@@ -201,7 +201,7 @@ class Scorer:
 
 @dataclass(frozen=True)
 class BlockField:
-    """Scores and gradients at points that belong to rows of one block; see `numerics.field.Field`."""
+    """Scores and gradients at points that belong to rows of one block; see `numerics.paths.field.Field`."""
 
     scorer: Scorer
     rows: Rows

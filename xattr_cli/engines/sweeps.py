@@ -24,7 +24,7 @@ SweepKey = tuple[Any, ...]
 
 @dataclass(frozen=True)
 class NamedRule:
-    """A fixed rule of `numerics.quadrature`: its name and its number of nodes."""
+    """A fixed rule of `numerics.paths.quadrature`: its name and its number of nodes."""
 
     name: str
     nodes: int

@@ -25,7 +25,7 @@ class Inquiry:
     """What is asked about the maps of a file.
 
     Attributes:
-        metrics: names, of `numerics.faithfulness.METRICS`.
+        metrics: names, of `numerics.faithfulness.metrics.METRICS`.
         engines: labels, or LABEL/VALUE for another array of a population engine than its importances; None
             for all engines that rank features.
         averages: also evaluate the mean |map| of every engine, as an index for all rows of a target.

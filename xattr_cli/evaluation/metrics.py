@@ -118,7 +118,7 @@ def meters(inquiry: Inquiry, units: int) -> list[Meter]:
 
 @dataclass
 class CurveMeter:
-    """Replaces more and more units in the order of a ranking; see `numerics.faithfulness`.
+    """Replaces more and more units in the order of a ranking; see `numerics.faithfulness.metrics`.
 
     Attributes:
         metric: which.

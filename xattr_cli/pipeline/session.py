@@ -65,7 +65,7 @@ class RowTable:
 
 @dataclass
 class Session:
-    """An open job; made by `opening.open_session`.
+    """An open job; made by `pipeline.opening.open_session`.
 
     Attributes:
         job: what was asked for.

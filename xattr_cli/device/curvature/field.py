@@ -32,7 +32,7 @@ class SecondOrder:
     """How second derivatives of a network are computed.
 
     Attributes:
-        way: name of one of `hessian_products.WAYS`.
+        way: name of one of `hvp.WAYS`.
         lanes: directions times points of one device call: at first as many as rows in one of first order, since
             a direction carries through the network what a row does; halved when memory runs out.
     """
@@ -51,7 +51,7 @@ class SecondOrder:
 
 @dataclass(frozen=True)
 class CurvedField:
-    """Scores and second derivatives at points that belong to rows of a block; a `numerics.grouping.HessianField`.
+    """Scores and second derivatives at points that belong to rows of a block; a `numerics.interactions.grouping.HessianField`.
 
     Attributes:
         scorer: the network.

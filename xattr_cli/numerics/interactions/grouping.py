@@ -15,7 +15,7 @@ __all__ = ["DisplacedPoints", "Forms", "Grouping", "HessianField"]
 
 
 class DisplacedPoints(Protocol):
-    """Many points, each on the way of a displacement Δ, made on demand; see `numerics.field.Points`."""
+    """Many points, each on the way of a displacement Δ, made on demand; see `numerics.paths.field.Points`."""
 
     @property
     def row(self) -> Tensor:
