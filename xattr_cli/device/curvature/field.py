@@ -51,7 +51,8 @@ class SecondOrder:
 
 @dataclass(frozen=True)
 class CurvedField:
-    """Scores and second derivatives at points that belong to rows of a block; a `numerics.interactions.grouping.HessianField`.
+    """Scores and second derivatives at points that belong to rows of a block, as a
+    `numerics.interactions.grouping.HessianField`.
 
     Attributes:
         scorer: the network.

@@ -11,7 +11,8 @@ transformers of the library of that name (BERT, ALBERT, GPT-2, Llama, OPT, T5, D
 | replace the calls | 34 of 34 | 5 of 5 | TorchScript, autograd Functions, compiled code |
 
 Programs of `torch.export` call operations of ATen one by one, which are replaced alike. What a network does
-without calling such a function (a mask `x > 0`, a sort) is found by `device.curvature.kinks`, which sees every operation.
+without calling such a function (a mask `x > 0`, a sort) is found by `device.curvature.kinks`, which sees
+every operation.
 
 The drift is what is paid for curvature. For the digits network of the README (200 test images, logit of the
 predicted class, relative to its difference from a black image), in the median and at most: β = 10 7 % and 17 %;
