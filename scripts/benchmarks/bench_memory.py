@@ -88,7 +88,7 @@ def main() -> None:
     scratch.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=scratch) as name:
         folder = Path(name)
-        subprocess.run([sys.executable, ROOT / "scripts" / "train_digits.py", folder], check=True)
+        subprocess.run([sys.executable, "-m", "scripts.networks.train_digits", folder], check=True, cwd=ROOT)
         np.save(folder / "digits.npy", resampled_digits(10_000))
         (folder / "wide_network.py").write_text(NETWORK)
         wide = np.random.default_rng(0).normal(size=(WIDE_ROWS, FEATURES))

@@ -1,7 +1,8 @@
 """Reported against true errors of photographs through efficientnet-lite0, an ImageNet network.
 
 The job is configs/photos.yaml; true errors are those against the maps of
-scripts/benchmarks/photo_reference.py, from 1,025 nodes. The first run of that takes a quarter of an hour of a CPU core.
+scripts/benchmarks/photo_reference.py, from 1,025 nodes. The first run of that takes a quarter of
+an hour of a CPU core.
 
 Example: python -m scripts.benchmarks.error_bars_photos
 """

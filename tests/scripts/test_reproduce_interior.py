@@ -185,7 +185,7 @@ def test_distance_is_relative_to_the_truth():
 def test_tables_are_kept(tmp_path, monkeypatch):
     assert reproductions.kept_tables(tmp_path) == []
     (tmp_path / "experiment.py").write_text(
-        "from benchlib import Table\n"
+        "from scripts.benchmarks.benchlib import Table\n"
         "def tables(folder, quick):\n"
         "    return [Table('title', {'a': '', 'b': '.1%'}, [['x', 0.5]], 'note')]\n"
     )
@@ -200,7 +200,7 @@ def test_tables_are_kept(tmp_path, monkeypatch):
 
 def test_experiments_are_there():
     for script in ("reproduce_ig", "reproduce_interior"):
-        text = (ROOT / "scripts" / f"{script}.py").read_text()
+        text = (ROOT / "scripts" / "papers" / f"{script}.py").read_text()
         assert "EXPERIMENTS = {" in text
     results = ROOT / "scripts" / "results" / "error_bars_language.json"
     if results.exists():
