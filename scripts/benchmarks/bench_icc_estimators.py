@@ -14,8 +14,8 @@ from SALib.sample import sobol as salib_sample
 from torch import Tensor
 
 from scripts.benchmarks.benchlib import ROOT, Table
-from xattr_cli.numerics.sensitivity.down_sets import DownSets, topological_values
 from xattr_cli.numerics.sensitivity.factorial import FullFactorial, worths
+from xattr_cli.numerics.sensitivity.linear_extensions import DownSets, topological_values
 from xattr_cli.numerics.sensitivity.permutation_walk import RoundWalk
 from xattr_cli.numerics.sensitivity.pick_freeze import evaluate
 from xattr_cli.numerics.sensitivity.polynomial_chaos import Chaos

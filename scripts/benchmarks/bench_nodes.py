@@ -148,8 +148,9 @@ def known_table(found: Found) -> Table:
         "gradients of the predicted logit from zero, or a black picture; u^p: nodes are even in u, t = u^p. "
         "× adopted: geometric mean over the networks. Photographs are simulated from sketches of their gradients "
         "at 1,025 nodes (scripts/benchmarks/photo_reference.py), to the nearest of which nodes are moved: lengths "
-        "are right within two percent. Panels or cells with a share of the error: in one step, the worst that hold "
-        "this share of the squared error are halved, fewer if fewer should do; as many as should do: no such bound."
+        "are right within two percent. Panels or cells with a share of the error: in one step, the worst "
+        "that hold this share of the squared error are halved, fewer if fewer should do; as many as should do: no "
+        "such bound."
     )
     return Table("Had one known the setting", columns, rows, note)
 

@@ -22,8 +22,13 @@ from xattr_cli.reports.drawing.selection import Drawing, Nothing, select
 from xattr_cli.reports.drawing.style import styled, symmetric_limit
 from xattr_cli.reports.drawing.words import number
 from xattr_cli.reports.gallery import KINDS
-from xattr_cli.reports.rows.fingerprint_maps import fingerprint_map, shared_among_atoms
-from xattr_cli.reports.rows.molecule_maps import molecule_map, names_atoms, places
+from xattr_cli.reports.rows.molecule_maps import (
+    fingerprint_map,
+    molecule_map,
+    names_atoms,
+    places,
+    shared_among_atoms,
+)
 from xattr_cli.store.results.reader import Results
 
 Chem = pytest.importorskip("rdkit.Chem", reason="rdkit is not installed")

@@ -9,8 +9,7 @@ from helpers.blocks import block_of, digits, trained
 from xattr_cli.device.places import MOST_SHARED, Places
 from xattr_cli.engines.path.expected_gradients import ExpectedGradients
 from xattr_cli.engines.path.integrated_gradients import IntegratedGradients
-from xattr_cli.numerics.paths.sharing import neighbours
-from xattr_cli.numerics.paths.straight import StraightPath
+from xattr_cli.numerics.paths.straight import StraightPath, neighbours
 
 SAMPLES, TARGETS = 6, 10
 ENGINES = [IntegratedGradients(rtol=0.05), ExpectedGradients(rtol=0.5, replicates=4, replicate_size=16)]

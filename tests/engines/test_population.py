@@ -12,9 +12,8 @@ from pydantic import Field
 
 from xattr_cli.engines.base import Effects, Explanation, PopulationEngine
 from xattr_cli.errors import JobError
-from xattr_cli.features import feature_names
 from xattr_cli.registry import ENGINES
-from xattr_cli.samples import InputSpec
+from xattr_cli.samples import InputSpec, feature_names
 from xattr_cli.store.results.reader import Results
 
 STEPS: list[str] = []

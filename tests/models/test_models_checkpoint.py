@@ -318,7 +318,7 @@ def test_an_archive_of_something_else_is_no_checkpoint(tmp_path):
 
 def test_without_the_package_safetensors_says_what_to_install(tmp_path, state, monkeypatch):
     save_file({"a": torch.ones(1)}, tmp_path / "m.safetensors")
-    monkeypatch.setattr("xattr_cli.models.loading.tensorfile.load_file", None)  # as if its import had failed
+    monkeypatch.setattr("xattr_cli.models.loading.pickles.load_file", None)  # as if its import had failed
     fails(tmp_path, "pip install 'xattr-cli[safetensors]'", checkpoint="m.safetensors")
 
 

@@ -10,7 +10,6 @@ import pytest
 from scipy import integrate, stats
 
 from xattr_cli.errors import JobError
-from xattr_cli.numerics.faithfulness.comparison import estimate
 from xattr_cli.numerics.faithfulness.metrics import (
     CURVE_METRICS,
     METRICS,
@@ -18,6 +17,7 @@ from xattr_cli.numerics.faithfulness.metrics import (
     check_subset_size,
     correlation,
     curve_steps,
+    estimate,
     removal_ranks,
     subset_masks,
 )

@@ -12,16 +12,22 @@ from helpers.causal_problems import TABLE, contributions, mean_over_orders, mult
 from scipy import stats
 
 from xattr_cli.numerics.sensitivity import linear_extensions
-from xattr_cli.numerics.sensitivity.down_sets import DownSets, topological_values
-from xattr_cli.numerics.sensitivity.factorial import FullFactorial, worths
-from xattr_cli.numerics.sensitivity.linear_extensions import TopologicalOrders
-from xattr_cli.numerics.sensitivity.pair_design import PairDesign
+from xattr_cli.numerics.sensitivity.factorial import FullFactorial, PairDesign, worths
+from xattr_cli.numerics.sensitivity.linear_extensions import DownSets, TopologicalOrders, topological_values
 from xattr_cli.numerics.sensitivity.permutation_walk import RoundWalk, last_node_first
 from xattr_cli.numerics.sensitivity.polynomial_chaos import Chaos
 from xattr_cli.numerics.sensitivity.replicates import mean_of, share_of, student_factor
-from xattr_cli.numerics.sensitivity.shapley import closed_pairs, last_gains, shapley_values, single_worths
+from xattr_cli.numerics.sensitivity.shapley import (
+    closed_pairs,
+    last_gains,
+    memberships,
+    shapley_values,
+    single_worths,
+    subset_sizes,
+    subset_worths,
+    walsh_hadamard,
+)
 from xattr_cli.numerics.sensitivity.sobol_sequence import paired_draws
-from xattr_cli.numerics.sensitivity.subsets import memberships, subset_sizes, subset_worths, walsh_hadamard
 
 DIAMOND = ((), (0,), (0,), (1, 2), ())
 

@@ -20,11 +20,9 @@ from .flow.model import FlowModel
 from .flow.verdict import flow_warnings
 from .graph.files import read_graph
 from .graph.graph import Graph, listed
-from .marginals import EmpiricalMarginals
-from .model import CausalModel
+from .model import CausalModel, EmpiricalMarginals
 from .options import CausalOptions, FlowOptions
-from .scm import import_scm
-from .scm_checks import check_scm, discover_graph
+from .scm import check_scm, discover_graph, import_scm
 
 __all__ = ["open_causal_model", "stated_graph"]
 

@@ -1,11 +1,10 @@
 """The only door to the device: a frozen network and a score become scores and gradients of many rows."""
 
-from .activations import layer_activations, site_activations
+from .activations import find_embedding, find_layer, layer_activations, site_activations
 from .autotune.executions import Measured, Pins, chosen_text, measure_executions
 from .autotune.workload import Workload
 from .curvature.smoothness import kinked_operations
 from .execution.runner import Execution, Runner
-from .layers import find_embedding, find_layer
 from .packing import Packing
 from .padding import real_key
 from .patching import Site

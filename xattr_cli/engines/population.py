@@ -16,9 +16,8 @@ from torch import Tensor
 from ..device import Scorer
 from ..device.curvature.directional import DirectionalField, Pairs, Scheme, choose_scheme
 from ..device.rollout import Rollout
-from ..features import feature_names
 from ..randomness import Purpose, dataset_generator
-from ..samples import InputSpec, Layout
+from ..samples import InputSpec, Layout, feature_names
 from .sensitivity.study import ContributionStudies
 
 __all__ = ["Memo", "Population", "PopulationBlock", "PopulationSource"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .choosing import read_importance
+from .candidates import read_importance
 from .evaluate import evaluate_file
 from .inquiry import Inquiry, read_perturbation
 from .outcome import Evaluation, Measurement, evaluation_summary, write_rows

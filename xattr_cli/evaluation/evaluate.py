@@ -14,8 +14,7 @@ import torch
 from ..errors import DataError, JobError
 from ..numerics.faithfulness.units import Units, units_of
 from ..store.results.reader import Results
-from .candidates import CONTROL, Candidate, LocalMap
-from .choosing import choose_candidates
+from .candidates import CONTROL, Candidate, LocalMap, choose_candidates
 from .inquiry import Inquiry
 from .metrics import Bench, Meter, meters
 from .outcome import Evaluation

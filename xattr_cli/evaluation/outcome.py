@@ -12,7 +12,7 @@ from typing import Any, TextIO
 import numpy as np
 
 from ..errors import StoreError
-from ..numerics.faithfulness.comparison import Estimate, estimate
+from ..numerics.faithfulness.metrics import Estimate, estimate
 
 __all__ = ["Evaluation", "Measurement", "evaluation_summary", "write_rows"]
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ..numerics.faithfulness.comparison import Estimate
+from ..numerics.faithfulness.metrics import Estimate
 from .candidates import CONTROL
 from .outcome import Evaluation, Measurement
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,14 +13,21 @@ from torch import Tensor
 
 from ..engines.base import Engine, Explanation
 from ..errors import RunError
-from ..job.explain_section import Explain, Reduction
+from ..job.sections import Explain, Reduction
 from ..samples import Batch, InputSpec, Layout, Status
 from ..store import Column
-from .reduction import reduce_map, reduced_axes
 from .session import RowTable
 
-__all__ = ["engine_attributes", "engine_columns", "input_columns", "map_attributes", "row_columns"]
-
+__all__ = [
+    "Gathered",
+    "engine_attributes",
+    "engine_columns",
+    "input_columns",
+    "map_attributes",
+    "reduce_map",
+    "reduced_axes",
+    "row_columns",
+]
 
 RESERVED = frozenset(
     "attribution reduced score_input score_baseline completeness_gap relative_error evaluations status".split()
@@ -212,3 +220,75 @@ def _check_shapes(label: str, explanation: Explanation, layout: Layout, rows: in
 def _numpy(tensor: Tensor) -> np.ndarray:
     array: np.ndarray = tensor.detach().cpu().numpy()
     return array
+
+
+class Gathered:
+    """Columns of consecutive pieces, end to end; those that are the same for all rows are taken once.
+
+    Arguments:
+        rows: of all pieces together.
+    """
+
+    def __init__(self, rows: int) -> None:
+        self._rows, self._done = rows, 0
+        self._columns: dict[str, Column] = {}
+        self._pieces: dict[str, list[np.ndarray]] = {}
+
+    def add(self, piece: Mapping[str, Column]) -> None:
+        """The next piece.
+
+        Raises:
+            MemoryError: there is no room for all rows.
+        """
+        count = next((len(column.values) for column in piece.values() if column.axis == "rows"), 0)
+        for name, column in piece.items():
+            if column.axis == "rows" and count < self._rows and column.values.dtype.kind not in "OU":
+                self._place(name, column, slice(self._done, self._done + count))
+                continue
+            self._columns.setdefault(name, column)
+            if column.axis in ("rows", "samples"):
+                self._pieces.setdefault(name, []).append(column.values)
+        self._done += count
+
+    def columns(self) -> dict[str, Column]:
+        """Of all pieces."""
+        joined = {
+            name: replace(self._columns[name], values=np.concatenate(pieces))
+            for name, pieces in self._pieces.items()
+            if len(pieces) > 1
+        }
+        return {**self._columns, **joined}
+
+    def _place(self, name: str, column: Column, where: slice) -> None:
+        if name not in self._columns:
+            room = np.empty((self._rows, *column.values.shape[1:]), column.values.dtype)
+            self._columns[name] = replace(column, values=room)
+        self._columns[name].values[where] = column.values
+
+
+_REDUCED = ("embedding", "feature", "channel")
+
+
+def reduced_axes(spec: InputSpec) -> tuple[int, ...]:
+    """Which axes of a tensor a reduction takes away; none of a tensor that has no other ones."""
+    found = tuple(i for i, axis in enumerate(spec.axes) if axis in _REDUCED)
+    return found if 0 < len(found) < len(spec.shape) == len(spec.axes) else ()
+
+
+def reduce_map(
+    values: Tensor, spec: InputSpec, axes: tuple[str, ...], way: Reduction
+) -> tuple[Tensor, tuple[str, ...]]:
+    """A map without its embedding, feature or channel axis, and the labels of the axes that are left.
+
+    Arguments:
+        values: (..., *shape).
+        spec: of the tensor.
+        axes: labels of `shape`.
+        way: `sum` keeps what a token adds to the score; `l2` is the length of its vector; `none` keeps all.
+    """
+    gone = reduced_axes(spec)
+    if way == "none" or not gone:
+        return values, axes
+    across = tuple(i - len(spec.shape) for i in gone)
+    found = values.sum(dim=across) if way == "sum" else values.square().sum(dim=across).sqrt()
+    return found, tuple(axis for i, axis in enumerate(axes) if i not in gone)

@@ -14,8 +14,7 @@ from ..engines.block import Block
 from ..errors import RunError, XattrError
 from ..samples import Batch
 from ..store import Column
-from .columns import engine_attributes, engine_columns, input_columns, map_attributes, row_columns
-from .gathering import Gathered
+from .columns import Gathered, engine_attributes, engine_columns, input_columns, map_attributes, row_columns
 from .session import RowTable, Session
 
 __all__ = ["explain_rows"]

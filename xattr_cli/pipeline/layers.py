@@ -14,7 +14,7 @@ from ..datasets.activated import ActivatedSamples
 from ..datasets.scaling import default_axes
 from ..device import Packing, Scorer, Site, find_embedding, find_layer, site_activations
 from ..errors import Interrupted, ModelError, XattrError
-from ..job.explain_section import AUTO, Explain
+from ..job.sections import AUTO, Explain
 from ..samples import InputSpec
 from .preflight import does_not_run
 

@@ -10,9 +10,8 @@ from pathlib import Path
 from ..errors import JobError, StoreError, suggestion
 from ..store.results.reader import Results
 from . import diagnostics, features
-from .drawing.glyphs import missing_glyphs_said_once
 from .drawing.selection import Document, Drawing, Nothing, Selection, select
-from .drawing.style import styled
+from .drawing.style import missing_glyphs_said_once, styled
 from .effects import ace as causal_effects
 from .effects import causal_graph as contribution_graph
 from .effects import contributions

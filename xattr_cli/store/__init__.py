@@ -2,11 +2,9 @@
 
 from .columns import Column
 from .durable import check_writable
-from .finished import finished_output
 from .folder import discard_leftovers, parts_folder
-from .manifest import FORMAT, Manifest, changes
+from .manifest import FORMAT, Manifest, changes, finished_output, provenance
 from .parts import PartSet
-from .provenance import provenance
 from .shard import Shard
 
 __all__ = [

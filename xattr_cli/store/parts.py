@@ -15,12 +15,10 @@ import numpy as np
 from ..errors import JobError, StoreError
 from .columns import Column, check_lengths, write_attributes, write_column
 from .durable import durable_hdf5, reason
-from .finished import finished_output
 from .folder import MANIFEST, claim, discard, give_up, memo_path, part_path, parts_folder
 from .locking import MERGE_LOCK, RunLock, waiting_lock
-from .manifest import FORMAT, Manifest, read_manifest
+from .manifest import FORMAT, Manifest, finished_output, identity_attributes, read_manifest
 from .merge import merge_parts
-from .provenance import identity_attributes
 from .shard import Shard, gaps
 from .survey import datasets, open_part, reading
 

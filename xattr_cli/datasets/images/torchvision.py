@@ -13,8 +13,8 @@ from ...job.config import JobPath
 from ...registry import DATASETS
 from ...samples import InputSpec
 from ..base import DatasetSource, Samples
+from ..files import optional
 from ..map_style import MapSamples
-from ..optional import optional
 from .images import picture_spec
 from .transform import ImageTransform
 

@@ -14,8 +14,7 @@ from pydantic import Field, model_validator
 from ...errors import DataError, nearest
 from ...importing import import_callable
 from ...registry import Options
-from ..numpy_values import to_numpy
-from ..optional import optional
+from ..files import optional, to_numpy
 
 __all__ = ["ImageTransform", "Normalisation", "Preparation"]
 

@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import Field
 
 from ...registry import Options
-from ..optional import optional
+from ..files import optional
 
 __all__ = ["ATOM_FEATURES", "FEATURES", "Featurise", "Fingerprint", "Morgan", "step_names"]
 

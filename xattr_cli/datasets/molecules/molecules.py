@@ -17,12 +17,9 @@ from ...registry import DATASETS
 from ...samples import Batch, InputSpec
 from ..base import DatasetSource, Samples
 from ..columns import ArraySamples, Column
-from ..files import existing_file
+from ..files import existing_file, optional, to_numpy
 from ..labels import as_labels
-from ..numpy_values import to_numpy
-from ..optional import optional
-from ..padded import HandOver, PaddedSamples
-from ..padded import Sequence as PaddedSequence
+from ..padded import HandOver, PaddedSamples, PaddedSequence
 from ..text.files import TextFile, read_text_file
 from .features import ATOM_FEATURES, FEATURES, Featurise, Fingerprint, step_names
 

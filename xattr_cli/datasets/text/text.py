@@ -15,8 +15,7 @@ from ...samples import InputSpec
 from ..base import DatasetSource, Samples
 from ..columns import ArraySamples, Column
 from ..labels import Labels, as_labels
-from ..padded import PaddedSamples, Sequence
-from ..ragged import RaggedArray
+from ..padded import PaddedSamples, PaddedSequence, RaggedArray
 from .files import TextFile, read_text_file
 from .tokenizer import Encoded, Tokenizer
 
@@ -125,7 +124,7 @@ class Text(DatasetSource):
             keys=file.texts(self.key, "dataset.key") if self.key else (),
         )
         steps = columns[0].spec.shape[0]
-        return TextSamples(samples, Sequence(TEXT, lengths, steps, tuple(values)), tokenizer)
+        return TextSamples(samples, PaddedSequence(TEXT, lengths, steps, tuple(values)), tokenizer)
 
 
 class TextSamples(PaddedSamples):
@@ -137,7 +136,7 @@ class TextSamples(PaddedSamples):
         tokenizer: that made them.
     """
 
-    def __init__(self, samples: Samples, sequence: Sequence, tokenizer: Tokenizer) -> None:
+    def __init__(self, samples: Samples, sequence: PaddedSequence, tokenizer: Tokenizer) -> None:
         super().__init__(samples, (sequence,))
         self.vocabulary = tokenizer
         self._tokenizer = tokenizer

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from ...errors import DataError, nearest
-from ...huggingface import quiet, transformers
-from ..vocabulary import Vocabulary
+from ...importing import quiet, transformers
+from ..base import Vocabulary
 
 __all__ = ["Encoded", "Tokenizer"]
 

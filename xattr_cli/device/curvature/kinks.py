@@ -14,12 +14,15 @@ What depends on weights and context alone may be as kinked as it likes.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ...errors import ModelError
@@ -27,10 +30,9 @@ from ...models.surgery.activations import is_guard
 from ...models.surgery.constants import READS_NO_VALUES, tensors_in
 from ...models.surgery.smoothing import SmoothedModule
 from ...models.surgery.table import KINKED
-from .running import RunningLayer
 from .smoothness import is_smooth
 
-__all__ = ["Kink", "check_curved", "locate_kinks"]
+__all__ = ["Kink", "RunningLayer", "check_curved", "locate_kinks"]
 
 _CURVED = frozenset(
     """
@@ -252,3 +254,49 @@ def _refusal(kinks: list[Kink], network: nn.Module, option: str) -> str:
 
 def _has_program(network: nn.Module) -> bool:
     return any(isinstance(part, torch.jit.ScriptModule) for part in network.modules())
+
+
+class RunningLayer:
+    """Follows the layers of a network through a forward pass; no module is touched for it.
+
+    Arguments:
+        network: its submodules are called by their dotted names, itself by "".
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        self._names = {id(part): name for name, part in network.named_modules()}
+        self._running: list[str] = []
+
+    @property
+    def name(self) -> str:
+        """Dotted name of the innermost layer that is running; "" for the network itself."""
+        return self._running[-1] if self._running else ""
+
+    @contextmanager
+    def followed(self, left: Callable[[object], None] = lambda _output: None) -> Iterator[None]:
+        """While open, the layers that run are known.
+
+        Arguments:
+            left: called with what each layer returns, while it is still the running one.
+        """
+
+        def enter(module: nn.Module, _args: Any) -> None:
+            self._running.append(self._names.get(id(module), self.name))
+
+        def leave(_module: nn.Module, _args: Any, output: Any) -> None:
+            left(output)
+            self._running.pop()
+
+        handles = [
+            register_module_forward_pre_hook(enter),
+            register_module_forward_hook(leave, always_call=True),
+        ]
+        try:
+            with warnings.catch_warnings():
+                # a compiled module is entered twice, and is the same layer both times
+                warnings.filterwarnings("ignore", message=r".*global hooks on modules")
+                yield
+        finally:
+            for handle in handles:
+                handle.remove()
+            self._running.clear()

@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...numerics.interventions.moments import Spread
-from .ace_points import Setter, repeated
 from .data import points_of
-from .taylor import Curves
+from .taylor import Curves, Setter, repeated
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

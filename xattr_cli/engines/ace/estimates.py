@@ -11,13 +11,12 @@ import numpy as np
 
 from ...errors import ModelError
 from ...numerics.interventions.interventions import Interventions
-from .ace_points import Setter
 from .data import MOST_CONTEXTS, Choice, DataSummary, Presence
 from .design import Design
 from .empirical import empirical_curves
 from .rollout import Feedback, rollout_cost, rollout_curves
 from .strata import Stratum, find_strata
-from .taylor import Curves, Expansion, Lines, taylor_cost, taylor_curves
+from .taylor import Curves, Expansion, Lines, Setter, taylor_cost, taylor_curves
 
 if TYPE_CHECKING:
     from ...device.rollout import Rollout

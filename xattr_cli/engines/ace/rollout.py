@@ -15,11 +15,10 @@ import numpy as np
 
 from ...errors import JobError
 from ...numerics.interventions.moments import Moments, Spread
-from .ace_points import Setter
 from .data import points_of
 from .empirical import CHUNK_BYTES, grid_weights
 from .strata import Covariance, directions_of
-from .taylor import Curves
+from .taylor import Curves, Setter
 
 if TYPE_CHECKING:
     from torch import Tensor

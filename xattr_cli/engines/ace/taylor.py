@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...errors import JobError
-from .ace_points import Setter
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -24,7 +23,8 @@ if TYPE_CHECKING:
     from ..population import Population
     from .strata import Stratum
 
-__all__ = ["Curves", "Expansion", "Lines", "taylor_cost", "taylor_curves"]
+
+__all__ = ["Curves", "Expansion", "Lines", "Setter", "repeated", "taylor_cost", "taylor_curves"]
 
 
 @dataclass(frozen=True)
@@ -187,3 +187,31 @@ class Lines:
     def context(self, rows: int) -> dict[str, Tensor]:
         """What goes with every point."""
         return {name: tensor.expand(rows, *tensor.shape[1:]) for name, tensor in self._context.items()}
+
+
+class Setter:
+    """Sets features in rows on the device.
+
+    Arguments:
+        interventions: which coordinates, and the values of each α.
+        scorer: whose device the rows are on.
+    """
+
+    def __init__(self, interventions: Interventions, scorer: Scorer) -> None:
+        self._members = scorer.tensor(interventions.member)
+        self._values = scorer.tensor(np.nan_to_num(interventions.value))
+        self._slices = interventions.slices
+
+    def set(self, rows: Tensor, feature: int, alpha: Tensor) -> None:
+        """Set one feature of some rows (k, D), in place, to its α number (k,)."""
+        members = self._slices[feature]
+        rows[:, self._members[members]] = self._values[members][:, alpha].T
+
+    def clear(self, rows: Tensor, feature: int) -> None:
+        """Set the coordinates of one feature to zero, in place."""
+        rows[:, self._members[self._slices[feature]]] = 0.0
+
+
+def repeated(context: Mapping[str, Tensor], times: int) -> dict[str, Tensor]:
+    """The context of rows each of which is repeated."""
+    return {name: tensor.repeat_interleave(times, dim=0) for name, tensor in context.items()}

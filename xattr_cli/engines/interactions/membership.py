@@ -8,8 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...errors import JobError, suggestion
-from ...features import feature_names
-from ...samples import InputSpec
+from ...samples import InputSpec, feature_names
 from .groups import FeatureKey, Groups
 
 __all__ = ["LEFT_OUT", "Membership", "is_image", "membership", "positions"]

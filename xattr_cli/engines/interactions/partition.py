@@ -11,9 +11,8 @@ import torch
 from torch import Tensor
 
 from ...errors import JobError
-from ...features import feature_names
 from ...numerics.interactions.grouping import Grouping
-from ...samples import InputSpec
+from ...samples import InputSpec, feature_names
 from .groups import FeatureKey, Groups
 from .membership import LEFT_OUT, Membership, is_image, membership, positions
 from .superpixels import superpixels

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ...errors import ModelError
 from ...fingerprint import fingerprint_file
-from ...huggingface import quiet, transformers
+from ...importing import quiet, transformers
 from ...job.config import JobPath
 from ...registry import MODELS
 from ..base import LoadedModel, ModelSource

@@ -13,8 +13,7 @@ from torch import Tensor, nn
 
 from ...errors import ModelError, nearest
 from .files import archive_kind, check_file
-from .pickles import code_in_checkpoint, refuse
-from .tensorfile import read_safetensors
+from .pickles import code_in_checkpoint, read_safetensors, refuse
 
 __all__ = ["OPTION", "Checkpoint", "read_checkpoint"]
 

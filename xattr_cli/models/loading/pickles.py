@@ -10,11 +10,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
+from torch import Tensor
 from torch.serialization import get_unsafe_globals_in_checkpoint
 
 from ...errors import ModelError
 
-__all__ = ["code_in_checkpoint", "code_in_program", "refuse"]
+__all__ = ["code_in_checkpoint", "code_in_program", "read_safetensors", "refuse"]
 
 _SHOWN = 4
 
@@ -74,3 +75,30 @@ def _unsafe(file: Path | BinaryIO) -> list[str]:
         return sorted(get_unsafe_globals_in_checkpoint(file))
     except (ValueError, RuntimeError) as error:
         return [f"something that torch cannot list ({error})"]
+
+
+try:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+except ImportError:  # an optional dependency
+    load_file = None  # type: ignore[assignment]
+
+
+def read_safetensors(path: Path, option: str) -> dict[str, Tensor]:
+    """All tensors of a safetensors file, on the CPU.
+
+    Arguments:
+        path: the file.
+        option: dotted key of the job that names it.
+
+    Raises:
+        ModelError: the package is not installed, or the file is damaged.
+    """
+    if load_file is None:
+        raise ModelError(f"{option}: {path}: needs safetensors: pip install 'xattr-cli[safetensors]'")
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise ModelError(
+            f"{option}: {path}: is truncated or damaged, or no safetensors file ({error})."
+        ) from error

@@ -32,7 +32,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from ...errors import JobError
-from ..checkpoints import plain_checkpoints
+from ..repairs import plain_checkpoints
 from .calls import Call
 from .constants import Constants, tensors_in
 from .table import Replacement, replacements

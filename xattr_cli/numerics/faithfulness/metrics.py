@@ -39,11 +39,13 @@ __all__ = [
     "METRICS",
     "SENSITIVITY",
     "CurveMetric",
+    "Estimate",
     "check_metric",
     "check_subset_size",
     "correlation",
     "curve_steps",
     "default_subset_size",
+    "estimate",
     "removal_ranks",
     "subset_masks",
 ]
@@ -200,3 +202,42 @@ def correlation(sums: np.ndarray, drops: np.ndarray, rounding: np.ndarray) -> np
     found = np.where(said, np.clip(found, -1.0, 1.0), 0.0)
     usable = (spread_moved > rounding) & np.isfinite(sums).all(axis=1)
     return np.where(usable, found, np.nan)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean over rows.
+
+    Attributes:
+        mean: of the values; NaN if there are none.
+        standard_error: of the mean, if the samples are a random choice; NaN with fewer than two samples.
+    """
+
+    mean: float
+    standard_error: float
+
+
+def estimate(values: np.ndarray, samples: np.ndarray) -> Estimate:
+    """The mean of values, and its standard error.
+
+    Rows of one sample (several targets of it) are no independent evidence: what is independent is the
+    sample. With n rows in G samples the squared error is G / (G − 1) · Σ_g (Σ_i∈g (v_i − mean))² / n², which
+    for one row per sample is the usual s² / n. For a paired comparison give the differences row by row.
+
+    Reference: Liang and Zeger 1986, Biometrika 73(1), the sandwich estimator of a mean.
+
+    Arguments:
+        values: (rows,), finite.
+        samples: (rows,), which sample each row explains.
+    """
+    rows = len(values)
+    if rows == 0:
+        return Estimate(np.nan, np.nan)
+    mean = float(values.mean())
+    _, cluster = np.unique(samples, return_inverse=True)
+    deviations = np.bincount(cluster, weights=values - mean)
+    clusters = len(deviations)
+    if clusters < 2:
+        return Estimate(mean, np.nan)
+    square = clusters / (clusters - 1) * float(deviations @ deviations)
+    return Estimate(mean, float(np.sqrt(square)) / rows)

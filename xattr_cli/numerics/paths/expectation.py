@@ -11,8 +11,8 @@ from ...samples import Status
 from .error_bar import percentile_factor, ratio
 from .field import Field, Part
 from .sampling import Replicates, SamplingRule, draw_replicates
-from .sharing import neighbours
 from .sketch import CountSketch
+from .straight import neighbours
 
 __all__ = ["SKETCH_SIZE", "PathExpectation", "Tally", "expected_path_gradient"]
 

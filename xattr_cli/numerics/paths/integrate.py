@@ -12,12 +12,10 @@ from torch import Tensor
 from ...samples import Status
 from .error_bar import Evidence, adaptive_error, fixed_rule_error
 from .field import Evaluation, Field
-from .halving import panels_to_halve
 from .node_record import NodeRecord
-from .panels import Nodes, Panels
+from .panels import Nodes, Panels, panels_to_halve
 from .quadrature import AdaptiveRule, FixedRule
-from .sharing import neighbours
-from .straight import PowerWarp, StraightPath
+from .straight import PowerWarp, StraightPath, neighbours
 
 __all__ = ["Observer", "PathIntegral", "integrate", "integrate_fixed"]
 

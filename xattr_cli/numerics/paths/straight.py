@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from .field import Part
 
-__all__ = ["PathPoints", "PowerWarp", "StraightPath"]
+__all__ = ["PathPoints", "PowerWarp", "StraightPath", "neighbours"]
 
 
 @dataclass(frozen=True)
@@ -76,3 +77,20 @@ class PathPoints:
         # lerp rounds to the end points themselves, x' + t (x - x') does not: a network with a kink
         # at x would otherwise be differentiated on the wrong side of it
         return start.lerp(stop, t.to(start.dtype))
+
+
+def neighbours(identity: Tensor) -> tuple[Tensor, Tensor] | None:
+    """An order in which equal points are neighbours, those that are wanted most often first.
+
+    Arguments:
+        identity: (k,) int64, equal for points that are the same.
+
+    Returns:
+        (k,) the order, and (k,) the number of each point's place in it, from 0 on; None if all points differ.
+    """
+    _, place, count = torch.unique(identity, return_inverse=True, return_counts=True)
+    if len(count) == len(identity):
+        return None
+    order = torch.argsort((count.max() - count[place]) * len(count) + place, stable=True)
+    _, numbered = torch.unique_consecutive(place[order], return_inverse=True)
+    return order, numbered

@@ -17,7 +17,7 @@ from torch import Tensor
 from .factorial import FullFactorial, worths
 from .polynomial_chaos import Chaos
 from .replicates import share_of
-from .subsets import memberships, subset_worths
+from .shapley import memberships, subset_worths
 from .sums import PARTS, Sampler, Sums
 
 __all__ = ["Control"]

@@ -10,10 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .down_sets import DownSets, topological_values
-from .factorial import FullFactorial, worths
-from .linear_extensions import TopologicalOrders
-from .pair_design import PairDesign
+from .factorial import FullFactorial, PairDesign, worths
+from .linear_extensions import DownSets, TopologicalOrders, topological_values
 from .permutation_walk import RoundWalk, last_node_first
 from .pick_freeze import Design, Response, evaluate
 from .polynomial_chaos import Chaos, fit_sums

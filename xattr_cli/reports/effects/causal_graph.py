@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -13,10 +14,9 @@ from matplotlib.patheffects import withStroke
 from ..drawing.selection import Drawing, Nothing, Selection
 from ..drawing.style import GREY, PALETTE, chart
 from ..drawing.words import fold, percent, shorten
-from .graph_layout import layered, networkx
 from .shares import ShareStudy, studies
 
-__all__ = ["draw"]
+__all__ = ["draw", "layered", "networkx"]
 
 _TARGETS = 4
 _LARGEST = 40.0  # points, radius of a node that contributes everything
@@ -118,3 +118,32 @@ def _draw_edges(axes: Axes, places: np.ndarray, edges: list[tuple[int, int]], ra
                 zorder=3,
             )
         )
+
+
+try:
+    import networkx
+except ImportError:
+    networkx = None
+
+
+def layered(nodes: int, edges: Sequence[tuple[int, int]]) -> np.ndarray:
+    """(nodes, 2) places within ±1: in x by the generation of a node, in y by its place in its generation.
+
+    Within a generation nodes are ordered by the mean height of their causes, so that few arrows cross.
+    """
+    graph = networkx.DiGraph()
+    graph.add_nodes_from(range(nodes))
+    graph.add_edges_from(edges)
+    layers: dict[int, list[int]] = {}
+    height: dict[int, float] = {}
+    for layer, generation in enumerate(networkx.topological_generations(graph)):
+        layers[layer] = sorted(generation, key=lambda node: _mean_height(graph, node, height))
+        for place, node in enumerate(layers[layer]):
+            height[node] = place - (len(generation) - 1) / 2
+    placed = networkx.multipartite_layout(graph, subset_key=layers, align="vertical")
+    return np.array([placed[node] for node in range(nodes)], dtype=np.float64)
+
+
+def _mean_height(graph: Any, node: int, height: dict[int, float]) -> tuple[float, int]:
+    causes = list(graph.predecessors(node))
+    return (sum(height[cause] for cause in causes) / len(causes) if causes else 0.0, node)

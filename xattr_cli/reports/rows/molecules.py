@@ -17,9 +17,8 @@ from ..drawing.selection import Drawing, Nothing, Selection
 from ..drawing.sheet import BAR, GAP, Sheet, by_unit, title_lines, title_map
 from ..drawing.style import GREY, diverging_map, symmetric_limit
 from ..drawing.words import number, score_unit, shorten
-from .fingerprint_maps import fingerprint_map
 from .molecule_drawing import Colour, Molecule, parsed
-from .molecule_maps import SMILES, MoleculeMap, molecule_map
+from .molecule_maps import SMILES, MoleculeMap, fingerprint_map, molecule_map
 
 __all__ = ["draw"]
 
