@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
@@ -21,8 +21,6 @@ from ..numerics.paths.sampling import SamplingRule
 from ..numerics.paths.straight import StraightPath
 from ..randomness import Purpose, sample_generator
 from .curves import CurveRecorder, InputGradientRecorder
-from .interactions.bench import InteractionBench, InteractionOptions
-from .path.saturation import saturation
 from .sweeps import Sweep, SweepKey, SweepRequest, sweep_key
 
 __all__ = ["Baselines", "Block"]
@@ -103,16 +101,6 @@ class Block:
                 "be zero. Choose another baseline, such as {kind: zero} or {kind: mean}."
             )
 
-    def check_layers(self, layers: Sequence[str]) -> None:
-        """Refuse layers that the network does not have, or that cannot be followed.
-
-        Raises:
-            JobError: there is no such layer.
-            ModelError: a layer is not called exactly once, or does not return one tensor.
-        """
-        path = StraightPath(self.inputs[:1], self.inputs[:1])
-        saturation(self.scorer, self.rows, path, torch.ones_like(self.inputs[0, :1]), layers)
-
     def generator(self, row: int, stream: int = 0) -> np.random.Generator:
         """Random numbers that belong to a row's sample, whatever block the row is in."""
         return sample_generator(self.seed, int(self.rows.sample[row]), Purpose.PLUGIN, stream)
@@ -189,14 +177,6 @@ class Block:
         # row by row: all rows together would hold rows × background × D numbers
         means = [self.field.values(_GivenPoints(background, every + r)).mean() for r in range(len(self.rows))]
         return torch.stack(means)
-
-    def interactions(self, options: InteractionOptions) -> InteractionBench:
-        """This block, its groups, and a network that can be differentiated twice, for a second-order engine."""
-        return InteractionBench(self, options)
-
-    def saturation(self, sweep: Sweep, layers: Sequence[str]) -> Tensor:
-        """(rows, layers, alphas) cosine between a layer's activation at γ(α) and at the input."""
-        return saturation(self.scorer, self.rows, sweep.path, sweep.curves.alpha, layers)
 
 
 @dataclass(frozen=True)
