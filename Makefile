@@ -16,7 +16,7 @@ SENTENCES := vaderSentiment==3.3.2
 
 .PHONY: help install demo tables photos resnet18 googlenet vowels breast-cancer minilm minilm-interactions \
 	movies next-word solubility screening \
-	test test-slow test-gpu lint format clean \
+	test test-slow test-gpu test-networks lint format clean \
 	bench bench-gpu bench-nodes bench-error-bars bench-error-bars-photos bench-error-bars-language bench-jobs bench-ace bench-icc bench-interactions \
 	reproduce-ig reproduce-interior reproduce-interactions reproduce-ace reproduce-icc
 
@@ -104,6 +104,9 @@ test-slow: install ## Run the long tests too
 
 test-gpu: install ## Run the tests that need a CUDA device
 	$(BIN)/python -m pytest -m gpu
+
+test-networks: install ## Train the small networks of tests/networks again (they are committed: other processors make others)
+	$(BIN)/python scripts/train_test_networks.py tests/networks
 
 lint: install ## Check style, formatting and types
 	$(BIN)/ruff check .
