@@ -1,5 +1,9 @@
-"""One thread per test process: two cores run two of them."""
+"""One thread per test process, as two cores run two of them, unless OMP_NUM_THREADS says otherwise.
 
+And a short memory for the garbage collector.
+"""
+
+import gc
 import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -7,4 +11,14 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 
 import torch
 
-torch.set_num_threads(1)
+torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+
+
+def pytest_collection_finish(session):
+    """What all the imports have made stays for good: no collection need walk through it again.
+
+    They are some millions of objects. A run that is out of memory collects at every halving of its calls,
+    and took seconds over it.
+    """
+    gc.collect()
+    gc.freeze()
