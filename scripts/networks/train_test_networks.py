@@ -1,9 +1,9 @@
-"""Train the small networks that the tests read, and leave their weights in tests/networks/*.safetensors.
+"""Train the small networks that the tests read, and leave their weights in tests/helpers/trained/*.safetensors.
 
 The tests hold for these weights on every processor; another processor makes others of the same recipe, so
 run this only to change a recipe, and commit what it leaves.
 
-Example: python -m scripts.networks.train_test_networks tests/networks
+Example: python -m scripts.networks.train_test_networks tests/helpers/trained
 """
 
 import sys
@@ -140,4 +140,4 @@ RECIPES: dict[str, Callable[[], nn.Module]] = {
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "tests" / "networks")
+    main(Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "tests" / "helpers" / "trained")

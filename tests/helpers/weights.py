@@ -11,12 +11,12 @@ from typing import TypeVar
 from safetensors.torch import load_file
 from torch import nn
 
-FOLDER = Path(__file__).parents[1] / "networks"
+FOLDER = Path(__file__).parent / "trained"
 
 Network = TypeVar("Network", bound=nn.Module)
 
 
 def with_weights(module: Network, name: str) -> Network:
-    """The module with the weights of `tests/networks/NAME.safetensors`, in eval mode and frozen."""
+    """The module with the weights of `tests/helpers/trained/NAME.safetensors`, in eval mode and frozen."""
     module.load_state_dict(load_file(FOLDER / f"{name}.safetensors"))
     return module.eval().requires_grad_(False)
