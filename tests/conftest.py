@@ -5,9 +5,12 @@ And a short memory for the garbage collector.
 
 import gc
 import os
+import tempfile
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MPLBACKEND", "Agg")
+if capability := os.environ.get("ATEN_CPU_CAPABILITY"):  # code compiled for one does not compile for another
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", f"{tempfile.gettempdir()}/torchinductor-{capability}")
 
 import torch
 
@@ -22,3 +25,8 @@ def pytest_collection_finish(session):
     """
     gc.collect()
     gc.freeze()
+
+
+def pytest_unconfigure(config):
+    """Libraries that look for what was never freed shall find everything as it would be without us."""
+    gc.unfreeze()
