@@ -114,7 +114,8 @@ PORTABLE := $(addprefix test-portable-,default-1 default-2 avx2-1 avx2-2)
 test-portable: $(PORTABLE) ## Run the numerical tests as on older processors, with one thread and with two
 
 $(PORTABLE): test-portable-%: install
-	ATEN_CPU_CAPABILITY=$(word 1,$(subst -, ,$*)) ONEDNN_MAX_CPU_ISA=AVX2 OMP_NUM_THREADS=$(word 2,$(subst -, ,$*)) \
+	ATEN_CPU_CAPABILITY=$(word 1,$(subst -, ,$*)) ONEDNN_MAX_CPU_ISA=AVX2 OMP_WAIT_POLICY=PASSIVE \
+		OMP_NUM_THREADS=$(word 2,$(subst -, ,$*)) \
 		$(BIN)/python -m pytest -n auto --dist loadfile $(NUMERICAL)
 
 test-networks: install ## Train the small networks of tests/helpers/trained again (they are committed: other processors make others)

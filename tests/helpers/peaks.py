@@ -23,8 +23,8 @@ for job in sys.argv[1:]:
 print(json.dumps(peaks))
 """
 
-# glibc gives back at once what is freed: else peaks are those of its arenas, from 20 to 83 MiB for the same run
-ALLOCATOR = {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": "1048576", "MALLOC_TRIM_THRESHOLD_": "0"}
+# glibc gives back what is freed, but for 16 MiB: else its arenas made 20 to 83 MiB of the same run's growth
+ALLOCATOR = {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": "16777216", "MALLOC_TRIM_THRESHOLD_": "16777216"}
 
 
 def growth(*jobs: Path, folders: tuple[Path, ...] = ()) -> list[float]:
