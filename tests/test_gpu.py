@@ -17,7 +17,7 @@ from sklearn.datasets import load_sample_images
 from torch import nn
 
 import xattr_cli.pipeline.execution as executing
-from xattr_cli.device import Packing, Pins, Workload, measure_executions, page_locked
+from xattr_cli.device import Packing, Pinned, Workload, measure_executions, page_locked
 from xattr_cli.engines.path.integrated_gradients import IntegratedGradients
 from xattr_cli.errors import Interrupted
 from xattr_cli.job.config import load_job
@@ -159,20 +159,20 @@ def measured(network, points, *, rows, **options):
     target = torch.zeros(len(points), dtype=torch.int64, device="cuda")
     flat = points.flatten(1)
     start = torch.full_like(flat, -1)
-    settings = {"pins": Pins(), "workload": Workload(LONG, known=0.0, rtol=0.05), "tolerance": 0.005, **options}
+    settings = {"pins": Pinned(), "workload": Workload(LONG, known=0.0, rtol=0.05), "tolerance": 0.005, **options}
     found = measure_executions(scorer_of(network, points, rows=rows), flat, start, {}, target, **settings)
     return {str(one.how): one for one in found}
 
 
 def test_graphs_are_chosen_where_they_are_faster():
-    found = measured(deep(), torch.rand(2, 16, device="cuda"), rows=64, pins=Pins(arithmetic="float32"))
+    found = measured(deep(), torch.rand(2, 16, device="cuda"), rows=64, pins=Pinned(arithmetic="float32"))
     assert found["float32, compiled"].verdict == "chosen"
     assert found["float32, compiled"].drift < 1e-4
     assert found["float32"].verdict == "slower"
 
 
 def test_graphs_are_refused_where_maps_drift():
-    pins = Pins(arithmetic="float32")
+    pins = Pinned(arithmetic="float32")
     found = measured(deep(), torch.rand(2, 16, device="cuda"), rows=64, pins=pins, tolerance=-1.0)
     assert found["float32, compiled"].verdict == "drifts"
 
@@ -216,7 +216,7 @@ def test_half_precision_ruins_the_maps_of_a_real_network_and_is_refused():
     network = EfficientNet.from_pretrained("efficientnet-lite0", weights_path=path).eval().requires_grad_(False)
     pictures = [torch.tensor(p).permute(2, 0, 1)[None].float() / 255 for p in load_sample_images().images]
     images = torch.cat([nn.functional.interpolate(p, size=(224, 224), mode="area") for p in pictures]) * 2 - 1
-    found = measured(network.cuda(), images.cuda(), rows=4, pins=Pins(compiled=False))
+    found = measured(network.cuda(), images.cuda(), rows=4, pins=Pinned(compiled=False))
     assert found["bfloat16, channels last"].drift > 0.2
     assert found["float16, channels last"].drift > 0.02
     for how in ("float16", "bfloat16"):

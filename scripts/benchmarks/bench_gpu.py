@@ -40,7 +40,7 @@ from scripts.benchmarks.bench_speed import (
 )
 from scripts.benchmarks.benchlib import Table, alternate, publish, versions
 from scripts.benchmarks.speed_cases import CASES, SpeedCase, network, timing_cases, true_error
-from xattr_cli.device import Measured, Pins, Workload, device_name, measure_executions
+from xattr_cli.device import Measured, Pinned, Workload, device_name, measure_executions
 from xattr_cli.pipeline.opening import open_session
 from xattr_cli.pipeline.run import run_job
 
@@ -240,7 +240,7 @@ def ways(case: SpeedCase) -> list[list[Any]]:
             block.reference(demand.baseline),
             block.rows.context,
             block.rows.target,
-            pins=Pins(),
+            pins=Pinned(),
             workload=Workload(LONG, known=0.0, rtol=TOLERANCE),
             tolerance=DRIFT_ALLOWED,
         )

@@ -17,7 +17,7 @@ from scripts.benchmarks.benchlib import ROOT, Table
 from xattr_cli.numerics.sensitivity.factorial import FullFactorial, worths
 from xattr_cli.numerics.sensitivity.linear_extensions import DownSets, topological_values
 from xattr_cli.numerics.sensitivity.permutation_walk import RoundWalk
-from xattr_cli.numerics.sensitivity.pick_freeze import evaluate
+from xattr_cli.numerics.sensitivity.pick_freeze import evaluate_subsets
 from xattr_cli.numerics.sensitivity.polynomial_chaos import Chaos
 from xattr_cli.numerics.sensitivity.shapley import shapley_values
 from xattr_cli.numerics.sensitivity.sobol_sequence import paired_draws
@@ -120,7 +120,7 @@ def _outputs(problem: Problem, design: Any, draws: int, seed: int) -> Tensor:
     def draw(part: slice) -> tuple[Tensor, Tensor]:
         return paired_draws(len(problem.parents), seed, part.start, part.stop - part.start)
 
-    return torch.cat([outputs for _, outputs in evaluate(response, design, draw, draws, MEMORY)])
+    return torch.cat([outputs for _, outputs in evaluate_subsets(response, design, draw, draws, MEMORY)])
 
 
 def _error(problem: Problem, worth: Tensor) -> np.ndarray:

@@ -64,21 +64,21 @@ class Panelled:
 @contextmanager
 def _altered(share: float | None, count: int | None) -> Iterator[None]:
     """The package with another way of choosing panels, and more of them."""
-    before = integrator.panels_to_halve, panels.MOST_PANELS
+    before = integrator.panels_to_refine, panels.MOST_PANELS
     if share is not None:
-        integrator.panels_to_halve = partial(panels_with, share)
+        integrator.panels_to_refine = partial(panels_with, share)
     if count is not None:
         panels.MOST_PANELS = count
     try:
         yield
     finally:
-        integrator.panels_to_halve, panels.MOST_PANELS = before
+        integrator.panels_to_refine, panels.MOST_PANELS = before
 
 
 def panels_with(most: float, squares: Tensor, cells: Tensor, share: Tensor, budget: Tensor) -> Tensor:
     """Panels, best first, that hold `most` of the squared error, or fewer if the error falls to `share` of itself.
 
-    The other arguments are those of `panels_to_halve`.
+    The other arguments are those of `panels_to_refine`.
     """
     chosen = torch.zeros_like(cells, dtype=torch.bool)
     left, total = budget.clone(), squares.sum(dim=1)

@@ -30,7 +30,7 @@ from scripts.benchmarks.benchlib import ROOT, Table, publish, versions
 from scripts.networks.icc_data import DATASETS, Dataset
 from scripts.networks.icc_network import network
 from scripts.papers.icc_noise_gap import noise_gaps
-from xattr_cli.evaluation import Inquiry, evaluate_file
+from xattr_cli.evaluation import EvaluationOptions, evaluate_file
 from xattr_cli.job.config import parse_job
 from xattr_cli.pipeline.run import run_job
 from xattr_cli.store.results.reader import Results
@@ -175,7 +175,7 @@ def explain(data: Dataset, seed: int, folder: Path, samples: int) -> Outcome:
         "gradient_shap": gradient_shap(net, fit_x, fit_x[:200], seed),
     }
     judged = run(folder, data, "test", {"local_ig": LOCAL}, seed)
-    found = evaluate_file(judged, Inquiry(metrics=("pgu",), importances=rankings))
+    found = evaluate_file(judged, EvaluationOptions(metrics=("pgu",), importances=rankings))
     (pgu,) = found.measurements
     means = {name: one.mean for name, one in pgu.estimates(found.samples).items()}
     gaps = noise_gaps(folder / "train.icc.flow.safetensors", data.columns, net, test_x, rankings, seed)

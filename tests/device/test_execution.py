@@ -13,7 +13,7 @@ from torch import nn
 from torchvision.models import resnet18
 
 import xattr_cli.pipeline.execution as executing
-from xattr_cli.device import Execution, Pins, Runner, Workload, measure_executions
+from xattr_cli.device import Execution, Pinned, Runner, Workload, measure_executions
 from xattr_cli.device.autotune.workload import NODES, bend_of
 from xattr_cli.errors import Interrupted
 from xattr_cli.job.config import load_job
@@ -21,7 +21,7 @@ from xattr_cli.pipeline.run import run_job
 from xattr_cli.store.results.reader import Results
 
 LONG = 10**8  # rows
-NOTHING = Pins()
+NOTHING = Pinned()
 PLAIN = {"integrated_gradients": None}
 
 
@@ -58,7 +58,7 @@ def efficientnet():
 
 
 def test_bfloat16_ruins_the_maps_of_a_real_network_and_is_refused(efficientnet):
-    found = named(measured(efficientnet, photographs(2, 224), pins=Pins(compiled=False)))
+    found = named(measured(efficientnet, photographs(2, 224), pins=Pinned(compiled=False)))
     low = found["bfloat16, channels last"]
     assert low.drift > 0.2  # METHODS: 43-63 % with accurate integrals
     assert low.verdict == "drifts"
@@ -115,7 +115,7 @@ def test_folding_what_cannot_be_folded_is_found_out():
     torch.manual_seed(0)
     module = Shared()
     module(photographs(2, 16))
-    found = named(measured(module.eval(), photographs(2, 16), pins=Pins(compiled=False)))
+    found = named(measured(module.eval(), photographs(2, 16), pins=Pinned(compiled=False)))
     assert found["float32, folded batch norm"].drift > 0.01
     assert found["float32, folded batch norm"].verdict == "drifts"
 
@@ -123,7 +123,7 @@ def test_folding_what_cannot_be_folded_is_found_out():
 def test_a_network_without_batch_normalisation_cannot_be_folded():
     network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.LazyLinear(2))
     network(photographs(2, 16))
-    found = measured(network.eval(), photographs(2, 16), pins=Pins(folded=True, compiled=False))
+    found = measured(network.eval(), photographs(2, 16), pins=Pinned(folded=True, compiled=False))
     assert found[0].verdict == "fails: no batch normalisation follows a convolution"
 
 
@@ -164,7 +164,7 @@ def test_the_bend_of_a_path_is_what_inner_and_outer_nodes_disagree_about():
 def test_a_drift_above_the_tolerance_is_refused_however_fast():
     torch.manual_seed(0)
     module = resnet18(num_classes=10).eval()
-    found = named(measured(module, photographs(2, 64), pins=Pins(compiled=False), tolerance=1e-12))
+    found = named(measured(module, photographs(2, 64), pins=Pinned(compiled=False), tolerance=1e-12))
     assert found["float32, channels last"].verdict == "drifts"
     assert found["float32"].verdict == "chosen"
 

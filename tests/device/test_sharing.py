@@ -6,10 +6,10 @@ import pytest
 import torch
 from helpers.blocks import block_of, digits, trained
 
-from xattr_cli.device.places import MOST_SHARED, Places
+from xattr_cli.device.places import MOST_SHARED, SharedPoints
 from xattr_cli.engines.path.expected_gradients import ExpectedGradients
 from xattr_cli.engines.path.integrated_gradients import IntegratedGradients
-from xattr_cli.numerics.paths.straight import StraightPath, neighbours
+from xattr_cli.numerics.paths.straight import StraightPath, group_equal
 
 SAMPLES, TARGETS = 6, 10
 ENGINES = [IntegratedGradients(rtol=0.05), ExpectedGradients(rtol=0.5, replicates=4, replicate_size=16)]
@@ -76,10 +76,10 @@ def test_ten_targets_of_a_sample_go_forward_hardly_more_often_than_the_slowest_o
 
 
 def test_equal_points_become_neighbours_and_the_most_wanted_come_first():
-    order, place = neighbours(torch.tensor([5, 3, 5, 9, 3, 5]))
+    order, place = group_equal(torch.tensor([5, 3, 5, 9, 3, 5]))
     assert order.tolist() == [0, 2, 5, 1, 4, 3]
     assert place.tolist() == [0, 0, 0, 1, 1, 2]
-    assert neighbours(torch.tensor([2, 0, 1])) is None
+    assert group_equal(torch.tensor([2, 0, 1])) is None
 
 
 def points_of_places(counts):
@@ -92,7 +92,7 @@ def points_of_places(counts):
 def test_every_point_belongs_to_one_pass_and_shares_it_only_with_its_place():
     counts = [2 * MOST_SHARED + 3, MOST_SHARED, 4, 1]
     points = points_of_places(counts)
-    places = Places.of(points)
+    places = SharedPoints.of(points)
     assert len(places) == 3 + 1 + 1 + 1
     found = [member for start in range(0, len(places), 2) for member in places.members(slice(start, start + 2))]
     assert sorted(torch.cat(found).tolist()) == list(range(sum(counts)))

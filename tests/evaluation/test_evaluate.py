@@ -19,8 +19,8 @@ from xattr_cli.device import Rows
 from xattr_cli.engines.base import Effects, PopulationEngine
 from xattr_cli.engines.path.gradients import InputXGradient
 from xattr_cli.errors import JobError
-from xattr_cli.evaluation import Inquiry, evaluate_file, read_perturbation
-from xattr_cli.evaluation.scoring import Replacement, perturbed_scores
+from xattr_cli.evaluation import EvaluationOptions, evaluate_file, read_perturbation
+from xattr_cli.evaluation.scoring import FeatureReplacement, perturbed_scores
 from xattr_cli.registry import ENGINES
 
 NETWORKS = '''
@@ -111,7 +111,7 @@ def result(folder, factory="network", engines=None, name="out", **sections):
 
 
 def evaluate(file, *metrics, overrides=(), **options):
-    inquiry = Inquiry(metrics=metrics or ("pgu",), **options)
+    inquiry = EvaluationOptions(metrics=metrics or ("pgu",), **options)
     return evaluate_file(file, inquiry, folder=file.parent, overrides=overrides)
 
 
@@ -407,7 +407,7 @@ def test_points_are_made_call_by_call():
 
     x = torch.randn(9, 4)
     rows = Rows(x, {}, torch.zeros(9, dtype=torch.int64), torch.arange(9))
-    replacement = Replacement(torch.randn(5, 4), torch.arange(3).expand(9, 3))
+    replacement = FeatureReplacement(torch.randn(5, 4), torch.arange(3).expand(9, 3))
     found = perturbed_scores(
         scorer_of(Watched(4, 2), x, rows=16),
         rows,
@@ -611,9 +611,9 @@ def test_a_missing_file_is_named(tmp_path):
 
 def test_an_inquiry_needs_numbers_from_one_on():
     with pytest.raises(JobError, match="steps: 0 is less than 1"):
-        Inquiry(metrics=("pgu",), steps=0)
+        EvaluationOptions(metrics=("pgu",), steps=0)
     with pytest.raises(JobError, match="at least one"):
-        Inquiry(metrics=())
+        EvaluationOptions(metrics=())
 
 
 # --- what it says -------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from xattr_cli.numerics.faithfulness.metrics import (
     check_subset_size,
     correlation,
     curve_steps,
-    estimate,
+    metric_estimate,
     removal_ranks,
     subset_masks,
 )
@@ -233,15 +233,15 @@ def test_units_that_the_inputs_do_not_have_are_refused(kind, message):
 
 def test_one_row_per_sample_has_the_usual_standard_error():
     values = generator(4).normal(size=50)
-    found = estimate(values, np.arange(50))
+    found = metric_estimate(values, np.arange(50))
     assert found.mean == pytest.approx(values.mean())
     assert found.standard_error == pytest.approx(stats.sem(values), rel=1e-12)
 
 
 def test_targets_of_one_sample_are_no_independent_evidence():
     values = generator(5).normal(size=40)
-    once = estimate(values, np.arange(40))
-    repeated = estimate(np.repeat(values, 10), np.repeat(np.arange(40), 10))
+    once = metric_estimate(values, np.arange(40))
+    repeated = metric_estimate(np.repeat(values, 10), np.repeat(np.arange(40), 10))
     assert repeated.mean == pytest.approx(once.mean)
     assert repeated.standard_error == pytest.approx(once.standard_error, rel=1e-12)
 
@@ -249,14 +249,14 @@ def test_targets_of_one_sample_are_no_independent_evidence():
 def test_the_standard_error_covers_the_truth():
     samples = np.arange(30).repeat(3)
     draws = generator(6).normal(size=(300, 90)) + generator(7).normal(size=(300, 30)).repeat(3, axis=1)
-    found = [estimate(values, samples) for values in draws]
+    found = [metric_estimate(values, samples) for values in draws]
     within = np.mean([abs(one.mean) <= 2 * one.standard_error for one in found])
     assert 0.9 <= within <= 0.99
 
 
 def test_too_little_evidence_has_no_standard_error():
-    assert np.isnan(estimate(np.array([1.0, 2.0]), np.array([3, 3])).standard_error)
-    nothing = estimate(np.empty(0), np.empty(0))
+    assert np.isnan(metric_estimate(np.array([1.0, 2.0]), np.array([3, 3])).standard_error)
+    nothing = metric_estimate(np.empty(0), np.empty(0))
     assert np.isnan(nothing.mean) and np.isnan(nothing.standard_error)
 
 

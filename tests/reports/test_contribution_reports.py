@@ -13,7 +13,7 @@ from helpers.cli import invoke, run
 from xattr_cli.reports.drawing.selection import Nothing, select
 from xattr_cli.reports.drawing.style import styled
 from xattr_cli.reports.effects import causal_graph as contribution_graph
-from xattr_cli.reports.effects import contributions, graph_layout
+from xattr_cli.reports.effects import contributions
 from xattr_cli.reports.effects import flow as flow_diagnostics
 from xattr_cli.store.results.reader import Results
 
@@ -100,7 +100,7 @@ def test_what_cannot_be_drawn_says_why(several, tmp_path, monkeypatch):
 
 
 def test_nodes_of_a_generation_follow_their_causes():
-    places = graph_layout.layered(6, [(0, 2), (1, 3), (2, 5), (3, 4)])
+    places = contribution_graph.layered(6, [(0, 2), (1, 3), (2, 5), (3, 4)])
     columns = {x: i for i, x in enumerate(sorted(set(places[:, 0].round(6))))}
     assert [columns[x] for x in places[:, 0].round(6)] == [0, 0, 1, 1, 2, 2]
     heights = places[:, 1]

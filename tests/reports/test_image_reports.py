@@ -26,7 +26,7 @@ from xattr_cli.reports.drawing.selection import Drawing, Nothing, select
 from xattr_cli.reports.drawing.style import PADDING, chart, styled, symmetric_limit
 from xattr_cli.reports.drawing.words import number, percent
 from xattr_cli.reports.gallery import KINDS
-from xattr_cli.reports.rows.overlays import outlined, smoothed
+from xattr_cli.reports.rows.overlays import outlined, smoothed_map
 from xattr_cli.store.results.reader import Results
 
 LENGTHS = np.array([5, 2, 3, 1])
@@ -63,8 +63,8 @@ def test_the_blur_is_a_gaussian_with_mirrored_edges():
     ndimage = pytest.importorskip("scipy.ndimage")
     values = np.random.default_rng(0).normal(size=(30, 41))
     expected = ndimage.gaussian_filter(values, 2.0, mode="reflect", truncate=3.0)
-    np.testing.assert_allclose(smoothed(values, 2.0), expected, atol=1e-12)
-    np.testing.assert_allclose(smoothed(np.ones((9, 7)), 1.5), 1.0)
+    np.testing.assert_allclose(smoothed_map(values, 2.0), expected, atol=1e-12)
+    np.testing.assert_allclose(smoothed_map(np.ones((9, 7)), 1.5), 1.0)
 
 
 def test_the_outline_holds_the_share_that_it_says():
@@ -86,7 +86,7 @@ def test_a_photograph_has_its_map_beside_and_over_it(photos):
         raises, none = pixels >= limit, np.abs(pixels) < 1e-4 * limit
         assert (shown[raises][:, 0] > shown[raises][:, 2] + 0.3).all()  # orange
         assert none.any() and np.ptp(shown[none], axis=1).max() < 1e-3  # the photograph in grey
-        near = smoothed(np.abs(pixels), 0.02 * 224)
+        near = smoothed_map(np.abs(pixels), 0.02 * 224)
         share = np.abs(pixels)[outlined(near, 0.05)].sum() / np.abs(pixels).sum()
         assert percent(share) in words_of(item.figure)
         assert share > 0.05

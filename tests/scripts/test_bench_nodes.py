@@ -122,9 +122,9 @@ def test_the_adopted_rule_is_that_of_the_engine():
 
 
 def test_the_package_is_itself_again_after_an_altered_run():
-    before = integrator.panels_to_halve, panels.MOST_PANELS
+    before = integrator.panels_to_refine, panels.MOST_PANELS
     Panelled(16, share=0.5, panels=16).run(KINK, 0.1)
-    assert (integrator.panels_to_halve, panels.MOST_PANELS) == before
+    assert (integrator.panels_to_refine, panels.MOST_PANELS) == before
 
 
 # --- photographs ----------------------------------------------------------------------------------

@@ -21,9 +21,9 @@ import pytest
 
 from xattr_cli.errors import DataError, Interrupted, JobError, RunError, StoreError
 from xattr_cli.store import (
-    Column,
     Manifest,
     PartSet,
+    ResultColumn,
     Shard,
     check_writable,
     discard_leftovers,
@@ -55,16 +55,18 @@ def part_columns(part, rows=ROWS, shape=(3, 16, 16)):
     rng = np.random.default_rng(part)
     stored = 5 if part == 0 else 0
     return {
-        "rows/id": Column(np.arange(part * rows, (part + 1) * rows), axes=("row",)),
-        "rows/key": Column(np.array([f"bild-{part}-{i}-ä.png" for i in range(rows)])),
-        MAP: Column(rng.normal(size=(rows, *shape)).astype("f4"), axes=("row", "channel", "height", "width")),
-        "engines/ig/status": Column(rng.integers(0, 3, rows).astype("i1"), axes=("row",)),
-        "engines/ig/converged": Column(rng.random(rows) < 0.5),
-        "engines/ig/alpha": Column(np.array([0.0, 0.5, np.nan]), "constant", ("alpha",)),
-        "classes": Column(np.array(["kat", "Ñandú"], dtype=object), "constant"),
-        "scale": Column(np.float64(255), "constant"),
-        "samples/index": Column(np.arange(stored), "samples"),
-        "inputs/X/values": Column(rng.random((stored, 4)), "samples"),
+        "rows/id": ResultColumn(np.arange(part * rows, (part + 1) * rows), axes=("row",)),
+        "rows/key": ResultColumn(np.array([f"bild-{part}-{i}-ä.png" for i in range(rows)])),
+        MAP: ResultColumn(
+            rng.normal(size=(rows, *shape)).astype("f4"), axes=("row", "channel", "height", "width")
+        ),
+        "engines/ig/status": ResultColumn(rng.integers(0, 3, rows).astype("i1"), axes=("row",)),
+        "engines/ig/converged": ResultColumn(rng.random(rows) < 0.5),
+        "engines/ig/alpha": ResultColumn(np.array([0.0, 0.5, np.nan]), "constant", ("alpha",)),
+        "classes": ResultColumn(np.array(["kat", "Ñandú"], dtype=object), "constant"),
+        "scale": ResultColumn(np.float64(255), "constant"),
+        "samples/index": ResultColumn(np.arange(stored), "samples"),
+        "inputs/X/values": ResultColumn(rng.random((stored, 4)), "samples"),
     }
 
 
@@ -121,7 +123,7 @@ def test_compressed_maps_survive_the_merge(tmp_path, compression, shape):
     parts_of_maps = [np.random.default_rng(i).integers(-3, 3, (3, *shape)).astype("f4") for i in range(3)]
     with PartSet.open(tmp_path / "r.h5", job(parts=3, rows=9), compression=compression) as parts:
         for part, maps in enumerate(parts_of_maps):
-            parts.write(part, {MAP: Column(maps)})
+            parts.write(part, {MAP: ResultColumn(maps)})
         parts.merge({})
     with h5py.File(tmp_path / "r.h5") as file:
         assert file[MAP][()].tobytes() == np.concatenate(parts_of_maps).tobytes()
@@ -140,7 +142,7 @@ def test_root_attributes_tie_the_result_to_its_job(tmp_path):
 
 
 def test_text_that_hdf5_cannot_hold_is_replaced(tmp_path):
-    column = Column(np.array(["caf\udce9.png", "a\0b"], dtype=object))
+    column = ResultColumn(np.array(["caf\udce9.png", "a\0b"], dtype=object))
     with PartSet.open(tmp_path / "r.h5", job(parts=1, rows=2)) as parts:
         parts.write(0, {"rows/key": column}, {"rows": {"note": "a\0b"}})
         parts.merge({})
@@ -176,12 +178,12 @@ def test_chunk_is_whole_rows_or_a_slab_of_one(shape, itemsize, chunk):
 )
 def test_impossible_columns_are_refused(values, axis, axes, message):
     with pytest.raises(ValueError, match=message):
-        Column(values, axis, axes)
+        ResultColumn(values, axis, axes)
 
 
 def test_columns_of_a_part_must_be_equally_long(tmp_path):
     with PartSet.open(tmp_path / "r.h5", job()) as parts, pytest.raises(ValueError, match="a: 2, b: 3"):
-        parts.write(0, {"a": Column(np.zeros(2)), "b": Column(np.zeros(3))})
+        parts.write(0, {"a": ResultColumn(np.zeros(2)), "b": ResultColumn(np.zeros(3))})
 
 
 def test_provenance_says_what_ran_where_and_when():
@@ -710,7 +712,7 @@ def test_merge_after_another_process_has_merged_and_discarded_is_fine(tmp_path):
 
 
 def _other_constant(columns):
-    columns["scale"] = Column(np.float64(1), "constant")
+    columns["scale"] = ResultColumn(np.float64(1), "constant")
 
 
 def _other_type(columns):
@@ -722,7 +724,7 @@ def _one_less(columns):
 
 
 def _one_more(columns):
-    columns["engines/ig/error"] = Column(np.zeros(ROWS))
+    columns["engines/ig/error"] = ResultColumn(np.zeros(ROWS))
 
 
 def _fewer_rows(columns):
@@ -755,7 +757,7 @@ def test_contradicting_parts_are_not_merged(tmp_path, change, message):
 def growth_of_merge(output, megabytes):
     """Peak memory that the merge of parts of 8 MiB adds, in MiB, measured in a process of its own."""
     count = megabytes // 8
-    columns = {"map": Column(np.ones((8, 2**18), "f4"))}
+    columns = {"map": ResultColumn(np.ones((8, 2**18), "f4"))}
     with PartSet.open(output, job(parts=count, rows=8 * count)) as parts:
         for part in parts.missing():
             parts.write(part, columns)

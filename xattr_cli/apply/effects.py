@@ -14,12 +14,12 @@ import numpy as np
 
 from ..errors import JobError, StoreError, suggestion
 from ..numerics.interventions.attribution import ARRAYS, REGRESSOR, CausalAttribution, SampleEffects
-from ..store import Column
+from ..store import ResultColumn
 from ..store.columns import write_attributes, write_column
 from ..store.durable import durable_file, durable_hdf5
 from ..store.results.effects import EffectResults
 from ..store.results.reader import Results
-from .samples import Rows, SampleLayout, read_samples
+from .samples import NewSamples, SampleLayout, read_samples
 
 __all__ = ["Applied", "apply_effects", "write_csv", "write_hdf5"]
 
@@ -46,7 +46,7 @@ class Applied:
     features: tuple[str, ...]
     targets: np.ndarray
     target_names: tuple[str, ...]
-    rows: Rows
+    rows: NewSamples
     counted: np.ndarray
 
     @property
@@ -196,8 +196,8 @@ def write_hdf5(applied: Applied, path: Path) -> None:
     axes = ("sample", "target", "feature")
     with durable_hdf5(path) as writer:
         for name, values in (("effect", effect), ("deviation", deviation), ("outside", outside)):
-            write_column(writer.file, name, Column(values, axis="single", axes=axes), None)
+            write_column(writer.file, name, ResultColumn(values, axis="single", axes=axes), None)
         for name, texts in (("features", applied.features), ("targets", applied.target_names)):
-            write_column(writer.file, name, Column(np.array(texts, dtype=object), axis="single"), None)
+            write_column(writer.file, name, ResultColumn(np.array(texts, dtype=object), axis="single"), None)
         about = dict(zip(("effects_of", "samples"), applied.source, strict=True))
         write_attributes(writer.file, {"format": "xattr-cli/effects-of-samples/1", **about})

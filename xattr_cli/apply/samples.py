@@ -12,7 +12,7 @@ import numpy as np
 from ..datasets.array_files import ArrayFile, open_array_file
 from ..errors import DataError, suggestion
 
-__all__ = ["Rows", "SampleLayout", "read_samples"]
+__all__ = ["NewSamples", "SampleLayout", "read_samples"]
 
 ARRAY_FILES = (".npy", ".npz", ".h5", ".hdf5")
 
@@ -41,7 +41,7 @@ class SampleLayout:
 
 
 @dataclass(frozen=True)
-class Rows:
+class NewSamples:
     """Samples.
 
     Attributes:
@@ -53,7 +53,7 @@ class Rows:
     present: np.ndarray
 
 
-def read_samples(path: Path, layout: SampleLayout, *, original_units: bool = True) -> Rows:
+def read_samples(path: Path, layout: SampleLayout, *, original_units: bool = True) -> NewSamples:
     """All samples of a file.
 
     Arguments:
@@ -78,7 +78,7 @@ def read_samples(path: Path, layout: SampleLayout, *, original_units: bool = Tru
         )
     if original_units:
         points = (points - layout.offset) / layout.scale
-    return Rows(points, present)
+    return NewSamples(points, present)
 
 
 # --- tables ---------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ..errors import JobError, ModelError, nearest, suggestion
 from .packing import Packing
-from .patching import Site, recorded
+from .patching import HookPoint, recorded
 from .scorer import Scorer
 
 __all__ = ["find_embedding", "find_layer", "layer_activations", "site_activations"]
@@ -83,7 +83,7 @@ def site_activations(
     return {site.name: torch.cat([piece[site.name] for piece in pieces]) for site in scorer.sites}
 
 
-def _check_rows(site: Site, tensor: Tensor, rows: int) -> None:
+def _check_rows(site: HookPoint, tensor: Tensor, rows: int) -> None:
     if tensor.ndim == 0 or len(tensor) != rows:
         raise ModelError(
             f"{site.key}: {site.layer!r}: the tensor has shape {tuple(tensor.shape)} for {rows} samples; only one "

@@ -19,13 +19,13 @@ from torch.utils.hooks import RemovableHandle
 from ..errors import ModelError, suggestion
 from .padding import pinned
 
-__all__ = ["Site", "passing", "recorded", "replaced"]
+__all__ = ["HookPoint", "passing", "recorded", "replaced"]
 
-React = Callable[["Site", Tensor], Tensor]
+React = Callable[["HookPoint", Tensor], Tensor]
 
 
 @dataclass(frozen=True)
-class Site:
+class HookPoint:
     """A place in a network where a tensor is explained.
 
     Attributes:
@@ -48,7 +48,7 @@ class Site:
 
 
 @contextmanager
-def passing(sites: Sequence[Site], react: React) -> Iterator[None]:
+def passing(sites: Sequence[HookPoint], react: React) -> Iterator[None]:
     """Run a network once inside: wherever it passes a site, it goes on with `react(site, its own tensor)`.
 
     Raises:
@@ -69,10 +69,10 @@ def passing(sites: Sequence[Site], react: React) -> Iterator[None]:
 
 
 @contextmanager
-def recorded(sites: Sequence[Site], into: dict[str, Tensor]) -> Iterator[None]:
+def recorded(sites: Sequence[HookPoint], into: dict[str, Tensor]) -> Iterator[None]:
     """Run a network once inside: the tensors at the sites are left, as copies, in `into`."""
 
-    def keep(site: Site, own: Tensor) -> Tensor:
+    def keep(site: HookPoint, own: Tensor) -> Tensor:
         # a copy: what follows may work in place
         into[site.name] = own.detach().clone()
         return own
@@ -82,7 +82,9 @@ def recorded(sites: Sequence[Site], into: dict[str, Tensor]) -> Iterator[None]:
 
 
 @contextmanager
-def replaced(sites: Sequence[Site], values: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> Iterator[None]:
+def replaced(
+    sites: Sequence[HookPoint], values: Mapping[str, Tensor], masks: Mapping[str, Tensor]
+) -> Iterator[None]:
     """Run a network once inside: at the sites it goes on with other values, except in padding.
 
     Arguments:
@@ -91,7 +93,7 @@ def replaced(sites: Sequence[Site], values: Mapping[str, Tensor], masks: Mapping
         masks: sequence -> (n, steps) bool of the call, which may be shorter.
     """
 
-    def put(site: Site, own: Tensor) -> Tensor:
+    def put(site: HookPoint, own: Tensor) -> Tensor:
         given = values[site.name]
         if site.sequence in masks:
             given = pinned(given[:, : own.shape[1]], own, masks[site.sequence])
@@ -106,7 +108,7 @@ def replaced(sites: Sequence[Site], values: Mapping[str, Tensor], masks: Mapping
         yield
 
 
-def _watch(site: Site, react: React, passed: Counter[str]) -> RemovableHandle:
+def _watch(site: HookPoint, react: React, passed: Counter[str]) -> RemovableHandle:
     def before(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         passed[site.name] += 1
         given: dict[int | str, Any] = dict([*enumerate(args), *kwargs.items()])
@@ -128,7 +130,7 @@ def _watch(site: Site, react: React, passed: Counter[str]) -> RemovableHandle:
     return site.module.register_forward_hook(after)
 
 
-def _parts(output: Any, site: Site) -> dict[int | str, Any]:
+def _parts(output: Any, site: HookPoint) -> dict[int | str, Any]:
     if isinstance(output, Mapping):
         return dict(output)
     if isinstance(output, tuple | list):
@@ -138,14 +140,14 @@ def _parts(output: Any, site: Site) -> dict[int | str, Any]:
     raise ModelError(f"{site.key}: {site.layer!r} returns {what}: {reason}.")
 
 
-def _only_tensor(given: Mapping[int | str, Any], site: Site, verb: str) -> int | str:
+def _only_tensor(given: Mapping[int | str, Any], site: HookPoint, verb: str) -> int | str:
     tensors = [part for part, value in given.items() if isinstance(value, Tensor)]
     if len(tensors) != 1:
         raise _several(given, site, verb)
     return tensors[0]
 
 
-def _tensor(given: Mapping[int | str, Any], part: int | str, site: Site, verb: str) -> Tensor:
+def _tensor(given: Mapping[int | str, Any], part: int | str, site: HookPoint, verb: str) -> Tensor:
     if part not in given:
         raise ModelError(
             f"explain.part: {part!r}: {site.layer!r} {verb} no such tensor.{suggestion(part, _names(given))}"
@@ -161,7 +163,7 @@ def _tensor(given: Mapping[int | str, Any], part: int | str, site: Site, verb: s
     return value
 
 
-def _several(given: Mapping[int | str, Any], site: Site, verb: str) -> ModelError:
+def _several(given: Mapping[int | str, Any], site: HookPoint, verb: str) -> ModelError:
     listed = _names(given)
     if not listed:
         return ModelError(f"{site.key}: {site.layer!r} {verb} no tensor.")

@@ -17,8 +17,8 @@ from ..samples import InputSpec, Layout
 from .execution.runner import Runner
 from .packing import Packing
 from .padding import mask_of, masks_in, pinned, shortened
-from .patching import Site, replaced
-from .places import Places
+from .patching import HookPoint, replaced
+from .places import SharedPoints
 from .scores import Score, scores_of
 
 __all__ = ["BlockField", "Rows", "Scorer"]
@@ -81,7 +81,7 @@ class Scorer:
         dtype: torch.dtype,
         packing: Packing,
         interrupt: Callable[[], None] = lambda: None,
-        sites: tuple[Site, ...] = (),
+        sites: tuple[HookPoint, ...] = (),
     ) -> None:
         self.module = module
         self.inputs = inputs
@@ -211,7 +211,7 @@ class BlockField:
 
         Points of the same place share a forward pass. Out of memory repeats a call in halves.
         """
-        places = Places.of(points)
+        places = SharedPoints.of(points)
 
         def call(part: slice, rows: int) -> list[Evaluation]:
             members = places.members(part)

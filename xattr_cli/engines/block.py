@@ -23,7 +23,7 @@ from ..randomness import Purpose, sample_generator
 from .curves import CurveRecorder, InputGradientRecorder
 from .interactions.bench import InteractionBench, InteractionOptions
 from .path.saturation import saturation
-from .sweeps import PathDemand, Sweep, SweepKey, sweep_key
+from .sweeps import Sweep, SweepKey, SweepRequest, sweep_key
 
 __all__ = ["Baselines", "Block"]
 
@@ -58,7 +58,7 @@ class Block:
         scorer: Scorer,
         baselines: Baselines,
         *,
-        planned: Mapping[SweepKey, PathDemand],
+        planned: Mapping[SweepKey, SweepRequest],
         seed: int,
         smooth: bool,
         memory_bytes: int = 2**30,
@@ -142,7 +142,7 @@ class Block:
             return self._input_gradient[0]
         return self.field.values(_GivenPoints(self.inputs, _each(len(self.rows), 1, self.inputs.device)))
 
-    def path(self, demand: PathDemand) -> Sweep:
+    def path(self, demand: SweepRequest) -> Sweep:
         """The sweep that serves `demand`, made now if no other engine has asked for it before."""
         key = sweep_key(demand)
         planned = self._planned.get(key, demand)
@@ -150,7 +150,7 @@ class Block:
             self._sweeps[key] = self._sweep(planned)
         return self._sweeps[key].seen_by(demand, planned)
 
-    def _sweep(self, demand: PathDemand) -> Sweep:
+    def _sweep(self, demand: SweepRequest) -> Sweep:
         sample, reference = self.rows.sample.to(self.inputs.device), self.reference(demand.baseline)
         # what goes with an input, such as its length, goes with its baseline too
         one = not self.rows.context and bool((reference == reference[:1]).all())

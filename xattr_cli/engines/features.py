@@ -9,11 +9,11 @@ import numpy as np
 
 from ..errors import JobError, suggestion
 
-__all__ = ["Wanted", "resolve", "wanted_features"]
+__all__ = ["FeatureSelection", "resolve", "wanted_features"]
 
 
 @dataclass(frozen=True)
-class Wanted:
+class FeatureSelection:
     """A feature or group that is to be intervened on.
 
     Attributes:
@@ -48,7 +48,7 @@ def _some(names: Sequence[str]) -> Sequence[str]:
 
 def wanted_features(
     names: Sequence[str], chosen: Sequence[str | int], groups: Mapping[str, Sequence[str | int]]
-) -> list[Wanted]:
+) -> list[FeatureSelection]:
     """Groups first, then the chosen features; if none are chosen, all that are in no group.
 
     Raises:
@@ -64,19 +64,19 @@ def wanted_features(
             raise JobError(f"features: {names[twice[0]]!r} is named twice.")
     else:
         singles = [i for i in range(len(names)) if i not in grouped]
-    return [*found, *(Wanted(names[i], np.array([i])) for i in singles)]
+    return [*found, *(FeatureSelection(names[i], np.array([i])) for i in singles)]
 
 
-def _group(group: str, members: Sequence[str | int], names: Sequence[str]) -> Wanted:
+def _group(group: str, members: Sequence[str | int], names: Sequence[str]) -> FeatureSelection:
     if group in names:
         raise JobError(f"groups.{group}: a feature has that name; give the group another one.")
     if not members:
         raise JobError(f"groups.{group}: is empty; name its features.")
     places = [resolve(one, names, f"groups.{group}") for one in members]
-    return Wanted(group, np.array(places, np.int64), is_group=True)
+    return FeatureSelection(group, np.array(places, np.int64), is_group=True)
 
 
-def _refuse_overlap(groups: Sequence[Wanted], names: Sequence[str]) -> None:
+def _refuse_overlap(groups: Sequence[FeatureSelection], names: Sequence[str]) -> None:
     owner: dict[int, str] = {}
     for group in groups:
         for place in group.members.tolist():

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from .candidates import read_importance
 from .evaluate import evaluate_file
-from .inquiry import Inquiry, read_perturbation
-from .outcome import Evaluation, Measurement, evaluation_summary, write_rows
+from .inquiry import EvaluationOptions, read_perturbation
+from .outcome import EvaluationOutcome, Measurement, evaluation_summary, write_rows
 from .table import evaluation_text
 
 __all__ = [
-    "Evaluation",
-    "Inquiry",
+    "EvaluationOptions",
+    "EvaluationOutcome",
     "Measurement",
     "evaluate_file",
     "evaluation_summary",

@@ -12,7 +12,7 @@ from ..errors import JobError, suggestion
 from ..numerics.faithfulness.units import Units
 from ..samples import Layout
 from ..store.results.reader import EffectResults, EngineResults, Results
-from .inquiry import Inquiry
+from .inquiry import EvaluationOptions
 
 __all__ = [
     "CONTROL",
@@ -25,7 +25,9 @@ __all__ = [
 ]
 
 
-def choose_candidates(results: Results, inquiry: Inquiry, layout: Layout, units: Units) -> list[Candidate]:
+def choose_candidates(
+    results: Results, inquiry: EvaluationOptions, layout: Layout, units: Units
+) -> list[Candidate]:
     """What ranks features, in the order of the job, and after it what was given beside the file.
 
     Arguments:

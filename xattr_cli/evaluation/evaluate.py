@@ -15,9 +15,9 @@ from ..errors import DataError, JobError
 from ..numerics.faithfulness.units import Units, units_of
 from ..store.results.reader import Results
 from .candidates import CONTROL, Candidate, LocalMap, choose_candidates
-from .inquiry import Inquiry
+from .inquiry import EvaluationOptions
 from .metrics import Bench, Meter, meters
-from .outcome import Evaluation
+from .outcome import EvaluationOutcome
 from .rows import EvaluatedBlock, Reader
 from .sources import open_sources
 
@@ -29,12 +29,12 @@ SCORE_TOLERANCE = 1e-3
 
 def evaluate_file(
     path: str | Path,
-    inquiry: Inquiry,
+    inquiry: EvaluationOptions,
     *,
     overrides: Sequence[str] = (),
     folder: Path | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
-) -> Evaluation:
+) -> EvaluationOutcome:
     """How faithful the maps and importances of a result file are.
 
     Arguments:
@@ -130,12 +130,12 @@ class _Survey:
                     "Run the job again, or give --changed to evaluate the maps all the same."
                 )
 
-    def evaluation(self) -> Evaluation:
+    def evaluation(self) -> EvaluationOutcome:
         """What was found."""
         session, inquiry = self.reader.session, self.reader.inquiry
         rows, positions = self.reader.results.rows, self.reader.positions()
         names = [*(one.name for one in self.found), CONTROL]
-        return Evaluation(
+        return EvaluationOutcome(
             file=str(self.reader.results.path),
             score=session.job.score,
             perturbation=inquiry.perturbation.model_dump(mode="json"),

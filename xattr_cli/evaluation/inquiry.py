@@ -17,11 +17,11 @@ from ..job.validation import describe
 from ..numerics.faithfulness.metrics import SENSITIVITY, check_metric
 from ..registry import BASELINES
 
-__all__ = ["Inquiry", "read_perturbation"]
+__all__ = ["EvaluationOptions", "read_perturbation"]
 
 
 @dataclass(frozen=True)
-class Inquiry:
+class EvaluationOptions:
     """What is asked about the maps of a file.
 
     Attributes:

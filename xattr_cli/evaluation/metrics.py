@@ -24,7 +24,7 @@ from ..numerics.faithfulness.metrics import (
     subset_masks,
 )
 from ..numerics.faithfulness.units import Units
-from .inquiry import Inquiry
+from .inquiry import EvaluationOptions
 from .outcome import Measurement
 from .rows import EvaluatedBlock, Stream, sample_generators
 from .scoring import Chosen, perturbed_scores, replaced_scores, target_scores
@@ -99,7 +99,7 @@ class Meter(Protocol):
         """What was found for the named candidates, over all blocks."""
 
 
-def meters(inquiry: Inquiry, units: int) -> list[Meter]:
+def meters(inquiry: EvaluationOptions, units: int) -> list[Meter]:
     """A meter for every metric, and for every n of sensitivity-n, in the order asked for.
 
     Raises:

@@ -12,9 +12,9 @@ from typing import Any, TextIO
 import numpy as np
 
 from ..errors import StoreError
-from ..numerics.faithfulness.metrics import Estimate, estimate
+from ..numerics.faithfulness.metrics import MetricEstimate, metric_estimate
 
-__all__ = ["Evaluation", "Measurement", "evaluation_summary", "write_rows"]
+__all__ = ["EvaluationOutcome", "Measurement", "evaluation_summary", "write_rows"]
 
 
 @dataclass(frozen=True)
@@ -49,20 +49,20 @@ class Measurement:
         """(rows,) bool: where every candidate has a number, so that all are compared on the same rows."""
         return np.asarray(np.isfinite(self.values).all(axis=0))
 
-    def estimates(self, samples: np.ndarray) -> dict[str, Estimate]:
+    def estimates(self, samples: np.ndarray) -> dict[str, MetricEstimate]:
         """Candidate -> mean over the used rows."""
         used = self.used
         return {
-            name: estimate(values[used], samples[used])
+            name: metric_estimate(values[used], samples[used])
             for name, values in zip(self.candidates, self.values, strict=True)
         }
 
-    def differences(self, samples: np.ndarray) -> dict[tuple[str, str], Estimate]:
+    def differences(self, samples: np.ndarray) -> dict[tuple[str, str], MetricEstimate]:
         """(one, other) -> mean of one − other, row by row, for every pair of candidates."""
         used = self.used
         pairs = combinations(range(len(self.candidates)), 2)
         return {
-            (self.candidates[a], self.candidates[b]): estimate(
+            (self.candidates[a], self.candidates[b]): metric_estimate(
                 self.values[a, used] - self.values[b, used], samples[used]
             )
             for a, b in pairs
@@ -70,7 +70,7 @@ class Measurement:
 
 
 @dataclass(frozen=True)
-class Evaluation:
+class EvaluationOutcome:
     """What an evaluation found.
 
     Attributes:
@@ -103,7 +103,7 @@ class Evaluation:
     seconds: float
 
 
-def evaluation_summary(evaluation: Evaluation) -> dict[str, Any]:
+def evaluation_summary(evaluation: EvaluationOutcome) -> dict[str, Any]:
     """The evaluation as values that JSON can hold; what is not a number is None.
 
     Under `metrics`, per metric: per candidate the mean, its standard error and the mean curve; for every
@@ -119,7 +119,7 @@ def evaluation_summary(evaluation: Evaluation) -> dict[str, Any]:
     }
 
 
-def _measurement_summary(evaluation: Evaluation, one: Measurement) -> dict[str, Any]:
+def _measurement_summary(evaluation: EvaluationOutcome, one: Measurement) -> dict[str, Any]:
     estimates = one.estimates(evaluation.samples)
     curves = [None] * len(estimates) if one.curves is None else [_plain(curve) for curve in one.curves]
     return {
@@ -145,7 +145,7 @@ def _measurement_summary(evaluation: Evaluation, one: Measurement) -> dict[str, 
     }
 
 
-def _numbers(found: Estimate) -> dict[str, float | None]:
+def _numbers(found: MetricEstimate) -> dict[str, float | None]:
     mean, error = _plain(np.array([found.mean, found.standard_error]))
     return {"mean": mean, "standard_error": error}
 
@@ -157,7 +157,7 @@ def _plain(values: np.ndarray) -> list[float | None]:
 # --- per row ------------------------------------------------------------------------------------
 
 
-def write_rows(evaluation: Evaluation, path: Path) -> None:
+def write_rows(evaluation: EvaluationOutcome, path: Path) -> None:
     """Write the number of every row as CSV: one line per row, a column per metric and candidate.
 
     Columns are `row`, `sample`, `target`, and `METRIC ENGINE`; a cell is empty where there is no number.
@@ -175,7 +175,7 @@ def write_rows(evaluation: Evaluation, path: Path) -> None:
         raise StoreError(f"{path}: cannot be written: {error}") from error
 
 
-def _write(evaluation: Evaluation, file: TextIO) -> None:
+def _write(evaluation: EvaluationOutcome, file: TextIO) -> None:
     writer = csv.writer(file, lineterminator="\n")
     names = [f"{one.title} {name}" for one in evaluation.measurements for name in one.candidates]
     writer.writerow(["row", "sample", "target", *names])

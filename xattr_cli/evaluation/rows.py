@@ -16,8 +16,8 @@ from ..errors import JobError
 from ..pipeline.session import RowTable, Session
 from ..randomness import Purpose, sample_generator
 from ..store.results.reader import Results
-from .inquiry import Inquiry
-from .scoring import Replacement
+from .inquiry import EvaluationOptions
+from .scoring import FeatureReplacement
 
 __all__ = ["EvaluatedBlock", "Reader", "Stream", "sample_generators"]
 
@@ -54,7 +54,7 @@ class EvaluatedBlock:
     samples: np.ndarray
     targets: np.ndarray
     rows: Rows
-    replacement: Replacement
+    replacement: FeatureReplacement
 
     def part(self, rows: slice) -> EvaluatedBlock:
         """Some consecutive rows of the block."""
@@ -79,7 +79,7 @@ class Reader:
 
     results: Results
     session: Session
-    inquiry: Inquiry
+    inquiry: EvaluationOptions
 
     def positions(self) -> np.ndarray:
         """(rows,) int64 positions of the rows to evaluate: all, or a number spread evenly over them."""
@@ -131,14 +131,14 @@ class Reader:
 
     # --- replacements ---
 
-    def _replacement(self, rows: Rows, blocks: list[Block]) -> Replacement:
+    def _replacement(self, rows: Rows, blocks: list[Block]) -> FeatureReplacement:
         baseline = self.inquiry.perturbation
         if self.session.bound(baseline).background() is not None:
             return self._turns(baseline, rows)
         table = torch.cat([block.reference(baseline) for block in blocks])
-        return Replacement(table, torch.arange(len(rows), device=table.device)[:, None])
+        return FeatureReplacement(table, torch.arange(len(rows), device=table.device)[:, None])
 
-    def _turns(self, baseline: Baseline, rows: Rows) -> Replacement:
+    def _turns(self, baseline: Baseline, rows: Rows) -> FeatureReplacement:
         """Random members of a background for each row, by its seed and sample; others than the row itself."""
         table = self.session.background(baseline)[0]
         draws = min(self.inquiry.draws, max(1, len(table) - 1))
@@ -148,7 +148,7 @@ class Reader:
             order = generator.permutation(len(table))
             is_itself = (table == rows.inputs[row]).all(dim=1).cpu().numpy()
             index[row] = order[np.argsort(is_itself[order], kind="stable")][:draws]
-        return Replacement(table, torch.from_numpy(index).to(table.device))
+        return FeatureReplacement(table, torch.from_numpy(index).to(table.device))
 
 
 def _joined(pieces: list[Rows]) -> Rows:

@@ -11,14 +11,14 @@ from torch import Tensor
 
 from ..device import Rows, Scorer
 
-__all__ = ["Chosen", "Replacement", "perturbed_scores", "replaced_scores", "target_scores"]
+__all__ = ["Chosen", "FeatureReplacement", "perturbed_scores", "replaced_scores", "target_scores"]
 
 Chosen = Callable[[Tensor, Tensor], Tensor]
 """(row, step), both (k,) int64 → (k, units) bool: which units are replaced."""
 
 
 @dataclass(frozen=True)
-class Replacement:
+class FeatureReplacement:
     """What takes the place of a replaced unit.
 
     Attributes:
@@ -29,9 +29,9 @@ class Replacement:
     table: Tensor
     index: Tensor
 
-    def part(self, rows: slice) -> Replacement:
+    def part(self, rows: slice) -> FeatureReplacement:
         """That of some of the rows."""
-        return Replacement(self.table, self.index[rows])
+        return FeatureReplacement(self.table, self.index[rows])
 
     @property
     def draws(self) -> int:
@@ -45,7 +45,7 @@ def target_scores(scorer: Scorer, rows: Rows) -> np.ndarray:
     return _numpy(scores.gather(1, rows.target[:, None])[:, 0])
 
 
-def replaced_scores(scorer: Scorer, rows: Rows, replacement: Replacement) -> np.ndarray:
+def replaced_scores(scorer: Scorer, rows: Rows, replacement: FeatureReplacement) -> np.ndarray:
     """(rows, draws) float64, f of each row's replacements themselves, in the row's own context."""
     everything = torch.ones(1, 1, dtype=torch.bool, device=rows.inputs.device)
     of = torch.zeros(rows.inputs.shape[1], dtype=torch.int64, device=rows.inputs.device)
@@ -56,7 +56,7 @@ def replaced_scores(scorer: Scorer, rows: Rows, replacement: Replacement) -> np.
 
 
 def perturbed_scores(
-    scorer: Scorer, rows: Rows, replacement: Replacement, unit_of: Tensor, chosen: Chosen, *, steps: int
+    scorer: Scorer, rows: Rows, replacement: FeatureReplacement, unit_of: Tensor, chosen: Chosen, *, steps: int
 ) -> np.ndarray:
     """(rows, steps, draws) float64 scores of each row's own target.
 

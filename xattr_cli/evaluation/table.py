@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ..numerics.faithfulness.metrics import Estimate
+from ..numerics.faithfulness.metrics import MetricEstimate
 from .candidates import CONTROL
-from .outcome import Evaluation, Measurement
+from .outcome import EvaluationOutcome, Measurement
 
 __all__ = ["evaluation_text"]
 
@@ -16,7 +16,7 @@ _HEADS = ("metric", "better", "engine", "ranks", "mean ± SE", "minus random", "
 _SCOPES = {"local": "each row", "global": "all rows", "control": "each row"}
 
 
-def evaluation_text(evaluation: Evaluation) -> str:
+def evaluation_text(evaluation: EvaluationOutcome) -> str:
     """What was replaced by what; a line per metric and engine; and the differences between engines."""
     lines = [_HEADS, *(line for one in evaluation.measurements for line in _lines(evaluation, one))]
     pairs = [line for one in evaluation.measurements for line in _pairs(evaluation, one)]
@@ -26,7 +26,7 @@ def evaluation_text(evaluation: Evaluation) -> str:
     return "\n".join([*text, *_remarks(evaluation)])
 
 
-def _heading(evaluation: Evaluation) -> str:
+def _heading(evaluation: EvaluationOutcome) -> str:
     kind, *options = evaluation.perturbation.items()
     given = ", ".join(f"{key} {value}" for key, value in options if value not in (None, [], ()))
     what = f"{kind[1]} ({given})" if given else str(kind[1])
@@ -40,7 +40,7 @@ def _count(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
-def _lines(evaluation: Evaluation, one: Measurement) -> Iterator[tuple[str, ...]]:
+def _lines(evaluation: EvaluationOutcome, one: Measurement) -> Iterator[tuple[str, ...]]:
     estimates = one.estimates(evaluation.samples)
     against = {a: found for (a, b), found in one.differences(evaluation.samples).items() if b == CONTROL}
     for name, found in estimates.items():
@@ -55,13 +55,13 @@ def _lines(evaluation: Evaluation, one: Measurement) -> Iterator[tuple[str, ...]
         )
 
 
-def _pairs(evaluation: Evaluation, one: Measurement) -> Iterator[tuple[str, ...]]:
+def _pairs(evaluation: EvaluationOutcome, one: Measurement) -> Iterator[tuple[str, ...]]:
     for (a, b), found in one.differences(evaluation.samples).items():
         if b != CONTROL:
             yield one.title, f"{a} − {b}", _with_error(found)
 
 
-def _remarks(evaluation: Evaluation) -> Iterator[str]:
+def _remarks(evaluation: EvaluationOutcome) -> Iterator[str]:
     for one in evaluation.measurements:
         left_out = int((~one.used).sum())
         if left_out:
@@ -71,7 +71,7 @@ def _remarks(evaluation: Evaluation) -> Iterator[str]:
             )
 
 
-def _with_error(found: Estimate) -> str:
+def _with_error(found: MetricEstimate) -> str:
     """Mean and standard error to the second digit of the error."""
     if not np.isfinite(found.mean):
         return "unknown"

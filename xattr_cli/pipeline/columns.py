@@ -15,11 +15,11 @@ from ..engines.base import Engine, Explanation
 from ..errors import RunError
 from ..job.sections import Explain, Reduction
 from ..samples import Batch, InputSpec, Layout, Status
-from ..store import Column
+from ..store import ResultColumn
 from .session import RowTable
 
 __all__ = [
-    "Gathered",
+    "ColumnBuffer",
     "engine_attributes",
     "engine_columns",
     "input_columns",
@@ -37,10 +37,10 @@ RESERVED = frozenset(
 WHOLE_MAPS = Explain()
 
 
-def row_columns(table: RowTable) -> dict[str, Column]:
+def row_columns(table: RowTable) -> dict[str, ResultColumn]:
     """What the rows of a part are."""
     return {
-        f"rows/{name}": Column(getattr(table, name), axes=("row",))
+        f"rows/{name}": ResultColumn(getattr(table, name), axes=("row",))
         for name in ("id", "sample", "label", "target", "prediction")
     }
 
@@ -51,7 +51,7 @@ def input_columns(
     classes: Sequence[str],
     table: RowTable,
     stored: np.ndarray,
-) -> dict[str, Column]:
+) -> dict[str, ResultColumn]:
     """Inputs kept for plots, and the names that go with them.
 
     Arguments:
@@ -64,37 +64,37 @@ def input_columns(
     batch = table.batch
     explained = np.array([spec.name for spec in layout.specs], dtype=object)
     columns = {
-        "explained": Column(explained, axis="constant"),
-        "samples/index": Column(batch.index[stored], axis="samples", axes=("sample",)),
+        "explained": ResultColumn(explained, axis="constant"),
+        "samples/index": ResultColumn(batch.index[stored], axis="samples", axes=("sample",)),
     }
     if batch.keys:
         keys = np.array([batch.keys[i] for i in stored], dtype=object)
-        columns["samples/key"] = Column(keys, axis="samples", axes=("sample",))
+        columns["samples/key"] = ResultColumn(keys, axis="samples", axes=("sample",))
     for name, texts in batch.texts.items():
         chosen = np.array([texts[i] for i in stored], dtype=object)
-        columns[f"samples/texts/{name}"] = Column(chosen, axis="samples", axes=("sample",))
+        columns[f"samples/texts/{name}"] = ResultColumn(chosen, axis="samples", axes=("sample",))
     if classes:
-        columns["classes"] = Column(np.array(classes, dtype=object), axis="constant")
+        columns["classes"] = ResultColumn(np.array(classes, dtype=object), axis="constant")
     for spec in layout.specs:
         columns |= _step_columns(spec, batch, stored)
     for spec in specs:
         at = f"inputs/{spec.name}"
         values = batch.inputs[spec.name][stored]
-        columns[f"{at}/values"] = Column(values, axis="samples", axes=("sample", *_axes(spec)))
+        columns[f"{at}/values"] = ResultColumn(values, axis="samples", axes=("sample", *_axes(spec)))
         if spec.features:
-            columns[f"{at}/features"] = Column(np.array(spec.features, dtype=object), axis="constant")
+            columns[f"{at}/features"] = ResultColumn(np.array(spec.features, dtype=object), axis="constant")
         for name, numbers in (("offset", spec.offset), ("scale", spec.scale)):
             if numbers is not None:
-                columns[f"{at}/{name}"] = Column(np.asarray(numbers), axis="constant")
+                columns[f"{at}/{name}"] = ResultColumn(np.asarray(numbers), axis="constant")
     return columns
 
 
-def _step_columns(spec: InputSpec, batch: Batch, stored: np.ndarray) -> dict[str, Column]:
+def _step_columns(spec: InputSpec, batch: Batch, stored: np.ndarray) -> dict[str, ResultColumn]:
     """Which steps of an explained tensor are real, and what they are called."""
     columns = {}
     for name, values in (("real", batch.real), ("tokens", batch.tokens)):
         if spec.sequence in values:
-            columns[f"inputs/{spec.name}/{name}"] = Column(
+            columns[f"inputs/{spec.name}/{name}"] = ResultColumn(
                 values[spec.sequence][stored], axis="samples", axes=("sample", *_axes(spec)[:1])
             )
     return columns
@@ -115,7 +115,7 @@ def map_attributes(explain: Explain) -> dict[str, str]:
 
 def engine_columns(
     label: str, explanation: Explanation, layout: Layout, table: RowTable, explain: Explain = WHOLE_MAPS
-) -> dict[str, Column]:
+) -> dict[str, ResultColumn]:
     """What an engine says about the rows of a part, with what every engine's rows have in common.
 
     Rows whose input, score or map is not finite are quarantined, whatever the engine makes of them.
@@ -138,12 +138,12 @@ def engine_columns(
     for name, values in explanation.maps.items():
         columns |= dict(_map_columns(f"{at}/{name}", values, explanation.axes.get(name, ()), layout, bad, way))
     for name, values in explanation.curves.items():
-        columns[f"{at}/{name}"] = Column(_numpy(values), axes=("row", *explanation.axes.get(name, ())))
+        columns[f"{at}/{name}"] = ResultColumn(_numpy(values), axes=("row", *explanation.axes.get(name, ())))
     for name, values in _common(explanation, status).items():
-        columns[f"{at}/{name}"] = Column(_numpy(values), axes=("row",))
+        columns[f"{at}/{name}"] = ResultColumn(_numpy(values), axes=("row",))
     for name, constant in explanation.constants.items():
         array = np.array(constant, dtype=object) if isinstance(constant, tuple) else constant
-        columns[f"{at}/{name}"] = Column(array, axis="constant")
+        columns[f"{at}/{name}"] = ResultColumn(array, axis="constant")
     return columns
 
 
@@ -174,13 +174,13 @@ def _status(explanation: Explanation, finite_input: np.ndarray) -> Tensor:
 
 def _map_columns(
     at: str, values: Tensor, axes: tuple[str, ...], layout: Layout, bad: Tensor, way: Reduction
-) -> Iterator[tuple[str, Column]]:
+) -> Iterator[tuple[str, ResultColumn]]:
     """Flat maps in the shape of the inputs: one dataset, or one per tensor if several are explained."""
     clean = values.masked_fill(bad.view(-1, *[1] * (values.ndim - 1)), torch.nan)
     for spec in layout.specs:
         name = at if len(layout.specs) == 1 else f"{at}/{spec.name}"
         found, labels = reduce_map(layout.split(clean)[spec.name], spec, _axes(spec), way)
-        yield name, Column(_numpy(found), axes=("row", *axes, *labels))
+        yield name, ResultColumn(_numpy(found), axes=("row", *axes, *labels))
 
 
 def _axes(spec: InputSpec) -> tuple[str, ...]:
@@ -222,7 +222,7 @@ def _numpy(tensor: Tensor) -> np.ndarray:
     return array
 
 
-class Gathered:
+class ColumnBuffer:
     """Columns of consecutive pieces, end to end; those that are the same for all rows are taken once.
 
     Arguments:
@@ -231,10 +231,10 @@ class Gathered:
 
     def __init__(self, rows: int) -> None:
         self._rows, self._done = rows, 0
-        self._columns: dict[str, Column] = {}
+        self._columns: dict[str, ResultColumn] = {}
         self._pieces: dict[str, list[np.ndarray]] = {}
 
-    def add(self, piece: Mapping[str, Column]) -> None:
+    def add(self, piece: Mapping[str, ResultColumn]) -> None:
         """The next piece.
 
         Raises:
@@ -250,7 +250,7 @@ class Gathered:
                 self._pieces.setdefault(name, []).append(column.values)
         self._done += count
 
-    def columns(self) -> dict[str, Column]:
+    def columns(self) -> dict[str, ResultColumn]:
         """Of all pieces."""
         joined = {
             name: replace(self._columns[name], values=np.concatenate(pieces))
@@ -259,7 +259,7 @@ class Gathered:
         }
         return {**self._columns, **joined}
 
-    def _place(self, name: str, column: Column, where: slice) -> None:
+    def _place(self, name: str, column: ResultColumn, where: slice) -> None:
         if name not in self._columns:
             room = np.empty((self._rows, *column.values.shape[1:]), column.values.dtype)
             self._columns[name] = replace(column, values=room)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..device import Execution, Measured, Pins, Runner, Workload, chosen_text, measure_executions
+from ..device import Execution, Measured, Pinned, Runner, Workload, chosen_text, measure_executions
 from ..engines.base import LocalEngine
 from ..errors import JobError
 from ..job.config import Job
@@ -53,9 +53,9 @@ def follow_execution(session: Session, plan: Mapping[str, Any]) -> None:
         session.scorer.runner = Runner(session.scorer.module, how)
 
 
-def _pins(job: Job) -> Pins:
+def _pins(job: Job) -> Pinned:
     asked = job.compute
-    return Pins(
+    return Pinned(
         channels_last=None if asked.memory_format == "auto" else asked.memory_format == "channels_last",
         folded=None if asked.fold_batchnorm == "auto" else asked.fold_batchnorm,
         arithmetic=None if asked.arithmetic == "auto" else asked.arithmetic,
@@ -63,7 +63,7 @@ def _pins(job: Job) -> Pins:
     )
 
 
-def _only_plain(session: Session, pins: Pins) -> bool:
+def _only_plain(session: Session, pins: Pinned) -> bool:
     """Whether something looks into the network, or differentiates it twice: then it is run as it is.
 
     Raises:
@@ -85,11 +85,11 @@ def _only_plain(session: Session, pins: Pins) -> bool:
     return bool(reasons)
 
 
-def _plain(pins: Pins) -> list[Measured]:
+def _plain(pins: Pinned) -> list[Measured]:
     return [Measured(pins.base, float("nan"), 0.0, "not measured")]
 
 
-def _measured(session: Session, pins: Pins) -> list[Measured]:
+def _measured(session: Session, pins: Pinned) -> list[Measured]:
     table = session.read_rows(slice(0, min(PROBE_ROWS, session.rows)))
     if not table.finite.any():
         return _plain(pins)

@@ -13,8 +13,8 @@ from ..engines.base import Explanation, LocalEngine, PopulationEngine
 from ..engines.block import Block
 from ..errors import RunError, XattrError
 from ..samples import Batch
-from ..store import Column
-from .columns import Gathered, engine_attributes, engine_columns, input_columns, map_attributes, row_columns
+from ..store import ResultColumn
+from .columns import ColumnBuffer, engine_attributes, engine_columns, input_columns, map_attributes, row_columns
 from .session import RowTable, Session
 
 __all__ = ["explain_rows"]
@@ -26,7 +26,7 @@ _Engines = Mapping[str, LocalEngine | PopulationEngine]
 
 def explain_rows(
     session: Session, rows: slice, labels: Collection[str] | None = None, *, batch: Batch | None = None
-) -> tuple[dict[str, Column], Mapping[str, Mapping[str, str]]]:
+) -> tuple[dict[str, ResultColumn], Mapping[str, Mapping[str, str]]]:
     """The columns and group attributes of some rows.
 
     As many rows are worked on at once as the job's memory allows; fewer, once it has run out.
@@ -41,7 +41,7 @@ def explain_rows(
         RunError: the network, the dataset or an engine fails on these rows; names the samples and the engine.
     """
     engines = {k: e for k, e in session.row_engines.items() if labels is None or k in labels}
-    gathered, start = Gathered(rows.stop - rows.start), rows.start
+    gathered, start = ColumnBuffer(rows.stop - rows.start), rows.start
     while start < rows.stop:
         some = _next_rows(session, slice(start, rows.stop))
         with session.scorer.exact_arithmetic():  # here too, so that it need not be begun for every call
@@ -53,7 +53,7 @@ def explain_rows(
     return gathered.columns(), {f"engines/{k}": {**engine_attributes(e), **reduced} for k, e in engines.items()}
 
 
-def _gather(gathered: Gathered, found: dict[str, Column], session: Session, rows: slice) -> None:
+def _gather(gathered: ColumnBuffer, found: dict[str, ResultColumn], session: Session, rows: slice) -> None:
     try:
         gathered.add(found)
     except MemoryError as error:
@@ -81,7 +81,9 @@ def _samples_of(session: Session, some: slice, rows: slice, batch: Batch | None)
     return batch.take(np.arange(some.start // per_sample - first, -(-some.stop // per_sample) - first))
 
 
-def _attempt(session: Session, rows: slice, engines: _Engines, batch: Batch | None) -> dict[str, Column] | None:
+def _attempt(
+    session: Session, rows: slice, engines: _Engines, batch: Batch | None
+) -> dict[str, ResultColumn] | None:
     """The columns of these rows, or None after memory ran out, and fewer rows will be worked on at once."""
     packing = session.scorer.packing
     rows_per_call = packing.rows
@@ -101,7 +103,7 @@ def _attempt(session: Session, rows: slice, engines: _Engines, batch: Batch | No
     return None
 
 
-def _columns(session: Session, rows: slice, engines: _Engines, batch: Batch | None) -> dict[str, Column]:
+def _columns(session: Session, rows: slice, engines: _Engines, batch: Batch | None) -> dict[str, ResultColumn]:
     at_work = ""
     try:
         table = session.read_rows(rows, batch)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ..datasets import Samples
 from ..datasets.activated import ActivatedSamples
 from ..datasets.scaling import default_axes
-from ..device import Packing, Scorer, Site, find_embedding, find_layer, site_activations
+from ..device import HookPoint, Packing, Scorer, find_embedding, find_layer, site_activations
 from ..errors import Interrupted, ModelError, XattrError
 from ..job.sections import AUTO, Explain
 from ..samples import InputSpec
@@ -24,7 +24,7 @@ PROBE_SAMPLES = 4
 PROBE_CALLS = (2, 3)
 
 
-def find_sites(explain: Explain, network: nn.Module) -> tuple[Site, ...]:
+def find_sites(explain: Explain, network: nn.Module) -> tuple[HookPoint, ...]:
     """Where the network passes the tensors that are explained instead of inputs.
 
     Raises:
@@ -34,12 +34,12 @@ def find_sites(explain: Explain, network: nn.Module) -> tuple[Site, ...]:
     embeddings = []
     for name in explain.embedding:
         found = find_embedding(network) if name == AUTO else find_layer(network, name, "explain.embedding")
-        embeddings.append(Site(found[0], *found, key="explain.embedding"))
+        embeddings.append(HookPoint(found[0], *found, key="explain.embedding"))
     layers = []
     for name in explain.layer:
         path, module = find_layer(network, name, "explain.layer")
         tensor = path if explain.side == "output" else f"{path}.input"
-        layers.append(Site(tensor, path, module, "explain.layer", explain.side, explain.part))
+        layers.append(HookPoint(tensor, path, module, "explain.layer", explain.side, explain.part))
     return (*embeddings, *layers)
 
 
@@ -83,7 +83,7 @@ def _activate(
     return {name: tensor.cpu().numpy() for name, tensor in found.items()}
 
 
-def _check_tensor(site: Site, found: list[Tensor]) -> None:
+def _check_tensor(site: HookPoint, found: list[Tensor]) -> None:
     first = found[0]
     if not first.is_floating_point():
         raise ModelError(
@@ -97,7 +97,9 @@ def _check_tensor(site: Site, found: list[Tensor]) -> None:
             )
 
 
-def _along(site: Site, scorer: Scorer, samples: Samples, inputs: Mapping[str, Tensor], found: Tensor) -> Site:
+def _along(
+    site: HookPoint, scorer: Scorer, samples: Samples, inputs: Mapping[str, Tensor], found: Tensor
+) -> HookPoint:
     """The site with the padded sequence that its tensor runs along, if it does."""
     for spec in samples.inputs:
         length = spec.shape[0] if spec.shape else 0
@@ -111,7 +113,7 @@ def _along(site: Site, scorer: Scorer, samples: Samples, inputs: Mapping[str, Te
 
 
 def _shape_if_shorter(
-    site: Site, scorer: Scorer, samples: Samples, inputs: Mapping[str, Tensor], sequence: str
+    site: HookPoint, scorer: Scorer, samples: Samples, inputs: Mapping[str, Tensor], sequence: str
 ) -> int | None:
     """Length of the tensor when a sequence lacks its last step; None if the network does not run on it."""
     along = {spec.name for spec in samples.inputs if spec.sequence == sequence}
@@ -124,7 +126,7 @@ def _shape_if_shorter(
         return None
 
 
-def _spec(site: Site, found: Tensor, samples: Samples) -> InputSpec:
+def _spec(site: HookPoint, found: Tensor, samples: Samples) -> InputSpec:
     shape = tuple(found.shape[1:])
     axes = default_axes(shape)
     if site.key == "explain.embedding" and len(shape) <= 2:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..engines.base import Engine, LocalEngine
-from ..engines.sweeps import PathDemand
+from ..engines.sweeps import SweepRequest
 from ..numerics.paths.node_record import SKETCH_SIZE
 from ..numerics.paths.panels import MOST_PANELS
 from ..numerics.paths.quadrature import AdaptiveRule
@@ -85,7 +85,7 @@ class WorkingMemory:
 
 def footprint_of(
     engines: Mapping[str, Engine],
-    demands: Iterable[PathDemand],
+    demands: Iterable[SweepRequest],
     specs: Sequence[InputSpec],
     *,
     itemsize: int,
@@ -129,7 +129,7 @@ def _numbers(engine: Any, specs: Sequence[InputSpec], dim: int) -> int:
     return maps * dim + 2 * engine.values_per_row(specs)
 
 
-def _sweep_bytes(dim: int, itemsize: int, demand: PathDemand) -> int:
+def _sweep_bytes(dim: int, itemsize: int, demand: SweepRequest) -> int:
     rule, marks = demand.rule, len(demand.marks) + 1
     if not isinstance(rule, AdaptiveRule):
         return 2 * BLOCK_COPIES * itemsize * dim + NODE_BYTES * rule.nodes

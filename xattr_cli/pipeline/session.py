@@ -20,7 +20,7 @@ from ..device.packing import is_out_of_memory
 from ..engines.base import LocalEngine, PopulationEngine
 from ..engines.block import Block
 from ..engines.population import Memo, Population, PopulationBlock
-from ..engines.sweeps import PathDemand, SweepKey
+from ..engines.sweeps import SweepKey, SweepRequest
 from ..errors import JobError, RunError, XattrError
 from ..job.config import Job
 from ..models import LoadedModel
@@ -85,7 +85,7 @@ class Session:
     layout: Layout
     scorer: Scorer
     targets: int
-    planned: Mapping[SweepKey, PathDemand]
+    planned: Mapping[SweepKey, SweepRequest]
     kinks: tuple[str, ...] = ()
     effects: dict[str, Mapping[str, np.ndarray]] = field(default_factory=dict)
     working: WorkingMemory = field(default_factory=lambda: WorkingMemory(Footprint(), MEMORY_BYTES, binding=False))

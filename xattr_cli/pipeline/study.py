@@ -9,7 +9,7 @@ import numpy as np
 
 from ..engines.population import Memo
 from ..errors import RunError, XattrError
-from ..store import Column
+from ..store import ResultColumn
 from .columns import engine_attributes
 from .session import Session
 
@@ -20,7 +20,7 @@ RESERVED = ("targets", "target_names")
 
 def study_dataset(
     session: Session, label: str, *, memo: Memo, stage: Callable[[str, int, int], None]
-) -> tuple[dict[str, Column], Mapping[str, Mapping[str, str | int]]]:
+) -> tuple[dict[str, ResultColumn], Mapping[str, Mapping[str, str | int]]]:
     """The columns and group attributes of a population engine.
 
     Arguments:
@@ -64,9 +64,9 @@ def study_dataset(
 
 def _columns(
     label: str, values: Mapping[str, np.ndarray | tuple[str, ...]], axes: Mapping[str, tuple[str, ...]]
-) -> dict[str, Column]:
+) -> dict[str, ResultColumn]:
     return {
-        f"effects/{label}/{name}": Column(_array(value), axis="single", axes=axes.get(name, ()))
+        f"effects/{label}/{name}": ResultColumn(_array(value), axis="single", axes=axes.get(name, ()))
         for name, value in values.items()
     }
 

@@ -1,6 +1,6 @@
 """Results on disk: parts that survive any kill, and the HDF5 file that they are merged into."""
 
-from .columns import Column
+from .columns import ResultColumn
 from .durable import check_writable
 from .folder import discard_leftovers, parts_folder
 from .manifest import FORMAT, Manifest, changes, finished_output, provenance
@@ -9,9 +9,9 @@ from .shard import Shard
 
 __all__ = [
     "FORMAT",
-    "Column",
     "Manifest",
     "PartSet",
+    "ResultColumn",
     "Shard",
     "changes",
     "check_writable",

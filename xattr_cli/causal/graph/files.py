@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import JobError, nearest
-from .formats import read_adjacency_list, read_graphml, read_json, read_yaml
+from .formats import read_adjacency_list, read_graph_json, read_graphml, read_yaml
 from .graph import Graph, among, listed
 
 __all__ = ["read_graph"]
@@ -17,7 +17,7 @@ _READERS = {
     ".yaml": read_yaml,
     ".yml": read_yaml,
     ".graphml": read_graphml,
-    ".json": read_json,
+    ".json": read_graph_json,
     ".adjlist": read_adjacency_list,
 }
 _SECTIONS = {"nodes", "edges", "parents"}

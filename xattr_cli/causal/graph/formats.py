@@ -12,7 +12,7 @@ import yaml
 from ...errors import JobError
 from ...importing import import_optional
 
-__all__ = ["read_adjacency_list", "read_graphml", "read_json", "read_yaml"]
+__all__ = ["read_adjacency_list", "read_graph_json", "read_graphml", "read_yaml"]
 
 
 def read_yaml(path: Path) -> Any:
@@ -45,7 +45,7 @@ def read_graphml(path: Path) -> Mapping[str, Any]:
     return _sections(graph, path)
 
 
-def read_json(path: Path) -> Mapping[str, Any]:
+def read_graph_json(path: Path) -> Mapping[str, Any]:
     """Nodes and edges of what `networkx.adjacency_data` or `networkx.node_link_data` gave.
 
     Raises:

@@ -15,7 +15,7 @@ from ..scorer import Scorer
 from .trial import Trial, TrialOutcome
 from .workload import Workload, bend_of
 
-__all__ = ["Measured", "Pins", "chosen_text", "measure_executions"]
+__all__ = ["Measured", "Pinned", "chosen_text", "measure_executions"]
 
 GAIN = 0.95
 LOWER_GAIN = 0.8
@@ -27,7 +27,7 @@ SHARE_OF_JOB = 0.15
 
 
 @dataclass(frozen=True)
-class Pins:
+class Pinned:
     """What the job file says of how the network is run; None leaves it to measurement."""
 
     channels_last: bool | None = None
@@ -73,7 +73,7 @@ def measure_executions(
     context: Mapping[str, Tensor],
     target: Tensor,
     *,
-    pins: Pins,
+    pins: Pinned,
     workload: Workload,
     tolerance: float,
 ) -> list[Measured]:

@@ -17,7 +17,7 @@ from ..packing import is_out_of_memory
 from ..scorer import Scorer
 from ..scores import scores_of
 
-__all__ = ["Curvature", "DirectionalField", "Pairs", "Scheme", "choose_scheme"]
+__all__ = ["DirectionalCurvature", "DirectionalField", "Pairs", "Scheme", "choose_scheme"]
 
 PROBE_PAIRS = 8
 PROBE_TARGETS = 16
@@ -51,7 +51,7 @@ class Pairs(Protocol):
 
 
 @dataclass(frozen=True)
-class Curvature:
+class DirectionalCurvature:
     """What some consecutive pairs have.
 
     Attributes:
@@ -82,12 +82,12 @@ class DirectionalField:
         """Forward or backward passes beyond the first that a pair takes; what it costs."""
         return 2 * len(self.targets) if self.scheme == Scheme.BACKWARD else 4
 
-    def evaluate(self, pairs: Pairs) -> Iterator[Curvature]:
+    def evaluate(self, pairs: Pairs) -> Iterator[DirectionalCurvature]:
         """Evaluate all pairs, in order, one device call at a time; out of memory repeats a call in halves."""
 
-        def call(part: slice, rows: int) -> Curvature:
+        def call(part: slice, rows: int) -> DirectionalCurvature:
             line = _Line(self.scorer, *pairs.take(part), self.targets, rows)
-            return Curvature(part, line.second(self.scheme))
+            return DirectionalCurvature(part, line.second(self.scheme))
 
         with _differentiable(self.scorer):
             yield from self.scorer.packing.run(len(pairs), call)

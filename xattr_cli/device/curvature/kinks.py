@@ -32,7 +32,7 @@ from ...models.surgery.smoothing import SmoothedModule
 from ...models.surgery.table import KINKED
 from .smoothness import is_smooth
 
-__all__ = ["Kink", "RunningLayer", "check_curved", "locate_kinks"]
+__all__ = ["Kink", "LayerTracker", "check_curved", "locate_kinks"]
 
 _CURVED = frozenset(
     """
@@ -91,7 +91,7 @@ def locate_kinks(network: nn.Module, forward: Callable[[], object]) -> tuple[Kin
             compiled code is not seen through, nor are reentrant checkpoints.
     """
     inner = network.network if isinstance(network, SmoothedModule) else network
-    layers = RunningLayer(inner)
+    layers = LayerTracker(inner)
     watch = _Watch(layers)
     with layers.followed(watch.look_for_functions), watch:
         output = forward()
@@ -130,7 +130,7 @@ def check_curved(
 class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Sees every operation of ATen, and follows what depends on the inputs, with a gradient or without."""
 
-    def __init__(self, layers: RunningLayer) -> None:
+    def __init__(self, layers: LayerTracker) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.layers = layers
         self.kinks: set[Kink] = set()
@@ -256,7 +256,7 @@ def _has_program(network: nn.Module) -> bool:
     return any(isinstance(part, torch.jit.ScriptModule) for part in network.modules())
 
 
-class RunningLayer:
+class LayerTracker:
     """Follows the layers of a network through a forward pass; no module is touched for it.
 
     Arguments:

@@ -18,7 +18,7 @@ from .autotune import fastest_way
 from .field import CurvedField, SecondOrder
 from .kinks import Kink, check_curved, locate_kinks
 
-__all__ = ["Curvature", "Smoothing", "find_curvature", "follow_ways", "settled_ways"]
+__all__ = ["CurvedNetwork", "Smoothing", "find_curvature", "follow_ways", "settled_ways"]
 
 PROBE_ROWS = 4
 
@@ -43,7 +43,7 @@ class Smoothing:
 
 
 @dataclass(frozen=True)
-class Curvature:
+class CurvedNetwork:
     """A network ready for second derivatives.
 
     Attributes:
@@ -64,7 +64,7 @@ class Curvature:
         return CurvedField(self.scorer, rows, self.how)
 
 
-def find_curvature(scorer: Scorer, rows: Rows, smoothing: Smoothing, directions: int) -> Curvature:
+def find_curvature(scorer: Scorer, rows: Rows, smoothing: Smoothing, directions: int) -> CurvedNetwork:
     """Make a network ready, on the first rows of a job that ask for it.
 
     Arguments:
@@ -95,7 +95,7 @@ def follow_ways(scorer: Scorer, settled: Mapping[str, Any]) -> None:
             found.how.way, found.how.lanes = settled[key]["way"], settled[key]["lanes"]
 
 
-def _find(scorer: Scorer, rows: Rows, smoothing: Smoothing, directions: int) -> Curvature:
+def _find(scorer: Scorer, rows: Rows, smoothing: Smoothing, directions: int) -> CurvedNetwork:
     first = rows.take(slice(0, PROBE_ROWS))
     trial = _Forward(_repaired(scorer, scorer.module, first), first)
     is_smoothed = _wants_smoothing(trial, smoothing)
@@ -106,7 +106,7 @@ def _find(scorer: Scorer, rows: Rows, smoothing: Smoothing, directions: int) -> 
         left = trial.check(smoothing)
         replaced = (*without_kinks.replacements, *(f"left as it is: {kink}" for kink in left))
     how = fastest_way(trial.scorer, first.inputs, first.context, first.target, directions)
-    return Curvature(trial.scorer, how, is_smoothed, replaced, trial.scorer.repairs.notes)
+    return CurvedNetwork(trial.scorer, how, is_smoothed, replaced, trial.scorer.repairs.notes)
 
 
 def _wants_smoothing(trial: _Forward, smoothing: Smoothing) -> bool:

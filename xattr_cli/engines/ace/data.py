@@ -23,7 +23,7 @@ __all__ = [
     "MOST_LEVELS",
     "Choice",
     "DataSummary",
-    "Presence",
+    "PaddingMask",
     "context_keys",
     "points_of",
     "quantiles",
@@ -112,7 +112,7 @@ def points_of(block: PopulationBlock) -> np.ndarray:
 # --- padding --------------------------------------------------------------------------------------
 
 
-class Presence:
+class PaddingMask:
     """Which coordinates of a sample are there, and which are padding.
 
     Arguments:
@@ -171,7 +171,7 @@ def context_keys(context: Mapping[str, Tensor], rows: int) -> list[bytes]:
 # --- one pass -------------------------------------------------------------------------------------
 
 
-def summarise(population: Population, presence: Presence) -> DataSummary:
+def summarise(population: Population, presence: PaddingMask) -> DataSummary:
     """Read the data once.
 
     Raises:
@@ -232,7 +232,7 @@ class _Levels:
 
 
 def quantiles(
-    population: Population, presence: Presence, summary: DataSummary, shares: tuple[float, float]
+    population: Population, presence: PaddingMask, summary: DataSummary, shares: tuple[float, float]
 ) -> tuple[np.ndarray, np.ndarray]:
     """(D,) twice: the values below which two shares of the samples lie, to 1/4096 of the range.
 

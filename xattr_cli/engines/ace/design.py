@@ -10,13 +10,13 @@ import numpy as np
 
 from ...errors import JobError, suggestion
 from ...numerics.interventions.interventions import Intervention, Interventions
-from ..features import Wanted, resolve
+from ..features import FeatureSelection, resolve
 
 if TYPE_CHECKING:
     from .data import DataSummary
     from .engine import AverageCausalEffects
 
-__all__ = ["Design", "design"]
+__all__ = ["InterventionDesign", "design"]
 
 FEW_VALUES = 10
 RARE = 0.01
@@ -25,7 +25,7 @@ NAMED = 5  # in one message
 
 
 @dataclass(frozen=True)
-class Design:
+class InterventionDesign:
     """What is going to be done.
 
     Attributes:
@@ -39,13 +39,13 @@ class Design:
 
 def design(
     options: AverageCausalEffects,
-    wanted: Sequence[Wanted],
+    wanted: Sequence[FeatureSelection],
     names: Sequence[str],
     summary: DataSummary,
     *,
     bounds: tuple[np.ndarray, np.ndarray],
     warn: Callable[[str], None],
-) -> Design:
+) -> InterventionDesign:
     """The interventions that the options ask for.
 
     Arguments:
@@ -77,16 +77,16 @@ def design(
         raise JobError("features: none of them varies in the data, so that there is nothing to study.")
     for text in (*ranges.remarks(wanted), *levels.remarks()):
         warn(text)
-    return Design(Interventions.of(found), tuple(one.name for one in constant))
+    return InterventionDesign(Interventions.of(found), tuple(one.name for one in constant))
 
 
-def _continuous(one: Wanted, lower: np.ndarray, upper: np.ndarray, alphas: int) -> Intervention:
+def _continuous(one: FeatureSelection, lower: np.ndarray, upper: np.ndarray, alphas: int) -> Intervention:
     share = np.linspace(0.0, 1.0, alphas)
     values = lower[:, None] + (upper - lower)[:, None] * share
     return Intervention(one.name, one.members, share if one.is_group else values[0], values)
 
 
-def _treat_constant(options: AverageCausalEffects, constant: Sequence[Wanted]) -> None:
+def _treat_constant(options: AverageCausalEffects, constant: Sequence[FeatureSelection]) -> None:
     if constant and options.constant == "error":
         raise JobError(
             f"features: {_list([one.name for one in constant])} never "
@@ -128,11 +128,11 @@ class _Ranges:
             return [(resolve(name, names, "range"), pair) for name, pair in asked.items()]
         return []
 
-    def of(self, one: Wanted) -> tuple[np.ndarray, np.ndarray]:
+    def of(self, one: FeatureSelection) -> tuple[np.ndarray, np.ndarray]:
         """(members,) twice."""
         return self._lower[one.members], self._upper[one.members]
 
-    def remarks(self, wanted: Sequence[Wanted]) -> list[str]:
+    def remarks(self, wanted: Sequence[FeatureSelection]) -> list[str]:
         """Ranges that reach beyond the data."""
         lowest, highest = self._summary.lowest, self._summary.highest
         slack = 1e-6 * (highest - lowest)
@@ -158,7 +158,7 @@ class _Levels:
     def __init__(
         self,
         options: AverageCausalEffects,
-        wanted: Sequence[Wanted],
+        wanted: Sequence[FeatureSelection],
         names: Sequence[str],
         summary: DataSummary,
     ) -> None:
@@ -173,11 +173,11 @@ class _Levels:
                     f"levels.{name}: no feature or group of that name is studied.{suggestion(name, self._by_name)}"
                 )
 
-    def given(self, one: Wanted) -> bool:
+    def given(self, one: FeatureSelection) -> bool:
         """Whether a feature has levels rather than a range."""
         return one.name in self._given or (self._from_data and looks_categorical(one, self._summary))
 
-    def intervention(self, one: Wanted) -> Intervention:
+    def intervention(self, one: FeatureSelection) -> Intervention:
         """The intervention that puts a feature on each of its levels."""
         asked = self._given.get(one.name, "data")
         values = self._values(one, asked)
@@ -188,7 +188,7 @@ class _Levels:
         alpha = np.arange(values.shape[1], dtype=np.float64) if one.is_group else values[0]
         return Intervention(one.name, one.members, alpha, values, discrete=True)
 
-    def _values(self, one: Wanted, asked: object) -> np.ndarray:
+    def _values(self, one: FeatureSelection, asked: object) -> np.ndarray:
         """(members, levels)"""
         if asked == "one_hot":
             return self._one_hot(one)
@@ -205,7 +205,7 @@ class _Levels:
             )
         return np.asarray(values.T)
 
-    def _one_hot(self, one: Wanted) -> np.ndarray:
+    def _one_hot(self, one: FeatureSelection) -> np.ndarray:
         if len(one.members) < 2:
             raise JobError(
                 f"levels.{one.name}: one_hot is for a group of columns; put those of the category under groups."
@@ -214,7 +214,7 @@ class _Levels:
         is_hot = np.eye(len(one.members), dtype=bool)
         return np.asarray(np.where(is_hot, high[:, None], low[:, None]))
 
-    def _seen(self, one: Wanted) -> np.ndarray:
+    def _seen(self, one: FeatureSelection) -> np.ndarray:
         if len(one.members) > 1:
             raise JobError(f"levels.{one.name}: a group takes one_hot, or a list of levels, not data.")
         values = self._summary.levels[one.members[0]]
@@ -237,12 +237,12 @@ class _Levels:
                     told.append(f"levels.{name}: the data also hold {values}, which is given no effect")
         return told
 
-    def _seen_or_none(self, one: Wanted) -> np.ndarray:
+    def _seen_or_none(self, one: FeatureSelection) -> np.ndarray:
         values = self._summary.levels[one.members[0]]
         return np.asarray(values[np.isfinite(values)])
 
 
-def looks_categorical(one: Wanted, summary: DataSummary) -> bool:
+def looks_categorical(one: FeatureSelection, summary: DataSummary) -> bool:
     """Whether the data of a single column of a table look like categories.
 
     Two values only, the rarer one in a hundredth of the samples at least (a pixel at the border of a picture
@@ -258,11 +258,13 @@ def looks_categorical(one: Wanted, summary: DataSummary) -> bool:
     return is_few and bool((values == np.round(values)).all())
 
 
-def _refuse_categorical(wanted: Sequence[Wanted], ranges: _Ranges, levels: _Levels, summary: DataSummary) -> None:
+def _refuse_categorical(
+    wanted: Sequence[FeatureSelection], ranges: _Ranges, levels: _Levels, summary: DataSummary
+) -> None:
     for one in wanted:
         if levels.given(one) or ranges.explicit[one.members].all():
             continue
-        single = [Wanted("", one.members[[k]]) for k in range(len(one.members))]
+        single = [FeatureSelection("", one.members[[k]]) for k in range(len(one.members))]
         if one.is_group and not all(looks_categorical(member, summary) for member in single):
             continue
         if not one.is_group and not looks_categorical(one, summary):

@@ -10,15 +10,15 @@ import numpy as np
 
 from ...errors import RunError
 from ...numerics.interventions.regression import CausalRegressors, default_order, fit_regressors
-from .data import Presence, points_of
+from .data import PaddingMask, points_of
 from .empirical import grid_weights
-from .taylor import Curves
+from .taylor import EffectCurves
 
 if TYPE_CHECKING:
     from ...numerics.interventions.interventions import Interventions
     from ..population import Population
 
-__all__ = ["AXES", "Found", "assemble", "histograms"]
+__all__ = ["AXES", "Found", "assemble_effects", "histograms"]
 
 BINS = 40
 REGRESSOR_AXES = {
@@ -65,10 +65,10 @@ class Found:
     """
 
     interventions: Interventions
-    curves: Mapping[str, Curves]
+    curves: Mapping[str, EffectCurves]
 
 
-def assemble(
+def assemble_effects(
     found: Found, names: Sequence[str], *, order: int | None, most: int
 ) -> dict[str, np.ndarray | tuple[str, ...]]:
     """All values of a study that follow from the curves.
@@ -176,7 +176,7 @@ def _importance(interventions: Interventions, ace: np.ndarray, size: int) -> np.
     return found
 
 
-def _both(interventions: Interventions, curves: Mapping[str, Curves]) -> dict[str, np.ndarray]:
+def _both(interventions: Interventions, curves: Mapping[str, EffectCurves]) -> dict[str, np.ndarray]:
     """Each estimator's own curves; root mean square over α of their difference, and of that of the effects."""
     found: dict[str, np.ndarray] = {}
     for name, each in curves.items():
@@ -189,7 +189,9 @@ def _both(interventions: Interventions, curves: Mapping[str, Curves]) -> dict[st
     return found
 
 
-def histograms(population: Population, interventions: Interventions, presence: Presence) -> dict[str, np.ndarray]:
+def histograms(
+    population: Population, interventions: Interventions, presence: PaddingMask
+) -> dict[str, np.ndarray]:
     """Where the data stand: counts in equal bins of each range, or of each level; and how many are outside."""
     features = len(interventions)
     bins = max(BINS, int(interventions.counts[interventions.discrete].max(initial=0)))

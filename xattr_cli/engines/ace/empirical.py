@@ -12,7 +12,7 @@ import numpy as np
 
 from ...numerics.interventions.moments import Spread
 from .data import points_of
-from .taylor import Curves, Setter, repeated
+from .taylor import EffectCurves, Intervened, repeated
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from ...numerics.interventions.interventions import Intervention, Interventions
     from ..population import Population
-    from .data import Choice, Presence
+    from .data import Choice, PaddingMask
 
 __all__ = ["CHUNK_BYTES", "empirical_curves", "grid_weights"]
 
@@ -38,8 +38,8 @@ def grid_weights(count: int, discrete: bool) -> np.ndarray:
 
 
 def empirical_curves(
-    population: Population, interventions: Interventions, presence: Presence, choice: Choice | None
-) -> Curves:
+    population: Population, interventions: Interventions, presence: PaddingMask, choice: Choice | None
+) -> EffectCurves:
     """The mean over the data for some features, with standard errors.
 
     Arguments:
@@ -48,7 +48,7 @@ def empirical_curves(
         presence: which coordinates are padding; a sample counts only where a feature is there.
         choice: of the samples that count; None for all.
     """
-    setter = Setter(interventions, population.scorer)
+    setter = Intervened(interventions, population.scorer)
     gatherers = [_Gatherer(population, interventions.one(k), setter, k) for k in range(len(interventions))]
     for block in population.blocks():
         here = presence.of(block.context, len(block))
@@ -67,13 +67,13 @@ def empirical_curves(
         mean[feature, :count] = gatherer.values.mean
         error[feature, :count] = gatherer.values.standard_error
         effect_error[feature, :count] = gatherer.effects.standard_error
-    return Curves(mean, error, effect_error, np.array([one.values.count for one in gatherers]))
+    return EffectCurves(mean, error, effect_error, np.array([one.values.count for one in gatherers]))
 
 
 class _Gatherer:
     """Mean and spread over samples of one feature's curve, and of the curve less its own mean."""
 
-    def __init__(self, population: Population, one: Intervention, setter: Setter, feature: int) -> None:
+    def __init__(self, population: Population, one: Intervention, setter: Intervened, feature: int) -> None:
         self.members = one.members
         self._population = population
         self._setter = setter

@@ -13,7 +13,7 @@ from ...registry import ENGINES
 from ...samples import Status
 from ..base import Effects, Explanation, PopulationEngine
 from . import study as ace_study
-from .data import Presence
+from .data import PaddingMask
 from .strata import Covariance
 
 if TYPE_CHECKING:
@@ -206,7 +206,7 @@ class AverageCausalEffects(PopulationEngine):
         places = {int(target): place for place, target in enumerate(effects["targets"])}
         target = np.array([places[int(t)] for t in block.rows.target.tolist()])
         found = attribution.effects(points, target)
-        present = Presence(block.scorer, self.lengths).of(block.rows.context, len(points))
+        present = PaddingMask(block.scorer, self.lengths).of(block.rows.context, len(points))
         shares, error, outside = attribution.maps(found, present)
         status = np.where(outside, int(Status.NOT_CONVERGED), int(Status.CONVERGED)).astype(np.int8)
         tensor = block.scorer.tensor

@@ -11,19 +11,19 @@ import numpy as np
 
 from ...errors import ModelError
 from ...numerics.interventions.interventions import Interventions
-from .data import MOST_CONTEXTS, Choice, DataSummary, Presence
-from .design import Design
+from .data import MOST_CONTEXTS, Choice, DataSummary, PaddingMask
+from .design import InterventionDesign
 from .empirical import empirical_curves
 from .rollout import Feedback, rollout_cost, rollout_curves
 from .strata import Stratum, find_strata
-from .taylor import Curves, Expansion, Lines, Setter, taylor_cost, taylor_curves
+from .taylor import EffectCurves, Expansion, Intervened, Lines, taylor_cost, taylor_curves
 
 if TYPE_CHECKING:
     from ...device.rollout import Rollout
     from ..population import Population
     from .engine import AverageCausalEffects
 
-__all__ = ["Study", "Work", "carry_out", "counted_samples", "find_works"]
+__all__ = ["Estimate", "Study", "counted_samples", "planned_estimates", "run_estimates"]
 
 # what the empirical mean may take under `auto`, and samples with too few of which it is left out
 MOST_EMPIRICAL = 10_000_000
@@ -47,9 +47,9 @@ class Study:
 
     options: AverageCausalEffects
     population: Population
-    presence: Presence
+    presence: PaddingMask
     summary: DataSummary
-    design: Design
+    design: InterventionDesign
     rollout: Rollout | None = None
     feedback: Feedback | None = None
 
@@ -60,7 +60,7 @@ class Study:
 
 
 @dataclass(frozen=True)
-class Work:
+class Estimate:
     """An estimate that is computed for some features at a time.
 
     Attributes:
@@ -72,11 +72,11 @@ class Work:
 
     name: str
     cost: np.ndarray
-    compute: Callable[[Interventions], Mapping[str, Curves]]
+    compute: Callable[[Interventions], Mapping[str, EffectCurves]]
     facts: Mapping[str, np.ndarray]
 
 
-def find_works(study: Study) -> Iterator[Work]:
+def planned_estimates(study: Study) -> Iterator[Estimate]:
     """The estimates that the options ask for, the one that effects are made of first."""
     if study.rollout is not None:
         yield _rolled_out(study, study.rollout)
@@ -117,7 +117,7 @@ def _expansion(study: Study) -> Expansion | None:
     """The Taylor estimate's ingredients; None if `auto` must do without, for want of a second derivative."""
     population, options = study.population, study.options
     strata = _strata(study)
-    setter = Setter(study.interventions, population.scorer)
+    setter = Intervened(study.interventions, population.scorer)
     widest = max(strata, key=lambda stratum: len(stratum.directions))
     try:
         field = population.directional(Lines(population.scorer, widest, setter, 0, study.interventions.counts[0]))
@@ -142,9 +142,9 @@ def _strata(study: Study) -> list[Stratum]:
     return [Stratum.of(parts[number]) for number in sorted(parts)]
 
 
-def _taylor(study: Study, expansion: Expansion) -> Work:
+def _taylor(study: Study, expansion: Expansion) -> Estimate:
     strata = expansion.strata
-    return Work(
+    return Estimate(
         "taylor",
         taylor_cost(study.interventions, strata, expansion.field.passes),
         lambda some: {"taylor": taylor_curves(expansion, some)},
@@ -157,10 +157,10 @@ def _taylor(study: Study, expansion: Expansion) -> Work:
     )
 
 
-def _empirical(study: Study) -> Work:
+def _empirical(study: Study) -> Estimate:
     population, presence = study.population, study.presence
     counted, choice = _choice(study)
-    return Work(
+    return Estimate(
         "empirical",
         study.interventions.counts * counted,
         lambda some: {"empirical": empirical_curves(population, some, presence, choice)},
@@ -181,10 +181,10 @@ def _choice(study: Study) -> tuple[int, Choice | None]:
     return counted, study.summary.choice(counted)
 
 
-def _rolled_out(study: Study, rollout: Rollout) -> Work:
+def _rolled_out(study: Study, rollout: Rollout) -> Estimate:
     covariance = None if study.options.estimator == "empirical" else study.options.spread
     counted, choice = _choice(study)
-    return Work(
+    return Estimate(
         "rollout",
         rollout_cost(study.interventions, rollout, counted),
         lambda some: rollout_curves(study.population, rollout, some, covariance, choice),
@@ -192,7 +192,7 @@ def _rolled_out(study: Study, rollout: Rollout) -> Work:
     )
 
 
-def carry_out(study: Study, works: Sequence[Work]) -> dict[str, Curves]:
+def run_estimates(study: Study, works: Sequence[Estimate]) -> dict[str, EffectCurves]:
     """Estimator -> curves of all features; the first one is what effects are made of."""
     population, interventions = study.population, study.interventions
     total = int(sum(work.cost.sum() for work in works))
@@ -209,10 +209,10 @@ def carry_out(study: Study, works: Sequence[Work]) -> dict[str, Curves]:
                 pieces.setdefault(estimator, []).append(own)
             done += int(work.cost[features].sum())
             population.progress(done, total)
-    return {name: Curves.joined(pieces[name]) for name in _preferred(study, pieces)}
+    return {name: EffectCurves.joined(pieces[name]) for name in _preferred(study, pieces)}
 
 
-def _flat(work: Work, some: Interventions) -> dict[str, np.ndarray]:
+def _flat(work: Estimate, some: Interventions) -> dict[str, np.ndarray]:
     found = work.compute(some).items()
     return {f"{estimator}/{name}": array for estimator, curves in found for name, array in curves.arrays().items()}
 

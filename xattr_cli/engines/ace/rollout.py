@@ -18,7 +18,7 @@ from ...numerics.interventions.moments import Moments, Spread
 from .data import points_of
 from .empirical import CHUNK_BYTES, grid_weights
 from .strata import Covariance, directions_of
-from .taylor import Curves, Setter
+from .taylor import EffectCurves, Intervened
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -136,7 +136,7 @@ def rollout_curves(
     interventions: Interventions,
     covariance: Covariance | None,
     choice: Choice | None,
-) -> dict[str, Curves]:
+) -> dict[str, EffectCurves]:
     """Both estimates for some features: over the rolled-out sequences, and at their mean.
 
     Arguments:
@@ -150,7 +150,7 @@ def rollout_curves(
     names = ["empirical", *([] if covariance is None else ["taylor"])]
     arrays = {name: np.full((3, *shape), np.nan) for name in names}
     samples = np.zeros(len(interventions), np.int64)
-    setter = Setter(interventions, population.scorer)
+    setter = Intervened(interventions, population.scorer)
     for feature, count in enumerate(interventions.counts):
         rolled = _RolledOut(population, rollout, interventions, feature, with_moments=covariance is not None)
         for block in population.blocks():
@@ -164,7 +164,7 @@ def rollout_curves(
         arrays["empirical"][:, feature, :count] = rolled.empirical()
         if covariance is not None:
             arrays["taylor"][:, feature, :count] = rolled.taylor(covariance)
-    return {name: Curves(values[0], values[1], values[2], samples) for name, values in arrays.items()}
+    return {name: EffectCurves(values[0], values[1], values[2], samples) for name, values in arrays.items()}
 
 
 class _RolledOut:
@@ -201,14 +201,14 @@ class _RolledOut:
         """How many have been taken in."""
         return self._values.count
 
-    def add(self, sequences: Tensor, setter: Setter) -> None:
+    def add(self, sequences: Tensor, setter: Intervened) -> None:
         """Take in samples (n, steps, channels)."""
         bytes_each = self._count * self._rollout.steps * self._rollout.channels * sequences.element_size()
         at_once = max(1, CHUNK_BYTES // (4 * bytes_each))
         for start in range(0, len(sequences), at_once):
             self._add(sequences[start : start + at_once], setter)
 
-    def _add(self, sequences: Tensor, setter: Setter) -> None:
+    def _add(self, sequences: Tensor, setter: Intervened) -> None:
         rollout, rows = self._rollout, len(sequences)
         repeated = sequences.repeat_interleave(self._count, dim=0)
         flat = repeated.reshape(len(repeated), -1)
@@ -225,11 +225,11 @@ class _RolledOut:
                 moments.add(seen[:, place])
 
     def empirical(self) -> np.ndarray:
-        """(3, alphas, targets), as in `Curves`."""
+        """(3, alphas, targets), as in `EffectCurves`."""
         return np.stack([self._values.mean, self._values.standard_error, self._effects.standard_error])
 
     def taylor(self, covariance: Covariance) -> np.ndarray:
-        """(3, alphas, targets), as in `Curves`."""
+        """(3, alphas, targets), as in `EffectCurves`."""
         random = self._population.generator(zlib.crc32(self._name.encode()))
         spans, exact = [], []
         for moments in self._moments:

@@ -16,7 +16,7 @@ import numpy as np
 from ...errors import JobError
 from ...numerics.interventions.moments import Factor, Moments, factorise, symmetric_root
 from ...randomness import Purpose, sample_generator
-from .data import MOST_CONTEXTS, Presence, context_keys, points_of
+from .data import MOST_CONTEXTS, PaddingMask, context_keys, points_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -88,7 +88,7 @@ class Stratum:
 
 
 def find_strata(
-    population: Population, presence: Presence, covariance: Covariance, contexts: int
+    population: Population, presence: PaddingMask, covariance: Covariance, contexts: int
 ) -> list[Stratum]:
     """One pass over the data.
 
@@ -145,7 +145,7 @@ class _Gatherer:
     def __init__(
         self,
         context: Mapping[str, Tensor],
-        presence: Presence,
+        presence: PaddingMask,
         population: Population,
         fits: bool,
         covariance: Covariance,

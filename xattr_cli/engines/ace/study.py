@@ -9,11 +9,11 @@ import numpy as np
 
 from ...errors import JobError
 from ..base import Effects
-from ..features import Wanted, wanted_features
-from .data import MOST_CONTEXTS, DataSummary, Presence, quantiles, summarise
-from .design import Design, design
-from .effects import AXES, Found, assemble, histograms
-from .estimates import Study, carry_out, counted_samples, find_works
+from ..features import FeatureSelection, wanted_features
+from .data import MOST_CONTEXTS, DataSummary, PaddingMask, quantiles, summarise
+from .design import InterventionDesign, design
+from .effects import AXES, Found, assemble_effects, histograms
+from .estimates import Study, counted_samples, planned_estimates, run_estimates
 from .rollout import check_feedback, find_horizon
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def check(options: AverageCausalEffects, population: Population) -> None:
             "sample. Give at least two (dataset.limit)."
         )
     wanted = _wanted(options, population)
-    presence = Presence(population.scorer, options.lengths)
+    presence = PaddingMask(population.scorer, options.lengths)
     if options.feedback == "autoregressive":
         check_feedback(population, options.window)
     _check_memory(options, population, len(wanted))
@@ -53,7 +53,7 @@ def check(options: AverageCausalEffects, population: Population) -> None:
             _design(options, population, presence, summary, wanted, lambda text: None)
 
 
-def _wanted(options: AverageCausalEffects, population: Population) -> list[Wanted]:
+def _wanted(options: AverageCausalEffects, population: Population) -> list[FeatureSelection]:
     return wanted_features(population.names, options.features, options.groups)
 
 
@@ -78,11 +78,11 @@ def _check_memory(options: AverageCausalEffects, population: Population, feature
 def _design(
     options: AverageCausalEffects,
     population: Population,
-    presence: Presence,
+    presence: PaddingMask,
     summary: DataSummary,
-    wanted: Sequence[Wanted],
+    wanted: Sequence[FeatureSelection],
     warn: Callable[[str], None],
-) -> Design:
+) -> InterventionDesign:
     bounds = summary.lowest, summary.highest
     if options.quantiles is not None:
         shares = options.quantiles
@@ -107,11 +107,11 @@ def expected_evaluations(options: AverageCausalEffects, population: Population) 
 def study(options: AverageCausalEffects, population: Population) -> Effects:
     """Everything that the engine says about a dataset."""
     prepared = _prepare(options, population)
-    works = list(find_works(prepared))
-    curves = carry_out(prepared, works)
+    works = list(planned_estimates(prepared))
+    curves = run_estimates(prepared, works)
     interventions = prepared.interventions
     found = Found(interventions, curves)
-    values = assemble(found, population.names, order=options.fixed_order, most=options.max_order)
+    values = assemble_effects(found, population.names, order=options.fixed_order, most=options.max_order)
     seen = population.once("histograms", lambda: histograms(population, interventions, prepared.presence))
     values |= {**seen, **_layout(prepared), **_feedback(prepared)}
     for work in works:
@@ -124,7 +124,7 @@ def study(options: AverageCausalEffects, population: Population) -> Effects:
 
 
 def _prepare(options: AverageCausalEffects, population: Population) -> Study:
-    presence = Presence(population.scorer, options.lengths)
+    presence = PaddingMask(population.scorer, options.lengths)
     summary = DataSummary.of(population.once("data", lambda: summarise(population, presence).arrays()))
     wanted = _wanted(options, population)
     rollout = feedback = None

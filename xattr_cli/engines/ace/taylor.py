@@ -24,11 +24,11 @@ if TYPE_CHECKING:
     from .strata import Stratum
 
 
-__all__ = ["Curves", "Expansion", "Lines", "Setter", "repeated", "taylor_cost", "taylor_curves"]
+__all__ = ["EffectCurves", "Expansion", "Intervened", "Lines", "repeated", "taylor_cost", "taylor_curves"]
 
 
 @dataclass(frozen=True)
-class Curves:
+class EffectCurves:
     """Interventional expectations of some features, NaN beyond the α that a feature has.
 
     Attributes:
@@ -48,7 +48,7 @@ class Curves:
         return dict(vars(self))
 
     @classmethod
-    def joined(cls, pieces: Sequence[Mapping[str, np.ndarray]]) -> Curves:
+    def joined(cls, pieces: Sequence[Mapping[str, np.ndarray]]) -> EffectCurves:
         """The curves of all features, from those of some at a time."""
         return cls(*(np.concatenate([piece[name] for piece in pieces]) for name in cls.__dataclass_fields__))
 
@@ -78,7 +78,7 @@ class Expansion:
     strata: Sequence[Stratum]
 
 
-def taylor_curves(expansion: Expansion, interventions: Interventions) -> Curves:
+def taylor_curves(expansion: Expansion, interventions: Interventions) -> EffectCurves:
     """The estimate for some features.
 
     Raises:
@@ -88,7 +88,7 @@ def taylor_curves(expansion: Expansion, interventions: Interventions) -> Curves:
     shape = (*interventions.alpha.shape, targets)
     mean, error, effect_error = np.full((3, *shape), np.nan)
     samples = np.zeros(len(interventions), np.int64)
-    setter = Setter(interventions, expansion.population.scorer)
+    setter = Intervened(interventions, expansion.population.scorer)
     for feature, count in enumerate(interventions.counts):
         here = [s for s in expansion.strata if s.present[interventions.one(feature).members].all()]
         samples[feature] = sum(s.samples for s in here)
@@ -100,7 +100,7 @@ def taylor_curves(expansion: Expansion, interventions: Interventions) -> Curves:
             found += np.stack([weight * values, weight**2 * noise, weight**2 * effect_noise])
         mean[feature, :count] = found[0]
         error[feature, :count], effect_error[feature, :count] = np.sqrt(found[1:])
-    return Curves(mean, error, effect_error, samples)
+    return EffectCurves(mean, error, effect_error, samples)
 
 
 def _of_stratum(expansion: Expansion, stratum: Stratum, lines: Lines) -> tuple[np.ndarray, ...]:
@@ -153,7 +153,7 @@ class Lines:
         count: its α.
     """
 
-    def __init__(self, scorer: Scorer, stratum: Stratum, setter: Setter, feature: int, count: int) -> None:
+    def __init__(self, scorer: Scorer, stratum: Stratum, setter: Intervened, feature: int, count: int) -> None:
         self.count = count
         self._scorer = scorer
         self._setter = setter
@@ -189,7 +189,7 @@ class Lines:
         return {name: tensor.expand(rows, *tensor.shape[1:]) for name, tensor in self._context.items()}
 
 
-class Setter:
+class Intervened:
     """Sets features in rows on the device.
 
     Arguments:

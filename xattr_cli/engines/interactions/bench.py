@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...device.curvature.network import Curvature, Smoothing, find_curvature
+from ...device.curvature.network import CurvedNetwork, Smoothing, find_curvature
 from ...errors import JobError, ModelError
 from ...numerics.interactions.expectation import (
     ExpectationRule,
@@ -28,8 +28,8 @@ from ...numerics.interactions.integrate import (
 from ...numerics.paths.field import Part
 from ...numerics.paths.sampling import SamplingRule
 from ...numerics.paths.straight import StraightPath
-from ..sweeps import PathDemand
-from .partition import Partition, Wanted, partition
+from ..sweeps import SweepRequest
+from .partition import Partition, PartitionRequest, partition
 
 if TYPE_CHECKING:
     from ..block import Block
@@ -41,7 +41,7 @@ __all__ = ["Ends", "InteractionBench", "InteractionOptions"]
 SCREEN_SIZE, SCREEN_DRAWS, SCREEN_RTOL = 64, 256, 0.1
 
 
-class InteractionOptions(Wanted, Protocol):
+class InteractionOptions(PartitionRequest, Protocol):
     """What second-order engines have in common."""
 
     @property
@@ -52,7 +52,7 @@ class InteractionOptions(Wanted, Protocol):
     def smoothing(self) -> SmoothingOption:
         """What is done about kinks."""
 
-    def path(self) -> PathDemand | None:
+    def path(self) -> SweepRequest | None:
         """The first-order sweep by which `top` chooses, for engines that follow one path."""
 
 
@@ -93,7 +93,7 @@ class InteractionBench:
         return partition(self.block, self.options, self._first_order)
 
     @cached_property
-    def curvature(self) -> Curvature:
+    def curvature(self) -> CurvedNetwork:
         """The network as it is differentiated twice.
 
         Raises:
@@ -112,7 +112,7 @@ class InteractionBench:
         """The groups, as the numerics take them."""
         return self.partition.grouping
 
-    def check_integration(self, max_nodes: int) -> Curvature:
+    def check_integration(self, max_nodes: int) -> CurvedNetwork:
         """The network, ready; refuses early what cannot be integrated.
 
         Raises:
@@ -120,7 +120,7 @@ class InteractionBench:
         """
         return self._check(level_bytes(self.groups, self.block.inputs, max_nodes))
 
-    def check_sampling(self) -> Curvature:
+    def check_sampling(self) -> CurvedNetwork:
         """The network, ready; refuses early what cannot be sampled, as `check_integration` does."""
         return self._check(sampling_bytes(self.groups, self.block.inputs))
 
@@ -179,7 +179,7 @@ class InteractionBench:
         rule = SamplingRule(SCREEN_RTOL, SCREEN_DRAWS, SCREEN_SIZE, SCREEN_DRAWS // SCREEN_SIZE, self.block.seed)
         return self.block.expectation(self.options.baseline, rule).attribution
 
-    def _check(self, row_bytes: int) -> Curvature:
+    def _check(self, row_bytes: int) -> CurvedNetwork:
         allowed = self.block.memory_bytes
         if row_bytes > allowed:
             rows, columns = len(self.groups.chosen), self.groups.count

@@ -11,7 +11,7 @@ from ...numerics.interactions.log_rules import NODE_COUNTS
 from ...numerics.paths.quadrature import AdaptiveRule
 from ...registry import ENGINES
 from ..base import Explanation
-from ..sweeps import PathDemand
+from ..sweeps import SweepRequest
 from .options import GROUP_AXES, InteractionEngine, drift_curves, group_curves
 
 if TYPE_CHECKING:
@@ -52,9 +52,9 @@ class IntegratedHessians(InteractionEngine):
         description="most nodes per row; then it is not converged",
     )
 
-    def path(self) -> PathDemand | None:
+    def path(self) -> SweepRequest | None:
         """The first-order sweep by which `top` chooses."""
-        return None if self.top is None else PathDemand(self.baseline, SCREEN_RULE)
+        return None if self.top is None else SweepRequest(self.baseline, SCREEN_RULE)
 
     def check(self, probe: Block) -> None:
         probe.check_baseline(self.baseline)

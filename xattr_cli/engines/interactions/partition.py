@@ -20,7 +20,7 @@ from .superpixels import superpixels
 if TYPE_CHECKING:
     from ..block import Block
 
-__all__ = ["REST", "Partition", "Wanted", "partition"]
+__all__ = ["REST", "Partition", "PartitionRequest", "partition"]
 
 REST = "rest"
 """Name of the group of all coordinates that are in no other one."""
@@ -28,7 +28,7 @@ REST = "rest"
 _MOST_LISTED = 5
 
 
-class Wanted(Protocol):
+class PartitionRequest(Protocol):
     """The options that say which groups there are, and which of them are looked at."""
 
     @property
@@ -71,7 +71,7 @@ class Partition:
     segments: Tensor | None = None
 
 
-def partition(block: Block, wanted: Wanted, screen: Callable[[], Tensor]) -> Partition:
+def partition(block: Block, wanted: PartitionRequest, screen: Callable[[], Tensor]) -> Partition:
     """The groups that the options ask for.
 
     Arguments:
@@ -100,7 +100,9 @@ def partition(block: Block, wanted: Wanted, screen: Callable[[], Tensor]) -> Par
     return _with_rest(index, names, wanted, segments)
 
 
-def _with_rest(index: Tensor, names: tuple[str, ...], wanted: Wanted, segments: Tensor | None) -> Partition:
+def _with_rest(
+    index: Tensor, names: tuple[str, ...], wanted: PartitionRequest, segments: Tensor | None
+) -> Partition:
     """Give what is in no group a group of its own, shown unless it is dropped."""
     count = len(names)
     left_out = bool((index == LEFT_OUT).any())
@@ -116,7 +118,7 @@ def _with_rest(index: Tensor, names: tuple[str, ...], wanted: Wanted, segments: 
 
 
 def _top(
-    names: tuple[str, ...], index: Tensor, wanted: Wanted, attributions: Tensor, segments: Tensor | None
+    names: tuple[str, ...], index: Tensor, wanted: PartitionRequest, attributions: Tensor, segments: Tensor | None
 ) -> Partition:
     """For every row the groups with the largest attributions; all others are its rest."""
     rows, count = len(attributions), min(int(wanted.top or 0), len(names))
@@ -139,7 +141,7 @@ def _renumbered(index: Tensor, chosen: list[int]) -> Tensor:
     return found
 
 
-def _refuse_left_out(known: Membership, block: Block, wanted: Wanted) -> None:
+def _refuse_left_out(known: Membership, block: Block, wanted: PartitionRequest) -> None:
     left = np.flatnonzero(known.index == LEFT_OUT)
     if not len(left) or wanted.rest is not None or wanted.features or wanted.top:
         return

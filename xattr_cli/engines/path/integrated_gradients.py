@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from ...registry import ENGINES
 from ..base import Explanation
-from ..sweeps import NamedRule, PathDemand
+from ..sweeps import NamedRule, SweepRequest
 from .options import PathEngine
 
 if TYPE_CHECKING:
@@ -46,11 +46,11 @@ class IntegratedGradients(PathEngine):
             raise ValueError(f"rule {self.rule!r} needs nodes, such as nodes: 50")
         return self
 
-    def path(self) -> PathDemand:
+    def path(self) -> SweepRequest:
         """The sweep whose integral is the map."""
         if self.nodes is None:
-            return PathDemand(self.baseline, self.nested_rule(FIRST_INTERVALS))
-        return PathDemand(self.baseline, NamedRule(self.rule, self.nodes))
+            return SweepRequest(self.baseline, self.nested_rule(FIRST_INTERVALS))
+        return SweepRequest(self.baseline, NamedRule(self.rule, self.nodes))
 
     def explain(self, block: Block) -> Explanation:
         sweep = block.path(self.path())

@@ -9,7 +9,7 @@ from pydantic import Field, field_validator, model_validator
 
 from ...registry import ENGINES
 from ..base import Explanation
-from ..sweeps import PathDemand, Sweep
+from ..sweeps import Sweep, SweepRequest
 from .options import PathEngine
 
 if TYPE_CHECKING:
@@ -64,10 +64,10 @@ class InteriorGradients(PathEngine):
         """Whether the saturation of layers is followed."""
         return bool(self.layers)
 
-    def path(self) -> PathDemand:
+    def path(self) -> SweepRequest:
         """The sweep whose first nodes are the curves and whose integral is the map."""
         inner = tuple(alpha for alpha in self.alphas if alpha < 1)
-        return PathDemand(self.baseline, self.nested_rule(self.curve_intervals), curves=True, marks=inner)
+        return SweepRequest(self.baseline, self.nested_rule(self.curve_intervals), curves=True, marks=inner)
 
     def check(self, probe: Block) -> None:
         super().check(probe)

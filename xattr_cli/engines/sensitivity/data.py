@@ -16,7 +16,7 @@ from ...numerics.sensitivity.marginals import (
     RowsMarginal,
     UniformMarginal,
 )
-from ..features import Wanted, resolve, wanted_features
+from ..features import FeatureSelection, resolve, wanted_features
 
 if TYPE_CHECKING:
     from ..population import Population
@@ -41,7 +41,7 @@ def gather_columns(population: Population) -> np.ndarray:
     return found
 
 
-def input_groups(options: SobolIndices, names: Sequence[str]) -> list[Wanted]:
+def input_groups(options: SobolIndices, names: Sequence[str]) -> list[FeatureSelection]:
     """The inputs of a study: groups and single features, in the order of their first columns.
 
     Raises:
@@ -60,7 +60,7 @@ def input_groups(options: SobolIndices, names: Sequence[str]) -> list[Wanted]:
 
 
 def independent_inputs(
-    options: SobolIndices, groups: Sequence[Wanted], names: Sequence[str], columns: np.ndarray
+    options: SobolIndices, groups: Sequence[FeatureSelection], names: Sequence[str], columns: np.ndarray
 ) -> IndependentInputs:
     """The distribution of the inputs that a job asks for.
 
@@ -77,13 +77,13 @@ def independent_inputs(
     return IndependentInputs([group.members.tolist() for group in groups], marginals)
 
 
-def _asked(group: Wanted, options: SobolIndices, names: Sequence[str]) -> MarginalOption:
+def _asked(group: FeatureSelection, options: SobolIndices, names: Sequence[str]) -> MarginalOption:
     if group.is_group:
         return "data"
     return options.given.get(names[int(group.members[0])], options.marginals)
 
 
-def _marginal(group: Wanted, asked: MarginalOption, columns: np.ndarray) -> Marginal:
+def _marginal(group: FeatureSelection, asked: MarginalOption, columns: np.ndarray) -> Marginal:
     if isinstance(asked, str):
         return _from_data(group, asked, columns)
     ((kind, numbers),) = asked.items()
@@ -94,7 +94,7 @@ def _marginal(group: Wanted, asked: MarginalOption, columns: np.ndarray) -> Marg
     return RowsMarginal.of(torch.tensor(numbers, dtype=torch.float64)[:, None])
 
 
-def _from_data(group: Wanted, kind: str, columns: np.ndarray) -> Marginal:
+def _from_data(group: FeatureSelection, kind: str, columns: np.ndarray) -> Marginal:
     if len(columns) < 2:
         raise DataError(
             f"marginals: {group.name!r} is to be drawn from the data, which have {len(columns)} finite rows; "

@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ...numerics.sensitivity.replicates import NORMAL_95, Estimate
+from ...numerics.sensitivity.replicates import NORMAL_95, ReplicateEstimate
 from ..base import Effects
 
 if TYPE_CHECKING:
     from ...numerics.sensitivity.contributions import Contributions, Rule
 
-__all__ = ["Values", "assemble"]
+__all__ = ["Values", "assemble_contributions"]
 
 Values = dict[str, np.ndarray | tuple[str, ...]]
 
 
-def assemble(
+def assemble_contributions(
     found: Contributions,
     rule: Rule,
     *,
@@ -78,7 +78,7 @@ def assemble(
 
 
 def _with_errors(
-    name: str, share: Estimate, along: tuple[str, ...]
+    name: str, share: ReplicateEstimate, along: tuple[str, ...]
 ) -> Iterator[tuple[str, np.ndarray, tuple[str, ...]]]:
     """Name, values and labels of an estimate, its standard errors and its intervals."""
     value, error = share.value.numpy(), share.standard_error.numpy()

@@ -19,7 +19,7 @@ from ...numerics.sensitivity.polynomial_chaos import Family
 from ..base import Effects
 from .causal_model import model_of
 from .data import gather_columns, independent_inputs, input_groups
-from .effects import assemble
+from .effects import assemble_contributions
 from .rules import first_round, rule_of, surrogate_of, wants_pairs
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ class ContributionStudies:
             surrogate=surrogate_of(options, ["hermite"] * response.dims, response.targets),
         )
         found = self._estimate(response, rule)
-        return assemble(
+        return assemble_contributions(
             found,
             rule,
             nodes=model.nodes,
@@ -133,7 +133,7 @@ class ContributionStudies:
             self._scores,
         )
         rule = self._independent_rule(options, len(groups), inputs.families)
-        return assemble(
+        return assemble_contributions(
             self._estimate(response, rule),
             rule,
             nodes=[group.name for group in groups],

@@ -10,7 +10,7 @@ from typing import Any
 
 from ...errors import ModelError, nearest
 
-__all__ = ["CONFIG", "as_mapping", "local_folder", "package_folder", "read_json", "weight_files"]
+__all__ = ["CONFIG", "as_mapping", "local_folder", "package_folder", "read_config", "weight_files"]
 
 CONFIG = "config.json"
 _WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
@@ -78,7 +78,7 @@ def weight_files(folder: Path) -> list[Path]:
     return [path for pattern in _WEIGHTS for path in sorted(folder.glob(pattern))]
 
 
-def read_json(path: Path) -> Any:
+def read_config(path: Path) -> Any:
     """The content of a JSON file.
 
     Raises:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import ModelError
-from .folders import as_mapping, local_folder, read_json
+from .folders import as_mapping, local_folder, read_config
 from .heads import Pooling
 
 __all__ = ["Recipe", "read_recipe"]
@@ -43,13 +43,13 @@ def read_recipe(folder: Path) -> Recipe:
     if not (folder / "modules.json").is_file():
         return Recipe(folder)
     network, pooling = folder, Recipe(folder).pooling
-    for step in read_json(folder / "modules.json"):
+    for step in read_config(folder / "modules.json"):
         kind = str(as_mapping(step).get("type", "")).rpartition(".")[2]
         path = folder / str(as_mapping(step).get("path", ""))
         if kind == "Transformer":
             network = local_folder(path)
         elif kind == "Pooling":
-            pooling = _pooling(as_mapping(read_json(path / "config.json")), folder)
+            pooling = _pooling(as_mapping(read_config(path / "config.json")), folder)
         elif kind != "Normalize":
             raise ModelError(
                 f"model.path: {folder}: its modules.json has a step {kind or step!r}, not known here. "

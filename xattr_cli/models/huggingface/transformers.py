@@ -18,7 +18,7 @@ from ...job.config import JobPath
 from ...registry import MODELS
 from ..base import LoadedModel, ModelSource
 from ..loading.files import check_file
-from .folders import CONFIG, local_folder, package_folder, read_json, weight_files
+from .folders import CONFIG, local_folder, package_folder, read_config, weight_files
 from .heads import Classifier, NextToken, Pooling, SentenceSimilarity, unit
 from .sentences import Recipe, read_recipe
 
@@ -105,7 +105,7 @@ class TransformersModel(ModelSource):
 
     def _task(self, recipe: Recipe) -> Task:
         has_reference = bool(self.reference) or self.reference_vectors is not None
-        task = self.task or _task_of(read_json(recipe.folder / CONFIG), has_reference)
+        task = self.task or _task_of(read_config(recipe.folder / CONFIG), has_reference)
         if task == "similarity" and not has_reference:
             raise ModelError(
                 "model.reference: a sentence encoder has no score of its own; name a sentence that similarity is "

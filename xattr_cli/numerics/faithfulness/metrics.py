@@ -39,13 +39,13 @@ __all__ = [
     "METRICS",
     "SENSITIVITY",
     "CurveMetric",
-    "Estimate",
+    "MetricEstimate",
     "check_metric",
     "check_subset_size",
     "correlation",
     "curve_steps",
     "default_subset_size",
-    "estimate",
+    "metric_estimate",
     "removal_ranks",
     "subset_masks",
 ]
@@ -205,7 +205,7 @@ def correlation(sums: np.ndarray, drops: np.ndarray, rounding: np.ndarray) -> np
 
 
 @dataclass(frozen=True)
-class Estimate:
+class MetricEstimate:
     """A mean over rows.
 
     Attributes:
@@ -217,7 +217,7 @@ class Estimate:
     standard_error: float
 
 
-def estimate(values: np.ndarray, samples: np.ndarray) -> Estimate:
+def metric_estimate(values: np.ndarray, samples: np.ndarray) -> MetricEstimate:
     """The mean of values, and its standard error.
 
     Rows of one sample (several targets of it) are no independent evidence: what is independent is the
@@ -232,12 +232,12 @@ def estimate(values: np.ndarray, samples: np.ndarray) -> Estimate:
     """
     rows = len(values)
     if rows == 0:
-        return Estimate(np.nan, np.nan)
+        return MetricEstimate(np.nan, np.nan)
     mean = float(values.mean())
     _, cluster = np.unique(samples, return_inverse=True)
     deviations = np.bincount(cluster, weights=values - mean)
     clusters = len(deviations)
     if clusters < 2:
-        return Estimate(mean, np.nan)
+        return MetricEstimate(mean, np.nan)
     square = clusters / (clusters - 1) * float(deviations @ deviations)
-    return Estimate(mean, float(np.sqrt(square)) / rows)
+    return MetricEstimate(mean, float(np.sqrt(square)) / rows)

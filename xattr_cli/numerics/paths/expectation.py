@@ -12,7 +12,7 @@ from .error_bar import percentile_factor, ratio
 from .field import Field, Part
 from .sampling import Replicates, SamplingRule, draw_replicates
 from .sketch import CountSketch
-from .straight import neighbours
+from .straight import group_equal
 
 __all__ = ["SKETCH_SIZE", "PathExpectation", "Tally", "expected_path_gradient"]
 
@@ -145,7 +145,7 @@ def _evaluate(
     slot = torch.arange(rows, device=input.device).repeat_interleave(size)
     # rows of one sample have the same draws
     which = torch.arange(size, device=input.device).repeat(rows)
-    shared = neighbours(sample.to(input.device)[open_rows[slot]] * size + which)
+    shared = group_equal(sample.to(input.device)[open_rows[slot]] * size + which)
     order, place = shared if shared else (torch.arange(len(slot), device=slot.device), None)
     slot = slot[order]
     for j in range(count):

@@ -13,9 +13,9 @@ from ...samples import Status
 from .error_bar import Evidence, adaptive_error, fixed_rule_error
 from .field import Evaluation, Field
 from .node_record import NodeRecord
-from .panels import Nodes, Panels, panels_to_halve
+from .panels import Nodes, Panels, panels_to_refine
 from .quadrature import AdaptiveRule, FixedRule
-from .straight import PowerWarp, StraightPath, neighbours
+from .straight import PowerWarp, StraightPath, group_equal
 
 __all__ = ["Observer", "PathIntegral", "integrate", "integrate_fixed"]
 
@@ -78,7 +78,7 @@ def integrate(
     """∫₀¹ ∇f(γ(t)) dt for every row of a block, each to its own accuracy.
 
     The path is cut into a few panels, each with a trapezoid rule of its own whose cells are halved
-    where that saves the most error; see `panels_to_halve`. Every gradient is used, and a row needs as
+    where that saves the most error; see `panels_to_refine`. Every gradient is used, and a row needs as
     many accumulators of its own size as there are panels, whatever the number of nodes. A row stops
     alone; the remaining ones go on, packed together.
 
@@ -162,7 +162,7 @@ class _Sweep:
         squares = torch.zeros_like(self.panels.cells, dtype=torch.float64)
         squares.scatter_add_(1, panel, self.errors.squares)
         share = self.rule.rtol / self.error.clamp(min=1e-300)
-        return panels_to_halve(squares, self.panels.cells, share, self._budget())
+        return panels_to_refine(squares, self.panels.cells, share, self._budget())
 
     def _budget(self) -> Tensor:
         """(open,) gradients that the rows may still take."""
@@ -195,12 +195,12 @@ class _Sweep:
         if self.path.sample is None:
             return every, None
         position = (nodes.u * POSITIONS).round().long()
-        found = neighbours(self.path.sample[self.open_rows[nodes.slot]] * (POSITIONS + 1) + position)
+        found = group_equal(self.path.sample[self.open_rows[nodes.slot]] * (POSITIONS + 1) + position)
         return found if found else (every, None)
 
     def _nothing_yet(self, score_input: Tensor, evaluations: int) -> PathIntegral:
         rows = self.open_rows
-        found = None if self.path.start is None else neighbours(self.path.start)
+        found = None if self.path.start is None else group_equal(self.path.start)
         order, place = found if found else (rows, None)
         score_baseline = torch.empty_like(score_input)
         # not from the path: halfway to an input that is not finite there is no baseline

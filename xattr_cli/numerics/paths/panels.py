@@ -9,7 +9,7 @@ from torch import Tensor
 
 from .straight import PowerWarp
 
-__all__ = ["MOST_PANELS", "Nodes", "Panels", "panels_to_halve"]
+__all__ = ["MOST_PANELS", "Nodes", "Panels", "panels_to_refine"]
 
 MOST_PANELS = 8
 """A row holds a sum of its own size for each."""
@@ -169,7 +169,7 @@ is learnt of them decides about the others. On a steep path (an LSTM's) this hal
 """
 
 
-def panels_to_halve(squares: Tensor, cells: Tensor, share: Tensor, budget: Tensor) -> Tensor:
+def panels_to_refine(squares: Tensor, cells: Tensor, share: Tensor, budget: Tensor) -> Tensor:
     """The panels whose cells are halved next: so many as bring the error down to a share of itself, or fewer.
 
     Halving every cell of a panel halves the error of its jumps. Greedily, the panel that saves the most

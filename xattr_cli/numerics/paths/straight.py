@@ -9,7 +9,7 @@ from torch import Tensor
 
 from .field import Part
 
-__all__ = ["PathPoints", "PowerWarp", "StraightPath", "neighbours"]
+__all__ = ["PathPoints", "PowerWarp", "StraightPath", "group_equal"]
 
 
 @dataclass(frozen=True)
@@ -79,8 +79,8 @@ class PathPoints:
         return start.lerp(stop, t.to(start.dtype))
 
 
-def neighbours(identity: Tensor) -> tuple[Tensor, Tensor] | None:
-    """An order in which equal points are neighbours, those that are wanted most often first.
+def group_equal(identity: Tensor) -> tuple[Tensor, Tensor] | None:
+    """An order in which equal points are group_equal, those that are wanted most often first.
 
     Arguments:
         identity: (k,) int64, equal for points that are the same.

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from .control_variate import Control
 from .pick_freeze import Response
-from .replicates import NORMAL_95, Estimate, mean_of, share_of
+from .replicates import NORMAL_95, ReplicateEstimate, mean_of, share_of
 from .sums import PARTS, Generators, Sampler, Sampling, Sums, evaluations_per_draw
 
 __all__ = ["Contributions", "Rule", "estimate_contributions"]
@@ -55,9 +55,9 @@ class Contributions:
         converged: whether no half width exceeds `rtol`.
     """
 
-    shares: Mapping[str, Estimate]
-    weighted: Mapping[str, Estimate]
-    variance: Estimate
+    shares: Mapping[str, ReplicateEstimate]
+    weighted: Mapping[str, ReplicateEstimate]
+    variance: ReplicateEstimate
     mean: Tensor
     half_width: Tensor
     draws: int
@@ -144,5 +144,5 @@ def _summarise(totals: Sequence[Sums], draws: int, cost: int, rule: Rule, epsilo
     )
 
 
-def _without_targets(share: Estimate) -> Estimate:
-    return Estimate(share.value[..., 0], share.standard_error[..., 0])
+def _without_targets(share: ReplicateEstimate) -> ReplicateEstimate:
+    return ReplicateEstimate(share.value[..., 0], share.standard_error[..., 0])

@@ -13,7 +13,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-__all__ = ["Design", "Response", "evaluate"]
+__all__ = ["PickFreezeDesign", "Response", "evaluate_subsets"]
 
 MOST_ROWS = 2**16
 """Rows prepared at once: more would leave the processor's caches, and gain nothing."""
@@ -56,7 +56,7 @@ class Response:
         return len(self.noise_owner)
 
 
-class Design(Protocol):
+class PickFreezeDesign(Protocol):
     """Which points are evaluated for every draw (U, V)."""
 
     @property
@@ -67,9 +67,9 @@ class Design(Protocol):
         """(draws or 1, points, nodes) bool, whose noise comes from V; the others' from U."""
 
 
-def evaluate(
+def evaluate_subsets(
     response: Response,
-    design: Design,
+    design: PickFreezeDesign,
     draw: Callable[[slice], tuple[Tensor, Tensor]],
     count: int,
     memory_bytes: int,
@@ -100,7 +100,9 @@ def evaluate(
             yield these, _outputs(response, design, these, u[here, None], v[here, None], rows)
 
 
-def _outputs(response: Response, design: Design, draws: slice, u: Tensor, v: Tensor, rows: int) -> Tensor:
+def _outputs(
+    response: Response, design: PickFreezeDesign, draws: slice, u: Tensor, v: Tensor, rows: int
+) -> Tensor:
     """(draws, points, targets) of the points of some draws, U and V (draws, 1, width), so many rows at a time."""
     found = []
     for start in range(0, design.points, rows):

@@ -7,26 +7,26 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-__all__ = ["NORMAL_95", "Estimate", "mean_of", "share_of", "student_factor"]
+__all__ = ["NORMAL_95", "ReplicateEstimate", "mean_of", "share_of", "student_factor"]
 
 NORMAL_95 = 1.959963984540054
 
 
 @dataclass(frozen=True)
-class Estimate:
+class ReplicateEstimate:
     """Values and their standard errors, of the same shape."""
 
     value: Tensor
     standard_error: Tensor
 
 
-def mean_of(values: Tensor) -> Estimate:
+def mean_of(values: Tensor) -> ReplicateEstimate:
     """Mean of values (replicates, ...), with a standard error as in `share_of`."""
     mean = values.mean(dim=0)
-    return Estimate(mean, _standard_error(values - mean))
+    return ReplicateEstimate(mean, _standard_error(values - mean))
 
 
-def share_of(parts: Tensor, whole: Tensor) -> Estimate:
+def share_of(parts: Tensor, whole: Tensor) -> ReplicateEstimate:
     """Mean of the parts over the mean of the whole, with the standard error of that ratio.
 
     The standard error comes from the residuals of the replicates, part − share · whole (the delta method),
@@ -40,7 +40,7 @@ def share_of(parts: Tensor, whole: Tensor) -> Estimate:
     whole = whole.view(len(whole), *[1] * (parts.ndim - 2), -1)
     scale = whole.mean(dim=0)
     share = parts.mean(dim=0) / scale
-    return Estimate(share, _standard_error(parts - share * whole) / scale)
+    return ReplicateEstimate(share, _standard_error(parts - share * whole) / scale)
 
 
 def _standard_error(residuals: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from torch import Tensor
 from .factorial import FullFactorial, PairDesign, worths
 from .linear_extensions import DownSets, TopologicalOrders, topological_values
 from .permutation_walk import RoundWalk, last_node_first
-from .pick_freeze import Design, Response, evaluate
+from .pick_freeze import PickFreezeDesign, Response, evaluate_subsets
 from .polynomial_chaos import Chaos, fit_sums
 from .shapley import closed_pairs, last_gains, shapley_values, single_worths
 from .sobol_sequence import paired_draws
@@ -102,11 +102,11 @@ class Sampler:
             found |= self._total(pairs, asked, lambda _, outputs: pairs.pairs(outputs))
         return found
 
-    def _total(self, design: Design, asked: _Draws, tally: Callable[[slice, Tensor], Sums]) -> Sums:
+    def _total(self, design: PickFreezeDesign, asked: _Draws, tally: Callable[[slice, Tensor], Sums]) -> Sums:
         """What `tally` makes of the outputs of a design, some draws at a time, added up."""
         total: Sums = {}
         memory = self.sampling.memory_bytes
-        for draws, outputs in evaluate(self.response, design, asked.uniform, len(asked), memory):
+        for draws, outputs in evaluate_subsets(self.response, design, asked.uniform, len(asked), memory):
             for name, values in tally(draws, outputs).items():
                 total[name] = total[name] + values if name in total else values
         return total

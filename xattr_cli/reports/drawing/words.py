@@ -17,7 +17,7 @@ __all__ = [
     "MINUS",
     "describe_map",
     "describe_row",
-    "feature_names",
+    "displayed_feature_names",
     "fold",
     "legend_name",
     "number",
@@ -80,7 +80,7 @@ def describe_map(engine: EngineResults, row: int) -> str:
     return f"{line}\nnot converged" if engine.status[row] == Status.NOT_CONVERGED else line
 
 
-def feature_names(results: Results, tensor: str, count: int) -> list[str]:
+def displayed_feature_names(results: Results, tensor: str, count: int) -> list[str]:
     """Names of the features of a table, or the numbers of features or steps if the dataset knows none."""
     source = results.inputs.get(tensor)
     known = source.features if source is not None and len(source.features) == count else ()

@@ -15,7 +15,7 @@ from ..drawing.selection import Drawing, Nothing, Selection
 from ..drawing.style import GREY, PALETTE, chart
 from ..drawing.words import ALPHA, shorten
 from . import ace_maps as causal_maps
-from .ace_study import CausalStudy, studies
+from .ace_study import CausalStudy, effect_studies
 
 __all__ = ["draw"]
 
@@ -29,7 +29,7 @@ _BAND = 2.0  # deviations
 
 def draw(selection: Selection) -> Iterator[Drawing | Nothing]:
     """All figures of every study."""
-    found = studies(selection)
+    found = effect_studies(selection)
     if not found:
         yield Nothing("no engine has studied average causal effects; ace does")
     for study in found:

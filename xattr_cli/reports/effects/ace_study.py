@@ -13,13 +13,13 @@ from ...store.results.reader import Results
 from ..drawing.selection import Selection
 from ..drawing.words import number, score_unit, shorten
 
-__all__ = ["CausalStudy", "studies"]
+__all__ = ["CausalStudy", "effect_studies"]
 
 ENGINE = "ace"
 
 
-def studies(selection: Selection) -> list[CausalStudy]:
-    """The studies among the chosen engines."""
+def effect_studies(selection: Selection) -> list[CausalStudy]:
+    """The effect_studies among the chosen engines."""
     return [CausalStudy(selection.results, one) for one in selection.effects if one.engine == ENGINE]
 
 

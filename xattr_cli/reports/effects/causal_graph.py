@@ -14,7 +14,7 @@ from matplotlib.patheffects import withStroke
 from ..drawing.selection import Drawing, Nothing, Selection
 from ..drawing.style import GREY, PALETTE, chart
 from ..drawing.words import fold, percent, shorten
-from .shares import ShareStudy, studies
+from .shares import ShareStudy, share_studies
 
 __all__ = ["draw", "layered", "networkx"]
 
@@ -27,7 +27,7 @@ _COLUMN = 2.4
 
 def draw(selection: Selection) -> Iterator[Drawing | Nothing]:
     """A figure per study that has a graph, for all outputs together and for those that vary most."""
-    found = [study for study in studies(selection, ("icc",)) if len(study.effects.values("edges"))]
+    found = [study for study in share_studies(selection, ("icc",)) if len(study.effects.values("edges"))]
     if not found:
         yield Nothing("no engine has a causal graph with edges; icc with graph or order has")
     elif networkx is None:

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from ..drawing.selection import Drawing, Nothing, Selection
 from ..drawing.style import GREY, PALETTE, chart
 from ..drawing.words import shorten
-from .shares import Shares, ShareStudy, studies
+from .shares import Shares, ShareStudy, share_studies
 
 __all__ = ["draw"]
 
@@ -28,7 +28,7 @@ _COLOURS = {"topological": PALETTE[0], "shapley": PALETTE[1], "first_order": PAL
 
 def draw(selection: Selection) -> Iterator[Drawing | Nothing]:
     """A figure per study, for all outputs together and for those that vary most."""
-    found = studies(selection)
+    found = share_studies(selection)
     if not found:
         yield Nothing("no engine has shared out the variance; icc and sobol do")
     for study in found:

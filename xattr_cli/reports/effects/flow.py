@@ -15,7 +15,7 @@ from ...store.results.effects import EffectResults
 from ..drawing.selection import Drawing, Nothing, Selection
 from ..drawing.style import GREY, PALETTE, SEQUENTIAL, WARNING, chart
 from ..drawing.words import number, shorten
-from .shares import studies
+from .shares import share_studies
 
 __all__ = ["draw", "normal_quantiles"]
 
@@ -26,7 +26,7 @@ _MOST_WRITTEN = 12  # nodes up to which the numbers of a matrix can be read
 
 def draw(selection: Selection) -> Iterator[Drawing | Nothing]:
     """A page per study whose noise comes from a flow."""
-    found = [study for study in studies(selection, ("icc",)) if "flow/curve" in study.effects]
+    found = [study for study in share_studies(selection, ("icc",)) if "flow/curve" in study.effects]
     if not found:
         yield Nothing("no engine has fitted a flow; icc with a graph or an order does")
     for study in found:

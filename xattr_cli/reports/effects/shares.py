@@ -12,7 +12,7 @@ from ...store.results.reader import Results
 from ..drawing.selection import Selection
 from ..drawing.words import shorten
 
-__all__ = ["ShareStudy", "Shares", "studies"]
+__all__ = ["ShareStudy", "Shares", "share_studies"]
 
 ENGINES = ("icc", "sobol")
 
@@ -89,6 +89,6 @@ class ShareStudy:
         return f"-{int(self.effects.targets[target])}-{self.effects.target_names[target][:30]}"
 
 
-def studies(selection: Selection, engines: Sequence[str] = ENGINES) -> list[ShareStudy]:
-    """The studies among the chosen engines."""
+def share_studies(selection: Selection, engines: Sequence[str] = ENGINES) -> list[ShareStudy]:
+    """The share_studies among the chosen engines."""
     return [ShareStudy(selection.results, one) for one in selection.effects if one.engine in engines]

@@ -13,7 +13,7 @@ from ...store.results.reader import Results
 from ..drawing.importance import attribution_errors
 from ..drawing.sheet import Sheet, by_unit, title_lines, title_map
 from ..drawing.style import GREY, LOWERS, RAISES
-from ..drawing.words import feature_names, number, score_unit, shorten
+from ..drawing.words import displayed_feature_names, number, score_unit, shorten
 
 __all__ = ["BarSheet"]
 
@@ -37,7 +37,7 @@ class BarSheet(Sheet):
         self.engines = [engine for unit in by_unit(engines) for engine in unit]
         self.units = by_unit(engines)
         self.features = engines[0].tensors[tensor][0]
-        self.names = feature_names(results, tensor, self.features)
+        self.names = displayed_feature_names(results, tensor, self.features)
         self.lines = min(_TOP, self.features) + (self.features > _TOP)
         self.cell_height = self.lines * _LINE
         heads = {_LABELS + k * (_BAR_CELL + _GAP): engine.label for k, engine in enumerate(self.engines)}

@@ -16,7 +16,7 @@ from ..drawing.sheet import BAR, GAP, Sheet, title_lines, title_map
 from ..drawing.style import LOWERS, RAISES, symmetric_limit
 from ..drawing.words import percent, score_unit
 
-__all__ = ["draw", "outlined", "smoothed"]
+__all__ = ["draw", "outlined", "smoothed_map"]
 
 _ROWS_PER_PAGE = 6
 _SMALLEST = 24  # pixels a side; below, single pixels can be seen in the heat map itself
@@ -115,7 +115,7 @@ class OverlaySheet(Sheet):
 
 def _outline(axes: Axes, sizes: np.ndarray) -> None:
     """Draw a line around the largest attributions, and say what share of all they are."""
-    near = smoothed(sizes, _BLUR * max(sizes.shape))
+    near = smoothed_map(sizes, _BLUR * max(sizes.shape))
     inside = outlined(near, _TOP)
     if inside.all() or not inside.any():  # the same everywhere
         return
@@ -126,7 +126,7 @@ def _outline(axes: Axes, sizes: np.ndarray) -> None:
     axes.text(0.98, 0.02, share, transform=axes.transAxes, fontsize=7, ha="right", va="bottom", bbox=box)
 
 
-def smoothed(values: np.ndarray, deviation: float) -> np.ndarray:
+def smoothed_map(values: np.ndarray, deviation: float) -> np.ndarray:
     """(height, width) values blurred by a Gaussian of that standard deviation in pixels; edges are mirrored."""
     reach = max(1, int(np.ceil(3 * deviation)))
     places = np.arange(-reach, reach + 1)

@@ -18,11 +18,11 @@ from .effects import EffectResults
 from .engines import EngineResults
 from .inputs import InputResults
 
-__all__ = ["EffectResults", "EngineResults", "InputResults", "Results", "RowChoice", "Rows"]
+__all__ = ["EffectResults", "EngineResults", "InputResults", "ResultRows", "Results", "RowChoice"]
 
 
 @dataclass(frozen=True)
-class Rows:
+class ResultRows:
     """What is explained: one entry per (sample, target).
 
     Attributes:
@@ -105,12 +105,12 @@ class Results:
         return mapping(self.attributes.get("job"))
 
     @cached_property
-    def rows(self) -> Rows:
+    def rows(self) -> ResultRows:
         """What is explained, in the order of every engine's arrays."""
         names = ("id", "sample", "label", "target", "prediction")
         if "rows" not in self._file and "effects" in self._file:
-            return Rows(**{name: np.empty(0, np.int64) for name in names})
-        return Rows(**{name: read_rows(dataset(self._file, f"rows/{name}"), slice(None)) for name in names})
+            return ResultRows(**{name: np.empty(0, np.int64) for name in names})
+        return ResultRows(**{name: read_rows(dataset(self._file, f"rows/{name}"), slice(None)) for name in names})
 
     @cached_property
     def classes(self) -> tuple[str, ...]:
