@@ -14,7 +14,7 @@ __all__ = ["Choice", "Largest"]
 
 
 class Largest(torch.autograd.Function):
-    """y = x[argmax] in every window, whose backward pass shares each window between its winners at both ends.
+    """y = x[argmax] or x[argmin] of every window, whose gradient the winners at both ends share.
 
     With winner i at the left end a and j at the right end b, i gets d_a / (d_a + d_b) of the gradient and j the
     rest, where d_a = x_i(a) − x_j(a) and d_b = x_j(b) − x_i(b): then the difference of y is exactly accounted for.
@@ -35,7 +35,7 @@ class Largest(torch.autograd.Function):
         return value.view(index.shape)
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
         """The gradient of every cell, at its left end."""
         flat, where, value = ctx.saved_tensors
@@ -44,7 +44,7 @@ class Largest(torch.autograd.Function):
         value_a, value_b = pairs.ends(value)
         lead_a, lead_b = value_a - flat_a.gather(-1, where_b), value_b - flat_b.gather(-1, where_a)
         both = lead_a + lead_b
-        share = torch.where(both > 0, lead_a / both, 0.5)
+        share = torch.where(both == 0, 0.5, lead_a / both)  # of minima both leads are negative
         weight = pairs.cells(gradient.flatten(-ctx.axes))
         first = weight * share
         found = torch.zeros_like(flat)
@@ -67,7 +67,7 @@ class Choice(torch.autograd.Function):
         return torch.where(chosen, a, b)
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[None, Tensor, Tensor, None]:
         """The gradients of every cell, at its left end."""
         chosen, apart = ctx.saved_tensors

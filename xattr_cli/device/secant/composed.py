@@ -45,7 +45,7 @@ def _prelu(x: Tensor, weight: Tensor) -> Tensor:
     return x.relu() - weight.view(shape) * (-x).relu()
 
 
-def _clamped(x: Tensor, min: Any = None, max: Any = None) -> Tensor:  # noqa: A002  (torch's own names)
+def _clamped(x: Tensor, min: Any = None, max: Any = None) -> Tensor:
     for bound, cut in ((min, torch.maximum), (max, torch.minimum)):
         x = x if bound is None else cut(x, torch.as_tensor(bound, dtype=x.dtype, device=x.device))
     return x
@@ -135,7 +135,7 @@ def _deviation(*args: Any, **kwargs: Any) -> Any:
     return found if found is NotImplemented else found.sqrt()
 
 
-def _length(x: Tensor, ord: Any = 2, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Any:  # noqa: A002
+def _length(x: Tensor, ord: Any = 2, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Any:
     if dim is None or dtype is not None:
         return NotImplemented
     if ord == 2:
@@ -174,7 +174,9 @@ def _logsumexp(x: Tensor, dim: Any, keepdim: bool = False) -> Any:
     return found if keepdim else found.squeeze(dim)
 
 
-def _lstm_cell(x: Tensor, hx: Sequence[Tensor], w_ih: Tensor, w_hh: Tensor, b_ih: Any = None, b_hh: Any = None) -> Any:
+def _lstm_cell(
+    x: Tensor, hx: Sequence[Tensor], w_ih: Tensor, w_hh: Tensor, b_ih: Any = None, b_hh: Any = None
+) -> Any:
     gates = torch.nn.functional.linear(x, w_ih, b_ih) + torch.nn.functional.linear(hx[0], w_hh, b_hh)
     entering, keeping, candidate, leaving = gates.chunk(4, 1)
     cell = keeping.sigmoid() * hx[1] + entering.sigmoid() * candidate.tanh()
@@ -222,4 +224,4 @@ COMPOSED: dict[str, Callable[..., Any]] = {
     "rnn_tanh_cell": _rnn_cell(torch.tanh),
     "rnn_relu_cell": _rnn_cell(torch.relu),
 }
-"""Functions by their name in torch, run with secants in force; they return NotImplemented where they do not serve."""
+"""By their name in torch, run with secants in force; they return NotImplemented where they do not serve."""

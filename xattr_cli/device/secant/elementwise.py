@@ -65,7 +65,7 @@ class Elementwise(torch.autograd.Function):
         return z.copy_(rule.value(z)) if rule.value_ is None else rule.value_(z)
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
         """The gradient of every cell, at its left end."""
         (z,) = ctx.saved_tensors
@@ -93,7 +93,9 @@ def _measured(function: Callable[..., Tensor]) -> Callable[..., Scalar | None]:
     return rule
 
 
-def _called(function: Callable[..., Tensor], args: tuple[Any, ...], kwargs: Mapping[str, Any], z: Tensor) -> Tensor:
+def _called(
+    function: Callable[..., Tensor], args: tuple[Any, ...], kwargs: Mapping[str, Any], z: Tensor
+) -> Tensor:
     return function(z, *args, **kwargs)
 
 
@@ -125,7 +127,9 @@ def _leaky_relu(negative_slope: float = 0.01) -> Scalar:
         return relu_slope(a, b).mul_(1 - negative_slope).add_(negative_slope)
 
     return Scalar(
-        lambda z: functional.leaky_relu(z, negative_slope), slope, lambda z: functional.leaky_relu_(z, negative_slope)
+        lambda z: functional.leaky_relu(z, negative_slope),
+        slope,
+        lambda z: functional.leaky_relu_(z, negative_slope),
     )
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ...numerics.paths.field import Cells, Chains
-from ..places import Places
+from ..places import SharedPoints
 from ..scorer import Rows, Scorer
 from ..scores import scores_of
 from .mode import SecantMode
@@ -74,7 +74,7 @@ class SecantField:
 
         A path that a call cuts goes on in the next call, at the node where it was cut.
         """
-        places = Places.of(chains)
+        places = SharedPoints.of(chains)
         last = chains.last[places.first].tolist()
 
         def call(part: slice, rows: int) -> list[Cells]:

@@ -35,7 +35,7 @@ class SecantMode(TorchFunctionMode):
     """
 
     def __init__(self, rows: int) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.pairing = Pairing(rows)
         self.left: Counter[str] = Counter()
 
@@ -43,9 +43,9 @@ class SecantMode(TorchFunctionMode):
         self, func: Any, types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         kwargs = dict(kwargs or {})
-        if not torch.is_grad_enabled() or not _depends((*args, *kwargs.values())):
-            return func(*args, **kwargs)
         name = getattr(func, "__name__", "")
+        if not torch.is_grad_enabled() or not _depends((*args, *kwargs.values())):
+            return _sort(*args, **kwargs) if name == "sort" else func(*args, **kwargs)
         plain, writes = _plain(name, kwargs)
         if is_linear(plain) and plain not in DIRECT and plain not in COMPOSED:
             return func(*args, **kwargs)
@@ -73,6 +73,13 @@ class SecantMode(TorchFunctionMode):
         with self:
             found = composed(*given, **kwargs)
         return args[0].copy_(found) if writes and found is not NotImplemented else found
+
+
+def _sort(
+    values: Tensor, dim: int = -1, descending: bool = False, *, stable: bool | None = True, **kwargs: Any
+) -> Any:
+    """Sort with equal values in their order: of lengths, before packing, it keeps neighbours together."""
+    return torch.sort(values, dim=dim, descending=descending, stable=True, **kwargs)
 
 
 def _depends(values: Iterable[object]) -> bool:

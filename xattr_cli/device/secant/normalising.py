@@ -15,7 +15,7 @@ __all__ = ["LogSumExp", "Softmax"]
 
 
 def _exponentials(a: Tensor, b: Tensor, dim: int) -> tuple[Tensor, Tensor, Tensor]:
-    """exp(z − m) at both ends of each cell with one shift m, by which no ratio of them changes, and their secants."""
+    """exp(z − m) at both ends of each cell, with one shift m that cancels in ratios, and the secants."""
     shift = torch.maximum(a.amax(dim, keepdim=True), b.amax(dim, keepdim=True)).nan_to_num(neginf=0.0)
     a, b = a - shift, b - shift
     return a.exp(), b.exp(), exp_slope(a, b)
@@ -32,7 +32,7 @@ class Softmax(torch.autograd.Function):
         return z.softmax(dim)
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
         """The gradient of every cell, at its left end."""
         (z,) = ctx.saved_tensors
@@ -56,7 +56,7 @@ class LogSumExp(torch.autograd.Function):
         return z.logsumexp(dim, keepdim=True)
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
         """The gradient of every cell, at its left end."""
         (z,) = ctx.saved_tensors

@@ -1,4 +1,4 @@
-"""Which positions of a batch are neighbours on a path: each tensor is seen as the left and the right ends of cells."""
+"""Which positions of a batch are neighbours on a path: tensors seen as the left and the right ends of cells."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class Pairs:
             yield ends, weight[start:stop], into[start:stop]
 
     def of_cells(self, values: Tensor, like: Tensor) -> Tensor:
-        """A tensor shaped as `like` that holds the values of the cells, and 0 at the last row, which begins none."""
+        """A tensor shaped as `like`: the values of the cells, and 0 at the last row, which begins none."""
         whole = torch.empty_like(like)
         self.cells(whole).copy_(values)
         return self.without_last(whole)

@@ -25,7 +25,7 @@ class Product(torch.autograd.Function):
         return a * b
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None, None]:
         """The gradients of every cell, at its left end."""
         a, b = ctx.saved_tensors
@@ -40,7 +40,12 @@ class Bilinear(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, a: Tensor, b: Tensor, function: Callable[[Tensor, Tensor], Tensor], pairs_a: Pairs, pairs_b: Pairs
+        ctx: Any,
+        a: Tensor,
+        b: Tensor,
+        function: Callable[[Tensor, Tensor], Tensor],
+        pairs_a: Pairs,
+        pairs_b: Pairs,
     ) -> Tensor:
         """The values."""
         ctx.function, ctx.pairs = function, (pairs_a, pairs_b)
@@ -48,11 +53,12 @@ class Bilinear(torch.autograd.Function):
         return function(a, b)
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
         """The gradients of every cell, at its left end."""
         middles = [
-            pairs.middle(factor).requires_grad_() for pairs, factor in zip(ctx.pairs, ctx.saved_tensors, strict=True)
+            pairs.middle(factor).requires_grad_()
+            for pairs, factor in zip(ctx.pairs, ctx.saved_tensors, strict=True)
         ]
         with torch.enable_grad():
             to_a, to_b = torch.autograd.grad(ctx.function(*middles), middles, gradient)

@@ -15,6 +15,7 @@ from .elementwise import RULES, Elementwise
 from .normalising import LogSumExp, Softmax
 from .pairs import Pairing
 from .products import Bilinear, Product
+from .recurrent import RECURRENT
 
 __all__ = ["DIRECT", "Rule"]
 
@@ -30,14 +31,14 @@ def _scalar(name: str, pairing: Pairing, writes: bool, *args: Any, **kwargs: Any
     z = args[0] if args else kwargs.pop("input")
     pairs = pairing.of(z) if _changes(z) else None
     rule = None if pairs is None else RULES[name](*args[1:], **kwargs)
-    return NotImplemented if rule is None else Elementwise.apply(z, rule, pairs, writes)  # type: ignore[no-untyped-call]
+    return NotImplemented if rule is None else Elementwise.apply(z, rule, pairs, writes)
 
 
 def _product(pairing: Pairing, writes: bool, a: Any, b: Any) -> Any:
     if not (_changes(a) and _changes(b)):
         return NotImplemented
     pairs = pairing.of(a), pairing.of(b)
-    found = NotImplemented if None in pairs else Product.apply(a.clone() if writes else a, b, *pairs)  # type: ignore[no-untyped-call]
+    found = NotImplemented if None in pairs else Product.apply(a.clone() if writes else a, b, *pairs)
     return a.copy_(found) if writes and found is not NotImplemented else found
 
 
@@ -45,7 +46,7 @@ def _bilinear(function: Callable[[Tensor, Tensor], Tensor], pairing: Pairing, wr
     if not (_changes(a) and _changes(b)):
         return NotImplemented
     pairs = pairing.of(a), pairing.of(b)
-    return NotImplemented if None in pairs else Bilinear.apply(a, b, function, *pairs)  # type: ignore[no-untyped-call]
+    return NotImplemented if None in pairs else Bilinear.apply(a, b, function, *pairs)
 
 
 def _einsum(pairing: Pairing, writes: bool, equation: Any, *operands: Any) -> Any:
@@ -64,11 +65,13 @@ def _einsum(pairing: Pairing, writes: bool, equation: Any, *operands: Any) -> An
     return _bilinear(contract, pairing, writes, *(factors[number] for number in changing))
 
 
-def _softmax(pairing: Pairing, writes: bool, z: Any, dim: Any = None, *_: Any, dtype: Any = None, **__: Any) -> Any:
+def _softmax(
+    pairing: Pairing, writes: bool, z: Any, dim: Any = None, *_: Any, dtype: Any = None, **__: Any
+) -> Any:
     pairs = pairing.of(z)
     if not isinstance(dim, int) or pairs is None or dim % z.ndim == pairs.axis:
         return NotImplemented
-    return Softmax.apply(z if dtype is None else z.to(dtype), dim % z.ndim, pairs)  # type: ignore[no-untyped-call]
+    return Softmax.apply(z if dtype is None else z.to(dtype), dim % z.ndim, pairs)
 
 
 def _softmin(pairing: Pairing, writes: bool, z: Any, *args: Any, **kwargs: Any) -> Any:
@@ -82,7 +85,7 @@ def _log_softmax(
     if not isinstance(dim, int) or pairs is None or dim % z.ndim == pairs.axis:
         return NotImplemented
     z = z if dtype is None else z.to(dtype)
-    return z - LogSumExp.apply(z, dim % z.ndim, pairs)  # type: ignore[no-untyped-call]
+    return z - LogSumExp.apply(z, dim % z.ndim, pairs)
 
 
 def _pool(axes: int, name: str, pairing: Pairing, writes: bool, x: Any, *args: Any, **kwargs: Any) -> Any:
@@ -91,7 +94,7 @@ def _pool(axes: int, name: str, pairing: Pairing, writes: bool, x: Any, *args: A
         return NotImplemented
     pool = getattr(functional, name.removesuffix("_with_indices"))
     _, index = pool(x.detach(), *args, **{**kwargs, "return_indices": True})
-    found = Largest.apply(x, index, axes, pairs)  # type: ignore[no-untyped-call]
+    found = Largest.apply(x, index, axes, pairs)
     return (found, index) if name.endswith("_with_indices") else found
 
 
@@ -105,27 +108,30 @@ def _extreme(sign: int, pairing: Pairing, writes: bool, x: Any, dim: Any = None,
     moved = x.movedim(dims, [*range(-len(dims), 0)])
     pairs = type(pairs)(pairs.axis - sum(axis < pairs.axis for axis in dims), pairs.step)
     index = (sign * moved.detach()).flatten(-len(dims)).argmax(-1, keepdim=True)
-    found = Largest.apply(moved, index.view(*index.shape, *[1] * (len(dims) - 1)), len(dims), pairs)  # type: ignore[no-untyped-call]
+    found = Largest.apply(moved, index.view(*index.shape, *[1] * (len(dims) - 1)), len(dims), pairs)
     found = found.movedim([*range(-len(dims), 0)], dims)
     return found if keepdim else found.squeeze(dims)
 
 
 def _either(a_wins: Callable[[Tensor, Tensor], Tensor], pairing: Pairing, writes: bool, a: Any, b: Any) -> Any:
-    a, b = torch.broadcast_tensors(a, b)
     return _choice(pairing, a_wins(a.detach(), b.detach()), a, b)
 
 
-def _where(pairing: Pairing, writes: bool, chosen: Any, a: Any = None, b: Any = None) -> Any:
-    if a is None or b is None:
+def _where(pairing: Pairing, writes: bool, *given: Any, **kwargs: Any) -> Any:
+    if kwargs or len(given) != 3:
         return NotImplemented
+    # as a method, `a.where(chosen, b)`, the condition comes second
+    chosen, a, b = given if given[0].dtype == torch.bool else (given[1], given[0], given[2])
     like = a if isinstance(a, Tensor) else b
     a, b = (torch.as_tensor(value, dtype=like.dtype, device=like.device) for value in (a, b))
-    return _choice(pairing, *torch.broadcast_tensors(chosen, a, b))
+    return _choice(pairing, chosen, a, b)
 
 
 def _choice(pairing: Pairing, chosen: Tensor, a: Tensor, b: Tensor) -> Any:
+    shape = torch.broadcast_shapes(chosen.shape, a.shape, b.shape)  # type: ignore[no-untyped-call]
+    chosen, a, b = (tensor.expand(shape) for tensor in (chosen, a, b))
     pairs = pairing.of(a)
-    return NotImplemented if pairs is None else Choice.apply(chosen, a, b, pairs)  # type: ignore[no-untyped-call]
+    return NotImplemented if pairs is None else Choice.apply(chosen, a, b, pairs)
 
 
 def _max_or_min(sign: int, pairing: Pairing, writes: bool, x: Any, *args: Any, **kwargs: Any) -> Any:
@@ -139,7 +145,7 @@ def _max_or_min(sign: int, pairing: Pairing, writes: bool, x: Any, *args: Any, *
     values = _extreme(sign, pairing, writes, x, dim, keepdim)
     if values is NotImplemented:
         return values
-    kind = torch.return_types.max if sign > 0 else torch.return_types.min  # type: ignore[attr-defined]
+    kind = torch.return_types.max if sign > 0 else torch.return_types.min
     return kind((values, (sign * x.detach()).argmax(dim, keepdim=keepdim)))
 
 
@@ -171,5 +177,6 @@ DIRECT: Mapping[str, Rule] = {
     **{name: partial(_either, torch.ge) for name in ("maximum", "fmax")},
     **{name: partial(_either, torch.le) for name in ("minimum", "fmin")},
     "where": _where,
+    **RECURRENT,
 }
-"""Functions by their name in torch. `where` is called as a method of its first value, too: `a.where(chosen, b)`."""
+"""Functions by their name in torch."""

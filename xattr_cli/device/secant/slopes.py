@@ -1,4 +1,4 @@
-"""Secants of scalar functions: (σ(b) − σ(a)) / (b − a), accurate however near b is to a, and σ′ where they meet."""
+"""Secants of scalar functions: (σ(b) − σ(a)) / (b − a), accurate however near both are, and σ′ where they meet."""
 
 from __future__ import annotations
 
@@ -45,18 +45,15 @@ def absolute_slope(a: Tensor, b: Tensor) -> Tensor:
 
 def clamp_slope(a: Tensor, b: Tensor, low: float | None, high: float | None) -> Tensor:
     """Of min(max(z, low), high), either of which may be missing; 0 where both ends are one of them."""
-    if low is None and high is None:
-        return torch.ones_like(a)
     largest, smallest = torch.maximum(a, b), torch.minimum(a, b)
     distance = torch.sub(largest, smallest).add_(torch.finfo(a.dtype).tiny)
-    if low is None:
-        return smallest.neg_().add_(high).div_(distance).clamp_(0, 1)
-    above = largest.sub_(low) if low else largest
-    above = above.div_(distance).clamp_(0, 1)
-    if high is None:
-        return above
     # what rises above the lower bound, less what stays above the upper one
-    return above.add_(smallest.neg_().add_(high).div_(distance).clamp_(0, 1)).sub_(1)
+    risen = (
+        torch.ones_like(a) if low is None else (largest.sub_(low) if low else largest).div_(distance).clamp_(0, 1)
+    )
+    if high is None:
+        return risen
+    return risen.add_(smallest.neg_().add_(high).div_(distance).clamp_(0, 1)).sub_(1)
 
 
 def exp_slope(a: Tensor, b: Tensor) -> Tensor:
