@@ -57,29 +57,16 @@ class Runner:
     def __init__(self, module: nn.Module, how: Execution = Execution()) -> None:
         self.how = how
         self._original = module
-        self._plain: Any = None
-        self._compiled: Any = None
+        self._made: Any = module if how == Execution() else None
         self._depth = 0
-        self._eager = False
-
-    @contextmanager
-    def eagerly(self) -> Iterator[None]:
-        """While open, the network runs uncompiled, so that its functions are seen as they are called."""
-        before, self._eager = self._eager, True
-        try:
-            yield
-        finally:
-            self._eager = before
 
     def _module(self, tensors: tuple[Tensor, ...]) -> Any:
-        if self._plain is None:
-            self._plain = folded(self._original, tensors) if self.how.folded else self._original
-        if self._eager or not self.how.compiled:
-            return self._plain
-        if self._compiled is None:
-            mode = "reduce-overhead" if self._records_graphs(tensors) else "default"
-            self._compiled = torch.compile(self._plain, dynamic=False, mode=mode)
-        return self._compiled
+        if self._made is None:
+            self._made = folded(self._original, tensors) if self.how.folded else self._original
+            if self.how.compiled:
+                mode = "reduce-overhead" if self._records_graphs(tensors) else "default"
+                self._made = torch.compile(self._made, dynamic=False, mode=mode)
+        return self._made
 
     def __call__(self, *tensors: Tensor) -> Any:
         """The outputs.
@@ -94,7 +81,7 @@ class Runner:
         return self._call(*tensors)
 
     def _records_graphs(self, tensors: tuple[Tensor, ...]) -> bool:
-        return self.how.compiled and not self._eager and tensors[0].device.type == "cuda"
+        return self.how.compiled and tensors[0].device.type == "cuda"
 
     def _call(self, *tensors: Tensor) -> Any:
         module = self._module(tensors)

@@ -45,7 +45,7 @@ def secants_of_call(
     leaf = filled.detach().requires_grad_()
     mode = SecantMode(len(leaf))
     found = []
-    with torch.enable_grad(), scorer.runner.eagerly():
+    with torch.enable_grad():
         with mode:
             scores = scores_of(scorer.outputs(leaf, filling), scorer.score)
         for number, target in enumerate(targets, 1):
@@ -76,12 +76,13 @@ class SecantField:
         """
         places = SharedPoints.of(chains)
         last = chains.last[places.first].tolist()
+        eager = self.scorer.eager
 
         def call(part: slice, rows: int) -> list[Cells]:
             members = [_numbers(some, chains.row) for some in places.members(part)]
             row = chains.row[members[0]]
             found = secants_of_call(
-                self.scorer,
+                eager,
                 chains.take(members[0]),
                 {name: tensor[row] for name, tensor in self.rows.context.items()},
                 [self.rows.target[chains.row[some]] for some in members],
@@ -95,8 +96,8 @@ class SecantField:
         def again(stop: int) -> int:
             return 0 if last[stop - 1] else 1
 
-        with self.scorer.exact_arithmetic():
-            for cells in self.scorer.packing.run(len(places), call, again):
+        with eager.exact_arithmetic():
+            for cells in eager.packing.run(len(places), call, again):
                 yield from cells
 
 
