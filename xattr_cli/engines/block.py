@@ -12,12 +12,14 @@ import torch
 from torch import Tensor
 
 from ..device import BlockField, Rows, Scorer
+from ..device.secant import SecantField, SecantProbe, probe_secants
 from ..errors import DataError
 from ..numerics.paths.expectation import PathExpectation, expected_path_gradient
 from ..numerics.paths.field import Part
 from ..numerics.paths.integrate import integrate, integrate_fixed
 from ..numerics.paths.quadrature import AdaptiveRule, fixed_rule
 from ..numerics.paths.sampling import SamplingRule
+from ..numerics.paths.secants import CellMaps, cell_maps
 from ..numerics.paths.straight import StraightPath
 from ..randomness import Purpose, sample_generator
 from .curves import CurveRecorder, InputGradientRecorder
@@ -82,6 +84,19 @@ class Block:
     def field(self) -> BlockField:
         """Scores and gradients at any points."""
         return self.scorer.field(self.rows)
+
+    @cached_property
+    def secants(self) -> SecantField:
+        """The cells of paths, with secants in place of derivatives."""
+        return SecantField(self.scorer, self.rows)
+
+    def probe_secants(self, baseline: object) -> SecantProbe:
+        """Whether secants serve the network, tried on the paths of this block."""
+        return probe_secants(self.scorer, self.rows, self.reference(baseline))
+
+    def cell_maps(self, baseline: object, cells: int, warp: float) -> CellMaps:
+        """The maps of a given number of secant cells for every row, and what the cells tell about their error."""
+        return cell_maps(self.secants, self._path(self.reference(baseline)), cells, warp)
 
     def reference(self, baseline: object) -> Tensor:
         """x', (rows, D), of a baseline plugin."""
@@ -150,11 +165,15 @@ class Block:
             self._sweeps[key] = self._sweep(planned)
         return self._sweeps[key].seen_by(demand, planned)
 
-    def _sweep(self, demand: SweepRequest) -> Sweep:
-        sample, reference = self.rows.sample.to(self.inputs.device), self.reference(demand.baseline)
+    def _path(self, reference: Tensor) -> StraightPath:
+        """From the baselines (rows, D) to the inputs."""
+        sample = self.rows.sample.to(self.inputs.device)
         # what goes with an input, such as its length, goes with its baseline too
         one = not self.rows.context and bool((reference == reference[:1]).all())
-        path = StraightPath(reference, self.inputs, sample, torch.zeros_like(sample) if one else sample)
+        return StraightPath(reference, self.inputs, sample, torch.zeros_like(sample) if one else sample)
+
+    def _sweep(self, demand: SweepRequest) -> Sweep:
+        path = self._path(self.reference(demand.baseline))
         rule = demand.rule
         if not isinstance(rule, AdaptiveRule):
             found = integrate_fixed(self.field, path, fixed_rule(rule.name, rule.nodes))

@@ -1,4 +1,4 @@
-"""The nodes of many paths as one list of points: path after path, node after node, targets of a sample together."""
+"""The nodes of many paths as one list of points: path after path, node after node, targets side by side."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ class CellEvidence:
         """(open,) float64, s₁ = (Σ ‖(t_{i+1} − t_{i−1}) / 2 · (g_{i+1} − g_i)‖²)^½, g = Δ ⊙ gradient of a cell."""
         steps = torch.diff(self.sketches.double(), dim=1)
         both = (self.widths[:, 1:] > 0).double() * (self.widths[:, 1:] + self.widths[:, :-1]) / 2
-        return torch.linalg.vector_norm(torch.linalg.vector_norm(steps, dim=2) * both, dim=1)
+        return (torch.linalg.vector_norm(steps, dim=2) * both).square().sum(dim=1).sqrt()
 
 
 FEWEST = 3
@@ -51,10 +51,8 @@ def secant_error(evidence: CellEvidence) -> Tensor:
     """
     share = share_of_roughness(evidence.cells)
     error = share * evidence.roughness() / evidence.size.clamp(min=1e-300)
-    error = torch.where((evidence.size == 0) & (error == 0), 0.0, error)
-    error = torch.where(
-        error > 0, torch.hypot(error, torch.full_like(error, 8 * torch.finfo(evidence.dtype).eps)), error
-    )
+    rounding = torch.full_like(error, 8 * torch.finfo(evidence.dtype).eps)
+    error = torch.where(error > 0, torch.hypot(error, rounding), error)
     return torch.where(evidence.cells < FEWEST, torch.inf, error)
 
 

@@ -16,7 +16,7 @@ from .secant_error import CellEvidence, secant_error
 from .sketch import CountSketch
 from .straight import PowerWarp, StraightPath
 
-__all__ = ["CellSums", "SecantRule", "integrate_secants", "sum_cells"]
+__all__ = ["CellMaps", "CellSums", "SecantRule", "cell_maps", "integrate_secants", "sum_cells"]
 
 SKETCH_SIZE = 128
 
@@ -93,6 +93,47 @@ def sum_cells(field: CellField, path: StraightPath, row: Tensor, cells: Tensor, 
         found.score_baseline[slot[begins]] = part.left[begins]
         found.score_input[slot[ends]] = part.right[ends]
     return found
+
+
+@dataclass(frozen=True)
+class CellMaps:
+    """Maps made of a given number of secant cells.
+
+    Attributes:
+        attribution: (rows, D).
+        relative_error: (rows,) float64, distance to the integral; infinite for fewer than three cells.
+        score_input, score_baseline: (rows,) f(x) and f(x').
+    """
+
+    attribution: Tensor
+    relative_error: Tensor
+    score_input: Tensor
+    score_baseline: Tensor
+
+
+def cell_maps(field: CellField, path: StraightPath, cells: int, warp: float) -> CellMaps:
+    """The maps of `cells` secant cells, even in u with t = u^warp, for every row of a block."""
+    rows = torch.arange(len(path.input), device=path.input.device)
+    count = torch.full_like(rows, cells)
+    sums = sum_cells(field, path, rows, count, PowerWarp(warp))
+    attribution = sums.mean_gradient * path.delta
+    never = torch.full(rows.shape, torch.nan, dtype=torch.float64, device=rows.device)
+    evidence = CellEvidence(
+        sketches=sums.sketches,
+        widths=sums.widths,
+        cells=count,
+        size=torch.linalg.vector_norm(attribution, dim=1, dtype=torch.float64),
+        moved=never,
+        cells_before=torch.zeros_like(rows),
+        dtype=attribution.dtype,
+    )
+    finite = sums.finite
+    return CellMaps(
+        attribution=attribution.masked_fill(~finite[:, None], torch.nan),
+        relative_error=secant_error(evidence).masked_fill(~finite, torch.nan),
+        score_input=sums.score_input,
+        score_baseline=sums.score_baseline,
+    )
 
 
 def integrate_secants(
