@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from helpers.blocks import scorer_of
@@ -338,8 +340,7 @@ def test_the_inside_of_torchscript_is_not_seen():
 def test_a_network_that_takes_one_row_a_call_has_no_cells():
     network = cnn()
     inputs = torch.randn(2, 1, 12, 12)
-    scorer = scorer_of(network.requires_grad_(False), inputs)
-    scorer.packing = Packing(1, fixed=True)
+    scorer = replace(scorer_of(network.requires_grad_(False), inputs), packing=Packing(1, fixed=True))
     block = Rows(inputs.flatten(1), {}, torch.zeros(2, dtype=torch.int64), torch.arange(2))
     found = probe_secants(scorer, block, torch.zeros(2, 144))
     assert not found.serves and "single row" in found.reason

