@@ -253,3 +253,36 @@ def test_nothing_is_asserted_of_what_a_user_gives(module):
 
 def test_names_of_modules_do_not_hide_a_common_one():
     assert not {module.rpartition(".")[2] for module in MODULES} & {"util", "utils", "helpers", "common", "misc"}
+
+
+FOREIGN = {
+    "device.execution.rounding": {"allow_tf32", "benchmark", "fp32_precision"},  # torch's own switches
+    "engines.ace.rollout": {"state"},  # numpy's generator, put back to where it was
+    "job.yaml_text": {"yaml_implicit_resolvers"},  # of subclasses of PyYAML's loaders
+    "models.exported": {"args", "disabled", "kwargs"},  # nodes of a graph of torch.fx, a logger of torch
+    "models.frozen": {"data", "grad", "training"},  # the user's module, lent and given back as it was
+    "models.repairs": {"enabled"},  # switches of cuDNN and MKL-DNN
+    "reports.rows.molecule_drawing": {
+        "bondLineWidth", "fillHighlights", "fixedBondLength", "highlightBondWidthMultiplier", "highlightRadius",
+        "atomHighlightsAreCircles", "maxFontSize", "minFontSize", "padding",
+    },  # RDKit's options of a drawing
+    "store.columns": {"label"},  # HDF5's label of an axis
+}  # fmt: skip
+"""Attributes of other libraries' objects that have to be assigned."""
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_no_module_assigns_to_another_objects_attributes(module):
+    assigned = {target.attr for target in assigned_attributes(tree(module))}
+    assert assigned <= FOREIGN.get(module, set())
+
+
+def assigned_attributes(node: ast.AST) -> Iterator[ast.Attribute]:
+    """Attributes that are assigned of anything but `self` and `cls`."""
+    for inner in ast.walk(node):
+        targets = inner.targets if isinstance(inner, ast.Assign) else []
+        targets = [inner.target] if isinstance(inner, ast.AugAssign | ast.AnnAssign) else targets
+        for target in targets:
+            for each in target.elts if isinstance(target, ast.Tuple | ast.List) else [target]:
+                if isinstance(each, ast.Attribute) and ast.unparse(each.value) not in ("self", "cls"):
+                    yield each
