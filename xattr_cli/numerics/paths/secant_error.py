@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-__all__ = ["CellEvidence", "secant_error"]
+__all__ = ["CAUTIOUS", "CellEvidence", "ErrorShare", "fitted_share", "secant_error"]
 
 
 @dataclass(frozen=True)
@@ -40,23 +41,73 @@ class CellEvidence:
         return lengths.square().sum(dim=1).sqrt()
 
 
+@dataclass(frozen=True)
+class ErrorShare:
+    """Which share of s₁ the error is in 95 % of rows: at_eight · (8 / n)^falls of n cells, at most `most`.
+
+    One unit that switches is integrated exactly wherever it does; what is left comes from pairs of units in one
+    cell, so the error falls faster than the differences between neighbours do, which fall like 1 / n.
+    """
+
+    at_eight: float
+    falls: float
+    most: float = 0.5
+
+    def of(self, cells: Tensor) -> Tensor:
+        """Of numbers of cells (k,), as float64."""
+        return (self.at_eight * (8 / cells.double()) ** self.falls).clamp(max=self.most)
+
+    @property
+    def order(self) -> float:
+        """The reported error of n cells falls like n^-order."""
+        return 1 + self.falls
+
+
+CAUTIOUS = ErrorShare(0.42, 0.25)
+"""For a network of which nothing is known: that of photographs through efficientnet-lite0, the largest measured.
+
+95th percentiles of true error over s₁ at 4, 8 and 16 cells: efficientnet-lite0 –, .39, .32; ReLU CNN with max-pool
+.20, .14, .12; MLPs .05–.32, .04–.13, .02–.06; GRU .14, .07, .05; GELU MLP .008, .005, .004.
+"""
+
 FEWEST = 3
 """Cells below which neighbours tell nothing."""
 
+STUDENT = (6.31, 2.92, 2.35, 2.13, 2.02, 1.94, 1.89, 1.86, 1.83, 1.81, 1.80, 1.78, 1.77, 1.76, 1.75, 1.75, 1.74)
+"""95th percentiles of Student's t with 1, 2, … degrees of freedom."""
 
-def secant_error(evidence: CellEvidence) -> Tensor:
-    """(open,) relative error of the maps: a cautious share of the differences between neighbouring cells.
 
-    One unit that switches is integrated exactly wherever it does; what is left comes from pairs of units in one
-    cell, so the error falls faster than the differences do. Infinite for fewer than three cells.
+def secant_error(evidence: CellEvidence, share: ErrorShare = CAUTIOUS) -> Tensor:
+    """(open,) relative error of the maps: a share of the differences between neighbouring cells.
+
+    Infinite for fewer than three cells.
     """
-    share = share_of_roughness(evidence.cells)
-    error = share * evidence.roughness() / evidence.size.clamp(min=1e-300)
+    error = share.of(evidence.cells) * evidence.roughness() / evidence.size.clamp(min=1e-300)
     rounding = torch.full_like(error, 8 * torch.finfo(evidence.dtype).eps)
     error = torch.where(error > 0, torch.hypot(error, rounding), error)
     return torch.where(evidence.cells < FEWEST, torch.inf, error)
 
 
-def share_of_roughness(cells: Tensor) -> Tensor:
-    """True error over s₁ at its 95th percentile, for a cautious reader: .42 at 8 cells, .3 at 36."""
-    return 0.42 * (8 / cells.double()).clamp(max=2) ** 0.25
+def fitted_share(cells: Tensor, shares: Tensor) -> ErrorShare:
+    """The share that covers 95 of 100 rows like these, from true errors over s₁ of a few of them.
+
+    Shares of rows are log-normal about a power of the number of cells; the percentile is that of a new row, with
+    Student's factor for as few rows as there are.
+
+    Arguments:
+        cells: (levels,) int64, increasing.
+        shares: (rows, levels) float64, at least two rows; 0 where the error is.
+    """
+    rows = len(shares)
+    logs = shares.clamp(min=1e-12).log()
+    x = (8 / cells.double()).log()
+    level = logs.mean(dim=0)
+    spread = (x - x.mean()).square().sum()
+    falls = float(((x - x.mean()) * level).sum() / spread) if len(cells) > 1 else CAUTIOUS.falls
+    falls = min(max(falls, 0.0), 2.0)
+    # rows differ by a factor of their own: the spread is that of single levels, pooled
+    deviation = (logs - falls * x - (level - falls * x).mean()).square().sum() / (logs.shape[1] * (rows - 1))
+    student = STUDENT[min(rows - 1, len(STUDENT)) - 1]
+    centre = float((level - falls * x).mean())
+    at_eight = math.exp(centre + student * math.sqrt(float(deviation) * (1 + 1 / rows)))
+    return ErrorShare(min(at_eight, 2 * CAUTIOUS.at_eight), falls, max(CAUTIOUS.most, 2 * CAUTIOUS.at_eight))

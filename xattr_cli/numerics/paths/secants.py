@@ -12,11 +12,11 @@ from ...samples import Status
 from .chains import PathChains
 from .field import CellField
 from .integrate import PathIntegral
-from .secant_error import CellEvidence, secant_error
+from .secant_error import CAUTIOUS, CellEvidence, ErrorShare, secant_error
 from .sketch import CountSketch
 from .straight import PowerWarp, StraightPath
 
-__all__ = ["CellMaps", "CellSums", "SecantRule", "cell_maps", "integrate_secants", "sum_cells"]
+__all__ = ["CellMaps", "CellSums", "SecantRule", "cell_maps", "evidence_of", "integrate_secants", "sum_cells"]
 
 SKETCH_SIZE = 128
 
@@ -30,14 +30,14 @@ class SecantRule:
         max_nodes: no row evaluates more nodes than this.
         cells: of the first pass.
         warp: power p of t = u^p.
-        order: the error of n cells falls like n^-order.
+        share: of the differences between neighbouring cells that is reported as the error.
     """
 
     rtol: float
     max_nodes: int
     cells: int
     warp: float = 2.0
-    order: float = 1.25
+    share: ErrorShare = CAUTIOUS
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,6 @@ class CellSums:
         sketches: (rows, most, s) of Δ ⊙ G.
         widths: (rows, most) float64, dt of each cell.
         score_baseline, score_input: (rows,) f(x') and f(x).
-        finite: (rows,) bool, all scores and gradients are.
     """
 
     mean_gradient: Tensor
@@ -95,6 +94,29 @@ def sum_cells(field: CellField, path: StraightPath, row: Tensor, cells: Tensor, 
     return found
 
 
+def evidence_of(
+    sums: CellSums, delta: Tensor, cells: Tensor, before: Tensor | None = None, cells_before: Tensor | None = None
+) -> CellEvidence:
+    """What a pass tells about its error.
+
+    Arguments:
+        sums: of the pass.
+        delta: (rows, D), Δ.
+        cells: (rows,) int64.
+        before, cells_before: (rows, D) mean gradients of a pass before, and its cells (rows,); None for none.
+    """
+    before = torch.full_like(delta, torch.nan) if before is None else before
+    return CellEvidence(
+        sketches=sums.sketches,
+        widths=sums.widths,
+        cells=cells,
+        size=torch.linalg.vector_norm(sums.mean_gradient * delta, dim=1, dtype=torch.float64),
+        moved=torch.linalg.vector_norm((sums.mean_gradient - before) * delta, dim=1, dtype=torch.float64),
+        cells_before=torch.zeros_like(cells) if cells_before is None else cells_before,
+        dtype=delta.dtype,
+    )
+
+
 @dataclass(frozen=True)
 class CellMaps:
     """Maps made of a given number of secant cells.
@@ -117,16 +139,7 @@ def cell_maps(field: CellField, path: StraightPath, cells: int, warp: float) -> 
     count = torch.full_like(rows, cells)
     sums = sum_cells(field, path, rows, count, PowerWarp(warp))
     attribution = sums.mean_gradient * path.delta
-    never = torch.full(rows.shape, torch.nan, dtype=torch.float64, device=rows.device)
-    evidence = CellEvidence(
-        sketches=sums.sketches,
-        widths=sums.widths,
-        cells=count,
-        size=torch.linalg.vector_norm(attribution, dim=1, dtype=torch.float64),
-        moved=never,
-        cells_before=torch.zeros_like(rows),
-        dtype=attribution.dtype,
-    )
+    evidence = evidence_of(sums, path.delta, count)
     finite = sums.finite
     return CellMaps(
         attribution=attribution.masked_fill(~finite[:, None], torch.nan),
@@ -141,7 +154,7 @@ def integrate_secants(
     path: StraightPath,
     rule: SecantRule,
     *,
-    error: Callable[[CellEvidence], Tensor] = secant_error,
+    error: Callable[[CellEvidence, ErrorShare], Tensor] = secant_error,
 ) -> PathIntegral:
     """∫₀¹ ∇f(γ(t)) dt for every row of a block, each to its own accuracy, by secant cells.
 
@@ -152,7 +165,7 @@ def integrate_secants(
         field: evaluates cells.
         path: of every row.
         rule: cells and tolerance.
-        error: from the evidence of a pass to the reported relative errors.
+        error: from the evidence of a pass, and the share of the rule, to the reported relative errors.
     """
     sweep = _Sweep(field, path, rule, error)
     while sweep.open_rows.numel():
@@ -164,7 +177,11 @@ class _Sweep:
     """The rows still open, their maps so far, and how many cells they get next."""
 
     def __init__(
-        self, field: CellField, path: StraightPath, rule: SecantRule, error: Callable[[CellEvidence], Tensor]
+        self,
+        field: CellField,
+        path: StraightPath,
+        rule: SecantRule,
+        error: Callable[[CellEvidence, ErrorShare], Tensor],
     ) -> None:
         self.field, self.path, self.rule, self.error = field, path, rule, error
         self.delta = path.delta
@@ -189,7 +206,8 @@ class _Sweep:
         sums = sum_cells(self.field, self.path, rows, self.cells, self.warp)
         result.evaluations[rows] += self.cells + 1
         result.score_input[rows], result.score_baseline[rows] = sums.score_input, sums.score_baseline
-        error = self._judge(sums)
+        evidence = evidence_of(sums, self.delta[rows], self.cells, self.before, self.cells_before)
+        error = self.error(evidence, self.rule.share)
         left = self.rule.max_nodes - result.evaluations[rows]
         wanted = self._wanted(error)
         finite = sums.finite
@@ -206,22 +224,8 @@ class _Sweep:
         self.open_rows, self.before = rows[go_on], sums.mean_gradient[go_on]
         self.cells_before, self.cells = self.cells[go_on], torch.minimum(wanted, left - 1)[go_on]
 
-    def _judge(self, sums: CellSums) -> Tensor:
-        delta = self.delta[self.open_rows]
-        moved = torch.linalg.vector_norm((sums.mean_gradient - self.before) * delta, dim=1, dtype=torch.float64)
-        evidence = CellEvidence(
-            sketches=sums.sketches,
-            widths=sums.widths,
-            cells=self.cells,
-            size=torch.linalg.vector_norm(sums.mean_gradient * delta, dim=1, dtype=torch.float64),
-            moved=moved,
-            cells_before=self.cells_before,
-            dtype=delta.dtype,
-        )
-        return self.error(evidence)
-
     def _wanted(self, error: Tensor) -> Tensor:
         """(open,) int64, cells at which the error is expected to be small enough; at least one more."""
-        factor = (error / self.rule.rtol).clamp(min=1, max=1e6) ** (1 / self.rule.order)
+        factor = (error / self.rule.rtol).clamp(min=1, max=1e6) ** (1 / self.rule.share.order)
         wanted = torch.ceil(self.cells.double() * factor.nan_to_num(nan=1.0))
         return torch.maximum(wanted.long(), self.cells + 1)
