@@ -15,6 +15,7 @@ from ..errors import RunError, XattrError
 from ..samples import Batch
 from ..store import ResultColumn
 from .columns import ColumnBuffer, engine_attributes, engine_columns, input_columns, map_attributes, row_columns
+from .integration import rule_of
 from .parts import row_engines
 from .session import RowTable, Session
 
@@ -51,7 +52,8 @@ def explain_rows(
             _gather(gathered, found, session, rows)
             start = some.stop
     reduced = map_attributes(session.job.explain)
-    return gathered.columns(), {f"engines/{k}": {**engine_attributes(e), **reduced} for k, e in engines.items()}
+    attributes = {k: {**engine_attributes(e), "rule": rule_of(session, e), **reduced} for k, e in engines.items()}
+    return gathered.columns(), {f"engines/{k}": found for k, found in attributes.items()}
 
 
 def _gather(gathered: ColumnBuffer, found: dict[str, ResultColumn], session: Session, rows: slice) -> None:
