@@ -142,6 +142,7 @@ bench-nodes: install $(REAL:%=runs/%/model.pt) ## Where the nodes of a path shou
 
 bench-error-bars: install ## Reported against true errors, on trained networks with and without kinks
 	$(BIN)/python -m scripts.benchmarks.bench_error_bars
+	$(BIN)/python -m scripts.benchmarks.bench_untuned
 
 bench-error-bars-photos: install runs/photos/model.pt ## The same for an ImageNet network on photographs (half an hour)
 	$(BIN)/python -m scripts.benchmarks.error_bars_photos
