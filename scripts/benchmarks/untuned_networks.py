@@ -1,4 +1,4 @@
-"""Small networks that nobody tuned an error bar for, trained anew by seed; their integrals are exact, or nearly."""
+"""Small networks that nobody tuned an error bar for, trained by seed; their integrals are exact, or nearly."""
 
 from __future__ import annotations
 
