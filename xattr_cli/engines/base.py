@@ -98,6 +98,11 @@ class Engine(Plugin, ABC):
         return False
 
     @property
+    def differentiates(self) -> bool:
+        """Whether gradients are asked for; else the network may be piecewise constant, or detach what it likes."""
+        return True
+
+    @property
     def layered(self) -> bool:
         """Whether layers inside the network are followed, which must be there as they are named."""
         return False

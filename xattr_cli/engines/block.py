@@ -49,6 +49,7 @@ class Block:
         scorer: the network on its device.
         seed: of the job.
         smooth: the network is known to have no kinks.
+        consistent: its gradients are not known to be others than those of its score.
         memory_bytes: what an engine may hold at once, beside network and rows.
     """
 
@@ -61,12 +62,14 @@ class Block:
         planned: Mapping[SweepKey, SweepRequest],
         seed: int,
         smooth: bool,
+        consistent: bool = True,
         memory_bytes: int = 2**30,
     ) -> None:
         self.rows = rows
         self.scorer = scorer
         self.seed = seed
         self.smooth = smooth
+        self.consistent = consistent
         self.memory_bytes = memory_bytes
         self._baselines = baselines
         self._planned = planned
@@ -166,6 +169,7 @@ class Block:
             path,
             rule,
             smooth=self.smooth,
+            consistent=self.consistent,
             marks=demand.marks,
             observers=[gradient] if curves is None else [gradient, curves],
         )

@@ -15,6 +15,7 @@ from ..errors import RunError, XattrError
 from ..samples import Batch
 from ..store import ResultColumn
 from .columns import ColumnBuffer, engine_attributes, engine_columns, input_columns, map_attributes, row_columns
+from .consistency import with_consistency
 from .session import RowTable, Session
 
 __all__ = ["explain_rows"]
@@ -126,8 +127,10 @@ def _columns(session: Session, rows: slice, engines: _Engines, batch: Batch | No
 def _explanation(session: Session, label: str, block: Block) -> Explanation:
     engine = session.row_engines[label]
     if isinstance(engine, PopulationEngine):
-        return engine.explain(block, session.effects[label])
-    return engine.explain(block)
+        found = engine.explain(block, session.effects[label])
+    else:
+        found = engine.explain(block)
+    return with_consistency(session, engine, block, found)
 
 
 def _failure(session: Session, rows: slice, error: Exception) -> str:

@@ -30,6 +30,7 @@ from ..errors import JobError
 from ..job.config import Job
 from ..models import Repairs, find_repairs, frozen
 from ..samples import Batch, Layout
+from .consistency import check_autograd, path_starts
 from .layers import find_sites, look_inside
 from .memory import WorkingMemory, footprint_of
 from .preflight import (
@@ -37,6 +38,7 @@ from .preflight import (
     check_class_count,
     check_class_names,
     check_explained_inputs,
+    check_gradient_path,
     check_labels,
     check_model,
     check_output,
@@ -101,6 +103,8 @@ def _probe(session: Session) -> None:
     points, context = session.tensors(batch)
     scorer.repairs = _repairs(session, points, context)
     scores = check_model(scorer, points, context)
+    if any(engine.differentiates for engine in job.engines.values()):
+        check_gradient_path(scorer, points, context, lambda: path_starts(session, batch))
     session.targets = scores.shape[1]
     if job.dataset.nonfinite == "error":
         check_scores_finite(scores)
@@ -119,6 +123,7 @@ def _probe(session: Session) -> None:
     for label, engine in job.engines.items():
         with _named(f"engines.{label}."):
             _check_engine(session, label, engine, probe)
+    session.contradictions = check_autograd(session, probe)
     check_memory(session)
 
 

@@ -242,7 +242,7 @@ def _manifest(session: Session, started: float, command_line: str) -> Manifest:
             "batch_rows": session.scorer.packing.rows,
             "kinks": list(session.kinks),
             "device": device_name(session.scorer.device),
-            "model_notes": [*session.model.notes, *session.scorer.repairs.notes],
+            "model_notes": [*session.model.notes, *session.scorer.repairs.notes, *session.contradictions],
             "started": started,
             "command_line": command_line,
         },

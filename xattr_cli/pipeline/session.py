@@ -77,6 +77,7 @@ class Session:
         kinks: operations of the network that may have kinks; decides the formula of the error bar.
         effects: what population engines have found, by label; those that explain rows need it.
         working: how many rows are worked on at once.
+        contradictions: what shows that autograd is not the derivative of the network; empty if nothing does.
     """
 
     job: Job
@@ -89,6 +90,7 @@ class Session:
     kinks: tuple[str, ...] = ()
     effects: dict[str, Mapping[str, np.ndarray]] = field(default_factory=dict)
     working: WorkingMemory = field(default_factory=lambda: WorkingMemory(Footprint(), MEMORY_BYTES, binding=False))
+    contradictions: tuple[str, ...] = ()
     _bound: dict[str, BoundBaseline] = field(default_factory=dict)
     _background: dict[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
 
@@ -253,6 +255,7 @@ class Session:
             planned=self.planned,
             seed=self.job.compute.seed,
             smooth=not self.kinks,
+            consistent=not self.contradictions,
             memory_bytes=self.memory_bytes,
         )
 

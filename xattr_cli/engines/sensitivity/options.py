@@ -44,3 +44,8 @@ class ContributionEngine(PopulationEngine):
     max_evaluations: int = Field(
         default=2**23, ge=1, description="of the network; no further round is begun that would exceed it"
     )
+
+    @property
+    def differentiates(self) -> bool:
+        """Scores alone are asked for."""
+        return False
