@@ -104,7 +104,7 @@ def settled(path, *overrides):
     """Rows per call, rows at once, rows of a part."""
     with open_session(load_job(str(path), overrides)) as session:
         rows = session.scorer.packing.rows
-        return rows, session.working.rows_at_once(rows), session.part_rows
+        return rows, session.settings.working.rows_at_once(rows), session.parts.part_rows
 
 
 def test_less_memory_makes_calls_and_pieces_smaller_but_no_parts(tmp_path):
@@ -221,7 +221,7 @@ def test_rows_that_do_not_fit_are_worked_on_in_halves(tmp_path, caplog, target):
     job = load_job(str(write_job(tmp_path, target=target, engines={"greedy": {"engine": "saliency"}})))
     job.engines["greedy"] = Greedy()
     with open_session(job) as session:
-        rows = slice(3, session.rows - 1)
+        rows = slice(3, session.parts.rows - 1)
         columns, _ = explain_rows(session, rows)
         warned = [record.args[0] for record in caplog.records]
         assert warned == ([8] if target == "predicted" else [38, 18, 6])  # pieces end where a sample does

@@ -45,9 +45,9 @@ def layout_of(inputs: Tensor) -> Layout:
 def scorer_of(module, inputs, *, score="auto", rows=64):
     layout = layout_of(inputs)
     return Scorer(
-        module.eval(),
-        layout.specs,
-        layout,
+        module=module.eval(),
+        inputs=layout.specs,
+        layout=layout,
         score=score,
         device=inputs.device,
         dtype=inputs.dtype,

@@ -455,7 +455,7 @@ def test_running_out_of_memory_makes_the_calls_smaller_and_loses_nothing(folder)
 
 def test_memory_that_does_not_suffice_for_one_row_is_told(folder):
     (folder / "huge.py").write_text(
-        "import torch\nfrom network_helpers import Formula\n"
+        "import torch\nfrom helpers.networks import Formula\n"
         "CALLS = []\n"
         "def grow(net, x):\n"
         "    CALLS.append(1)\n"

@@ -111,6 +111,10 @@ class Packing:
                 yield found
                 start = part.stop
 
+    def recover(self, rows: int) -> None:
+        """Go on after calls of `rows` rows failed beside too many others: in calls that still round alike."""
+        self.rows = max(self.rows, min(rows, FEWEST_ROWS))
+
     def calls(self, count: int) -> int:
         """How many calls `count` points take."""
         calls = 0

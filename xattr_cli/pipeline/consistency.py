@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
@@ -15,10 +15,11 @@ from ..engines.block import Block
 from ..errors import ModelError
 from ..numerics.paths.consistency import JUMP_EVALUATIONS, SlopeCheck, check_slopes, largest_jump, node_positions
 from ..numerics.paths.straight import StraightPath
-from ..samples import Batch, Status
+from ..samples import Status
+from .baselines import gradient_baselines
 from .session import Session
 
-__all__ = ["check_autograd", "path_starts", "with_consistency"]
+__all__ = ["check_autograd", "with_consistency"]
 
 PROBE_NODES = 16
 """Of all first rows together."""
@@ -40,27 +41,6 @@ GAP_ROUNDING = 32.0
 """Units in the last place of the scores, within which a gap says nothing."""
 
 
-def path_starts(session: Session, batch: Batch) -> list[Tensor]:
-    """Where the paths to some samples begin, for every baseline that the job names: (n, D) or (1, D)."""
-    starts = []
-    for baseline in _baselines(session):
-        if session.bound(baseline).background() is None:
-            starts.append(session.flat(session.bound(baseline).reference(batch)))
-        else:
-            starts.append(session.background(baseline)[0][:1])
-    return starts
-
-
-def _baselines(session: Session) -> Iterator[Baseline]:
-    """Those of engines that ask for gradients, each once."""
-    seen = []
-    for engine in session.job.engines.values():
-        baseline = getattr(engine, "baseline", None)
-        if engine.differentiates and isinstance(baseline, Baseline) and baseline not in seen:
-            seen.append(baseline)
-            yield baseline
-
-
 def check_autograd(session: Session, probe: Block) -> tuple[str, ...]:
     """Compare the gradients that autograd returns with differences of the score, on paths to the first rows.
 
@@ -75,7 +55,7 @@ def check_autograd(session: Session, probe: Block) -> tuple[str, ...]:
     rows = len(probe.rows)
     t = node_positions(rows, -(-PROBE_NODES // max(1, rows)))
     every = torch.arange(rows, device=probe.inputs.device)
-    starts = [_starts(session, probe, baseline, every)[0] for baseline in _baselines(session)]
+    starts = [_starts(session, probe, baseline, every)[0] for baseline in gradient_baselines(session.job.engines)]
     for start in starts or [_others(probe.inputs)]:
         found = check_slopes(probe.field, StraightPath(start, probe.inputs), t)
         if _is_contradicted(found.contradicts.flatten(), found.informative.flatten()):
@@ -204,7 +184,7 @@ def _look_closer(block: Block, starts: Sequence[Tensor], doubtful: Tensor, gap: 
 
 def _starts(session: Session, block: Block, baseline: Baseline, rows: Tensor) -> Sequence[Tensor]:
     """Where the paths to some rows begin: (k, D) each, one of a single baseline, a few of a background."""
-    if session.bound(baseline).background() is None:
+    if session.baselines.bound(baseline).background() is None:
         return [block.reference(baseline)[rows]]
     background = block.background(baseline)
     sample = block.rows.sample.to(rows.device)[rows]
