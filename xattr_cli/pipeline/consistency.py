@@ -13,7 +13,13 @@ from ..device.detachments import locate_detachments
 from ..engines.base import Engine, Explanation
 from ..engines.block import Block
 from ..errors import ModelError
-from ..numerics.paths.consistency import JUMP_EVALUATIONS, SlopeCheck, check_slopes, largest_jump, node_positions
+from ..numerics.paths.consistency import (
+    BISECTION_EVALUATIONS,
+    SlopeCheck,
+    check_slopes,
+    node_positions,
+    unexplained_change,
+)
 from ..numerics.paths.straight import StraightPath
 from ..samples import Status
 from .baselines import gradient_baselines
@@ -36,6 +42,9 @@ such node and none had two."""
 
 BEYOND = 0.98
 """Of the error bar: it is never smaller than the gap that is known, and doubtful where it is no larger."""
+
+PERSISTS = 0.6
+"""Of a gap, that refinement does not remove."""
 
 GAP_ROUNDING = 32.0
 """Units in the last place of the scores, within which a gap says nothing."""
@@ -122,7 +131,8 @@ def with_consistency(session: Session, engine: Engine, block: Block, found: Expl
 
     Of a network that is known to be inconsistent, all rows of engines that ask for gradients are. Of any other,
     those whose completeness gap exceeds error bar and tolerance are looked at: differences of the score along the
-    path contradict the gradients, or one jump of the score, which has no gradient, makes most of the gap.
+    path contradict the gradients, or the gap does not fall where cells are halved down to the spacing of float32
+    (jumps of the score, say, which have no gradient).
     """
     if not engine.differentiates:
         return found
@@ -176,10 +186,10 @@ def _look_closer(block: Block, starts: Sequence[Tensor], doubtful: Tensor, gap: 
     informative = found.informative.view(shape).transpose(0, 1).flatten(1)
     count = contradicts.sum(dim=1)
     contradicted = (count >= FEWEST) & (count >= SHARE * informative.sum(dim=1))
-    # the mean over a background misses the mean of its jumps
-    jump = largest_jump(field, path).view(paths, -1).mean(dim=0)
-    jumps = (jump.abs() > gap.abs() / 2) & (jump * gap < 0)
-    return contradicted | jumps, paths * (3 * ROW_NODES + JUMP_EVALUATIONS)
+    refined = unexplained_change(field, path)
+    unexplained, left = (x.view(paths, -1).mean(dim=0) for x in (refined.change, refined.persists))
+    persists = (left > PERSISTS) & (unexplained.abs() > gap.abs() / 2) & (unexplained * gap < 0)
+    return contradicted | persists, paths * (3 * ROW_NODES + BISECTION_EVALUATIONS)
 
 
 def _starts(session: Session, block: Block, baseline: Baseline, rows: Tensor) -> Sequence[Tensor]:

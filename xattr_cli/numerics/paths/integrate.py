@@ -266,7 +266,7 @@ class _Sweep:
 def integrate_fixed(field: Field, path: StraightPath, rule: FixedRule) -> PathIntegral:
     """∫₀¹ ∇f(γ(t)) dt by one rule for all rows, as papers and other libraries do.
 
-    Its error is reported, but not acted upon: every row counts as converged.
+    Its error is reported, but not acted upon: no row is judged.
     """
     rows, dim = path.input.shape
     delta = path.delta
@@ -298,7 +298,7 @@ def integrate_fixed(field: Field, path: StraightPath, rule: FixedRule) -> PathIn
         score_input=score_input,
         score_baseline=score_baseline,
         evaluations=torch.full_like(every, len(nodes) + 2),
-        status=torch.where(finite, Status.CONVERGED, Status.QUARANTINED).to(torch.int8),
+        status=torch.where(finite, Status.NOT_JUDGED, Status.QUARANTINED).to(torch.int8),
     )
 
 
