@@ -30,7 +30,7 @@ def locate_detachments(network: nn.Module, forward: Callable[[], object]) -> tup
     """
     layers = LayerTracker(network)
     watch = _Watch(layers)
-    with layers.followed(watch.look_for_functions), watch:
+    with layers.followed(watch.look_for_functions, watch.look_for_functions), watch:
         output = forward()
     watch.look_for_functions(output)
     return tuple(sorted(watch.found))
@@ -72,7 +72,7 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self._add(name, "given a value that depends on the input, but is detached from it")
 
     def look_for_functions(self, output: object) -> None:
-        """Note the autograd Functions written in Python of which a layer's output was made."""
+        """Note the autograd Functions written in Python of which something was made."""
         waiting = [tensor.grad_fn for tensor in tensors_in((output,))]
         while waiting:
             node = waiting.pop()

@@ -43,7 +43,7 @@ such node and none had two."""
 BEYOND = 0.98
 """Of the error bar: it is never smaller than the gap that is known, and doubtful where it is no larger."""
 
-PERSISTS = 0.6
+PERSISTS = 0.75
 """Of a gap, that refinement does not remove."""
 
 GAP_ROUNDING = 32.0
@@ -167,10 +167,17 @@ def _gap(found: Explanation) -> Tensor:
 
 
 def _doubtful(found: Explanation, rtol: float) -> Tensor:
-    """(rows,) bool, whose gap exceeds both error bar and tolerance; not those of NaN."""
+    """(rows,) bool, whose gap exceeds both error bar and tolerance; not those of NaN.
+
+    Rows that ended early without having converged claim nothing, and a closer look would be dearer than they were.
+    """
+    if found.status is None:
+        return torch.zeros_like(found.relative_error, dtype=torch.bool)
     size = torch.linalg.vector_norm(found.attribution, dim=1, dtype=torch.float64)
     known = (BEYOND * found.relative_error.double()).clamp(min=rtol)
-    return _gap(found).abs() > torch.where(size > 0, known * size, 0.0)
+    exhausted = (found.status == Status.NOT_CONVERGED) & (found.evaluations >= BISECTION_EVALUATIONS)
+    worthwhile = (found.status == Status.CONVERGED) | exhausted
+    return worthwhile & (_gap(found).abs() > torch.where(size > 0, known * size, 0.0))
 
 
 def _look_closer(block: Block, starts: Sequence[Tensor], doubtful: Tensor, gap: Tensor) -> tuple[Tensor, int]:
