@@ -31,7 +31,7 @@ PROBE_NODES = 16
 """Of all first rows together."""
 
 ROW_NODES = 6
-ROW_PATHS = 3
+ROW_PATHS = 6
 """Baselines of a background, from which a doubtful row is approached."""
 
 FEWEST = 2
@@ -144,8 +144,9 @@ def with_consistency(session: Session, engine: Engine, block: Block, found: Expl
     if not len(doubtful):
         return found
     inconsistent = torch.zeros_like(found.relative_error, dtype=torch.bool)
-    starts = _starts(session, block, engine.baseline, doubtful)  # type: ignore[attr-defined]
-    inconsistent[doubtful], cost = _look_closer(block, starts, doubtful, _gap(found)[doubtful])
+    gap = _gap(found)[doubtful]
+    starts = _starts(session, block, engine.baseline, doubtful, gap)  # type: ignore[attr-defined]
+    inconsistent[doubtful], cost = _look_closer(block, starts, doubtful, gap)
     evaluations = found.evaluations.clone()
     evaluations[doubtful] += cost
     return replace(found, status=_marked(found, inconsistent), evaluations=evaluations)
@@ -194,15 +195,26 @@ def _look_closer(block: Block, starts: Sequence[Tensor], doubtful: Tensor, gap: 
     count = contradicts.sum(dim=1)
     contradicted = (count >= FEWEST) & (count >= SHARE * informative.sum(dim=1))
     refined = unexplained_change(field, path)
-    unexplained, left = (x.view(paths, -1).mean(dim=0) for x in (refined.change, refined.persists))
-    persists = (left > PERSISTS) & (unexplained.abs() > gap.abs() / 2) & (unexplained * gap < 0)
+    unexplained, left = (x.view(paths, -1) for x in (refined.change, refined.persists))
+    # the gap over a background is a mean of what is unexplained on its paths, so some have as much
+    persists = ((left > PERSISTS) & (unexplained.abs() > gap.abs() / 2) & (unexplained * gap < 0)).any(dim=0)
     return contradicted | persists, paths * (3 * ROW_NODES + BISECTION_EVALUATIONS)
 
 
-def _starts(session: Session, block: Block, baseline: Baseline, rows: Tensor) -> Sequence[Tensor]:
-    """Where the paths to some rows begin: (k, D) each, one of a single baseline, a few of a background."""
+def _starts(
+    session: Session, block: Block, baseline: Baseline, rows: Tensor, gap: Tensor | None = None
+) -> Sequence[Tensor]:
+    """Where the paths to some rows begin: (k, D) each, one of a single baseline, a few of a background.
+
+    Of a background, those are taken first whose score lies farthest to the side that a gap (k,) points to: there,
+    the score changes most in the way that the gradients leave out.
+    """
     if session.baselines.bound(baseline).background() is None:
         return [block.reference(baseline)[rows]]
     background = block.background(baseline)
-    sample = block.rows.sample.to(rows.device)[rows]
-    return [background[(sample * ROW_PATHS + k) % len(background)] for k in range(ROW_PATHS)]
+    count = min(ROW_PATHS, len(background))
+    if gap is None or block.rows.context:
+        sample = block.rows.sample.to(rows.device)[rows]
+        return [background[(sample * count + k) % len(background)] for k in range(count)]
+    scores = session.scorer.scores(background, {})[:, block.rows.target[rows]]
+    return list(background[(scores * gap.sign()).topk(count, dim=0).indices])
