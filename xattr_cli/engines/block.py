@@ -51,6 +51,7 @@ class Block:
         seed: of the job.
         smooth: the network is known to have no kinks.
         cells: the sweeps that are made of secant cells, with what the job's rows have told about them.
+        consistent: its gradients are not known to be others than those of its score.
         memory_bytes: what an engine may hold at once, beside network and rows.
     """
 
@@ -64,6 +65,7 @@ class Block:
         seed: int,
         smooth: bool,
         cells: Mapping[SweepKey, Calibration] | None = None,
+        consistent: bool = True,
         memory_bytes: int = 2**30,
     ) -> None:
         self.rows = rows
@@ -71,6 +73,7 @@ class Block:
         self.seed = seed
         self.smooth = smooth
         self.cells = cells or {}
+        self.consistent = consistent
         self.memory_bytes = memory_bytes
         self._baselines = baselines
         self._planned = planned
@@ -188,6 +191,7 @@ class Block:
             path,
             rule,
             smooth=self.smooth,
+            consistent=self.consistent,
             marks=demand.marks,
             observers=[gradient] if curves is None else [gradient, curves],
         )

@@ -15,6 +15,7 @@ from ..errors import RunError, XattrError
 from ..samples import Batch
 from ..store import ResultColumn
 from .columns import ColumnBuffer, engine_attributes, engine_columns, input_columns, map_attributes, row_columns
+from .consistency import with_consistency
 from .integration import rule_of
 from .parts import row_engines
 from .session import RowTable, Session
@@ -128,8 +129,10 @@ def _columns(session: Session, rows: slice, engines: _Engines, batch: Batch | No
 def _explanation(session: Session, label: str, block: Block) -> Explanation:
     engine = row_engines(session.job)[label]
     if isinstance(engine, PopulationEngine):
-        return engine.explain(block, session.effects[label])
-    return engine.explain(block)
+        found = engine.explain(block, session.effects[label])
+    else:
+        found = engine.explain(block)
+    return with_consistency(session, engine, block, found)
 
 
 def _failure(session: Session, rows: slice, error: Exception) -> str:

@@ -72,6 +72,7 @@ def integrate(
     rule: AdaptiveRule,
     *,
     smooth: bool = False,
+    consistent: bool = True,
     marks: Sequence[float] = (),
     observers: Sequence[Observer] = (),
 ) -> PathIntegral:
@@ -87,10 +88,14 @@ def integrate(
         path: of every row.
         rule: nodes and tolerance.
         smooth: the network is known to have no kinks.
+        consistent: the integral should add up to the score's change, and a gap tells of an error; not where
+            gradients are known to be no derivative of the score.
         marks: path positions α in (0, 1) at which the running integral is wanted too.
         observers: see the nodes of the first level.
     """
-    sweep = _Sweep(field, path, rule, smooth, torch.tensor([*marks, 1.0], dtype=torch.float64), observers)
+    sweep = _Sweep(
+        field, path, rule, smooth, consistent, torch.tensor([*marks, 1.0], dtype=torch.float64), observers
+    )
     while sweep.open_rows.numel():
         sweep.refine()
     return sweep.result
@@ -117,11 +122,13 @@ class _Sweep:
         path: StraightPath,
         rule: AdaptiveRule,
         smooth: bool,
+        consistent: bool,
         marks: Tensor,
         observers: Sequence[Observer],
     ) -> None:
         """Evaluate the first trapezoid, and the scores of both ends."""
         self.field, self.path, self.rule, self.smooth = field, path, rule, smooth
+        self.consistent = consistent
         self.warp, self.delta = PowerWarp(rule.warp), path.delta
         self.open_rows = torch.arange(len(self.delta), device=self.delta.device)
         self.panels = Panels.of_one_level(rule.intervals, self.warp, marks, self.delta)
@@ -239,6 +246,8 @@ class _Sweep:
         difference = (result.score_input.double() - result.score_baseline.double())[rows]
         rounding = 4 * torch.finfo(self.delta.dtype).eps * self.largest_score[rows]
         self.errors = self.record.errors()
+        if not self.consistent:  # the gap tells of the gradients then, not of the nodes
+            difference = self.errors.sum
         self.gap = completeness_gap(self.errors, difference, rounding)
         self.error = adaptive_error(
             self.errors,
@@ -261,7 +270,7 @@ class _Sweep:
 def integrate_fixed(field: Field, path: StraightPath, rule: FixedRule) -> PathIntegral:
     """∫₀¹ ∇f(γ(t)) dt by one rule for all rows, as papers and other libraries do.
 
-    Its error is reported, but not acted upon: every row counts as converged.
+    Its error is reported, but not acted upon: no row is judged.
     """
     rows, dim = path.input.shape
     delta = path.delta
@@ -293,7 +302,7 @@ def integrate_fixed(field: Field, path: StraightPath, rule: FixedRule) -> PathIn
         score_input=score_input,
         score_baseline=score_baseline,
         evaluations=torch.full_like(every, len(nodes) + 2),
-        status=torch.where(finite, Status.CONVERGED, Status.QUARANTINED).to(torch.int8),
+        status=torch.where(finite, Status.NOT_JUDGED, Status.QUARANTINED).to(torch.int8),
     )
 
 
