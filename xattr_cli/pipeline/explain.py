@@ -14,8 +14,8 @@ from ..engines.block import Block
 from ..errors import RunError, XattrError
 from ..samples import Batch
 from ..store import ResultColumn
+from .checks.consistency import with_consistency
 from .columns import ColumnBuffer, engine_attributes, engine_columns, input_columns, map_attributes, row_columns
-from .consistency import with_consistency
 from .integration import rule_of
 from .parts import row_engines
 from .session import RowTable, Session
