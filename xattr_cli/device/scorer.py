@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -90,6 +90,13 @@ class Scorer:
     def runner(self) -> Runner:
         """The network, run in its way."""
         return Runner(self.module, self.execution)
+
+    @cached_property
+    def eager(self) -> Scorer:
+        """The same without compilation, so that the network's functions can be seen as it calls them."""
+        return (
+            replace(self, execution=replace(self.execution, compiled=False)) if self.execution.compiled else self
+        )
 
     @property
     def has_context(self) -> bool:

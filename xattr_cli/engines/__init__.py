@@ -3,6 +3,7 @@
 from .ace.engine import AverageCausalEffects
 from .interactions.expected_hessians import ExpectedHessians
 from .interactions.integrated_hessians import IntegratedHessians
+from .path.deeplift import DeepLift
 from .path.expected_gradients import ExpectedGradients
 from .path.gradients import InputXGradient, Saliency
 from .path.integrated_gradients import IntegratedGradients
@@ -12,6 +13,7 @@ from .sensitivity.sobol import SobolIndices
 
 __all__ = [
     "AverageCausalEffects",
+    "DeepLift",
     "ExpectedGradients",
     "ExpectedHessians",
     "InputXGradient",

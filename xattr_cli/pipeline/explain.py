@@ -14,8 +14,9 @@ from ..engines.block import Block
 from ..errors import RunError, XattrError
 from ..samples import Batch
 from ..store import ResultColumn
+from .checks.consistency import with_consistency
 from .columns import ColumnBuffer, engine_attributes, engine_columns, input_columns, map_attributes, row_columns
-from .consistency import with_consistency
+from .integration import rule_of
 from .parts import row_engines
 from .session import RowTable, Session
 
@@ -52,7 +53,8 @@ def explain_rows(
             _gather(gathered, found, session, rows)
             start = some.stop
     reduced = map_attributes(session.job.explain)
-    return gathered.columns(), {f"engines/{k}": {**engine_attributes(e), **reduced} for k, e in engines.items()}
+    attributes = {k: {**engine_attributes(e), "rule": rule_of(session, e), **reduced} for k, e in engines.items()}
+    return gathered.columns(), {f"engines/{k}": found for k, found in attributes.items()}
 
 
 def _gather(gathered: ColumnBuffer, found: dict[str, ResultColumn], session: Session, rows: slice) -> None:

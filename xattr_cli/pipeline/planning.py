@@ -16,6 +16,7 @@ from ..device import device_name
 from ..job.config import Job
 from ..store import check_writable
 from .explain import explain_rows
+from .integration import settled_plan
 from .opening import open_session
 from .parts import population_engines, row_engines
 from .session import Session
@@ -71,7 +72,8 @@ def plan_job(job: Job) -> Plan:
         JobError: the job cannot be run.
     """
     check_writable(job.output.path)
-    with open_session(job) as session:
+    with open_session(job) as opened:
+        session = opened.following({**opened.settled, **settled_plan(opened)})
         return _extrapolate(session, _probe_rows(session), _probe_population(session))
 
 

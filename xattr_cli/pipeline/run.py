@@ -29,8 +29,8 @@ from ..store import (
 )
 from ..store.folder import MANIFEST
 from ..store.results.reader import Results
-from .execution import plan_execution
 from .explain import explain_rows
+from .integration import settled_plan
 from .opening import open_session
 from .parts import row_engines
 from .prefetch import Writer, read_ahead
@@ -242,8 +242,7 @@ def _manifest(session: Session, started: float, command_line: str) -> Manifest:
         parts=len(session.parts),
         rows=session.parts.rows,
         plan={
-            "batch_rows": session.scorer.packing.rows,
-            "kinks": list(session.probe.kinks),
+            **session.settled,
             "device": device_name(session.scorer.device),
             "model_notes": [*session.model.notes, *session.scorer.repairs.notes, *session.contradictions],
             "started": started,
@@ -253,14 +252,14 @@ def _manifest(session: Session, started: float, command_line: str) -> Manifest:
 
 
 def _execution(session: Session, asked: Manifest) -> dict[str, Any]:
-    """How the network is run: as parts of this very job say that are there already, or as is settled now."""
+    """How the network is run and paths are integrated: as parts of this very job say, or as is settled now."""
     try:
         stored = PartSet.existing(session.job.output.path).manifest
     except StoreError:
-        return plan_execution(session)
+        return settled_plan(session)
     if stored.changes(asked) or "execution" not in stored.plan:
-        return plan_execution(session)
-    return {key: value for key, value in stored.plan.items() if key.startswith("execution")}
+        return settled_plan(session)
+    return {key: value for key, value in stored.plan.items() if key.startswith(("execution", "integration"))}
 
 
 def _decisive(manifest: Manifest) -> tuple[dict[str, Any], str, str]:
@@ -284,6 +283,7 @@ def _merge(parts: PartSet, *, keep_parts: bool) -> None:
             "batch_rows": plan["batch_rows"],
             "kinks": ", ".join(plan["kinks"]),
             "execution": plan["execution_text"],
+            "integration": plan["integration_text"],
         }
     )
     if not keep_parts:

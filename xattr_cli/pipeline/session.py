@@ -20,12 +20,13 @@ from ..engines.sweeps import SweepKey, SweepRequest
 from ..errors import RunError, XattrError
 from ..job.config import Job
 from ..models import LoadedModel
+from ..numerics.paths.calibration import Calibration
 from ..samples import Batch, InputSpec, Layout
 from .baselines import BaselineCache
+from .checks.preflight import check_labels
+from .checks.probe import Probe
 from .memory import Settings, memory_of
 from .parts import PartPlan
-from .preflight import check_labels
-from .probe import Probe
 
 __all__ = ["NoMemo", "RowTable", "Session"]
 
@@ -72,6 +73,7 @@ class Session:
         parts: which rows each part of the job holds.
         sweeps: that the engines share.
         baselines: of the job, bound to the data.
+        cells: the sweeps that are made of secant cells, and what the job's rows have told about them.
         effects: what population engines have found, by label; those that explain rows need it.
         contradictions: what shows that autograd is not the derivative of the network; empty if nothing does.
     """
@@ -85,6 +87,7 @@ class Session:
     parts: PartPlan
     sweeps: Mapping[SweepKey, SweepRequest]
     baselines: BaselineCache[Tensor]
+    cells: Mapping[SweepKey, Calibration] = field(default_factory=dict)
     effects: Mapping[str, Mapping[str, np.ndarray]] = field(default_factory=dict)
     contradictions: tuple[str, ...] = ()
 
@@ -103,18 +106,25 @@ class Session:
         """What a method may hold at once, beside network and data."""
         return memory_of(self.job)
 
+    @property
+    def settled(self) -> dict[str, Any]:
+        """What is settled when a job is opened, as its plan has it."""
+        return {"batch_rows": self.scorer.packing.rows, "kinks": list(self.probe.kinks)}
+
     def following(self, plan: Mapping[str, Any]) -> Session:
         """This job, run as the plan of its parts says, so that resumed runs and shards get the same bits.
 
         Arguments:
-            plan: "batch_rows", "kinks" and "execution", as they were settled once.
+            plan: "batch_rows", "kinks", "execution" and, once it is settled, "integration".
         """
+        cells = zip(self.sweeps, plan.get("integration", ()), strict=False)
         settings = self.settings.following(plan, self.job)
         return replace(
             self,
             scorer=settings.applied_to(self.scorer),
             probe=replace(self.probe, kinks=tuple(plan["kinks"])),
             settings=settings,
+            cells={key: Calibration.of(stored) for key, stored in cells if stored is not None},
         )
 
     @property
@@ -203,6 +213,7 @@ class Session:
             planned=self.sweeps,
             seed=self.job.compute.seed,
             smooth=not self.probe.kinks,
+            cells=self.cells,
             consistent=not self.contradictions,
             memory_bytes=self.memory_bytes,
         )

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ...samples import Status
-from .error_bar import Evidence, adaptive_error, fixed_rule_error
+from .error_bar import Evidence, adaptive_error, completeness_gap, fixed_rule_error, suspected_squares
 from .field import Evaluation, Field
 from .node_record import NodeRecord
 from .panels import Nodes, Panels, panels_to_refine
@@ -167,7 +167,7 @@ class _Sweep:
         """(open, panels) bool, whose cells are halved next."""
         panel = (self.errors.cell * self.panels.count).clamp(max=self.panels.count - 1).long()
         squares = torch.zeros_like(self.panels.cells, dtype=torch.float64)
-        squares.scatter_add_(1, panel, self.errors.squares)
+        squares.scatter_add_(1, panel, suspected_squares(self.errors, self.gap))
         share = self.rule.rtol / self.error.clamp(min=1e-300)
         return panels_to_refine(squares, self.panels.cells, share, self._budget())
 
@@ -243,13 +243,17 @@ class _Sweep:
     def _judge(self, running: Tensor) -> None:
         """Find the errors of the open rows."""
         rows, result = self.open_rows, self.result
+        difference = (result.score_input.double() - result.score_baseline.double())[rows]
+        rounding = 4 * torch.finfo(self.delta.dtype).eps * self.largest_score[rows]
         self.errors = self.record.errors()
-        change = (result.score_input.double() - result.score_baseline.double())[rows]
+        if not self.consistent:  # the gap tells of the gradients then, not of the nodes
+            difference = self.errors.sum
+        self.gap = completeness_gap(self.errors, difference, rounding)
         self.error = adaptive_error(
             self.errors,
             running[:, -1].double() * self.delta[rows].double(),
-            change if self.consistent else self.errors.sum,
-            4 * torch.finfo(self.delta.dtype).eps * self.largest_score[rows],
+            difference,
+            rounding,
             smooth=self.smooth,
             dtype=self.delta.dtype,
         )
@@ -259,7 +263,7 @@ class _Sweep:
             self.open_rows = self.open_rows[remaining]
             self.panels.keep(remaining)
             self.record.keep(remaining)
-            self.error = self.error[remaining]
+            self.error, self.gap = self.error[remaining], self.gap[remaining]
             self.errors = self.errors.of(remaining)
 
 

@@ -8,22 +8,22 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from ..baselines import Baseline
-from ..device.detachments import locate_detachments
-from ..engines.base import Engine, Explanation
-from ..engines.block import Block
-from ..errors import ModelError
-from ..numerics.paths.consistency import (
+from ...baselines import Baseline
+from ...device.detachments import locate_detachments
+from ...engines.base import Engine, Explanation
+from ...engines.block import Block
+from ...errors import ModelError
+from ...numerics.paths.consistency import (
     BISECTION_EVALUATIONS,
     SlopeCheck,
     check_slopes,
     node_positions,
     unexplained_change,
 )
-from ..numerics.paths.straight import StraightPath
-from ..samples import Status
-from .baselines import gradient_baselines
-from .session import Session
+from ...numerics.paths.straight import StraightPath
+from ...samples import Status
+from ..baselines import gradient_baselines
+from ..session import Session
 
 __all__ = ["check_autograd", "with_consistency"]
 
