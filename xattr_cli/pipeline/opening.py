@@ -20,12 +20,12 @@ from ..errors import JobError
 from ..job.config import Job
 from ..models import LoadedModel, frozen
 from .baselines import BaselineCache
-from .consistency import check_autograd
+from .checks.consistency import check_autograd
+from .checks.preflight import check_background, check_explained_inputs, check_output
+from .checks.probe import PROBE_SAMPLES, Probe, probe_network
 from .layers import find_sites, look_inside
 from .memory import check_memory, settle
 from .parts import plan_parts
-from .preflight import check_background, check_explained_inputs, check_output
-from .probe import PROBE_SAMPLES, Probe, probe_network
 from .session import Session
 
 __all__ = ["open_session"]

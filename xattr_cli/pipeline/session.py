@@ -23,10 +23,10 @@ from ..models import LoadedModel
 from ..numerics.paths.calibration import Calibration
 from ..samples import Batch, InputSpec, Layout
 from .baselines import BaselineCache
+from .checks.preflight import check_labels
+from .checks.probe import Probe
 from .memory import Settings, memory_of
 from .parts import PartPlan
-from .preflight import check_labels
-from .probe import Probe
 
 __all__ = ["NoMemo", "RowTable", "Session"]
 

@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..datasets import finite_rows
-from ..device import Scorer, scores_of
-from ..errors import DataError, JobError, ModelError, XattrError, suggestion
-from ..job.config import Job
-from ..registry import Plugin
-from ..samples import Batch, InputSpec, Layout
+from ...datasets import finite_rows
+from ...device import Scorer, scores_of
+from ...errors import DataError, JobError, ModelError, XattrError, suggestion
+from ...job.config import Job
+from ...registry import Plugin
+from ...samples import Batch, InputSpec, Layout
 
 __all__ = [
     "check_background",

@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 from torch import Tensor
 
-from ..datasets import Samples, finite_rows
-from ..device import Scorer, bears_shortening, find_kinks, row_activations
-from ..job.config import Job
-from ..models import LoadedModel, Repairs, find_repairs
-from ..samples import Batch
-from .baselines import gradient_baselines
+from ...datasets import Samples, finite_rows
+from ...device import Scorer, bears_shortening, find_kinks, row_activations
+from ...job.config import Job
+from ...models import LoadedModel, Repairs, find_repairs
+from ...samples import Batch
+from ..baselines import gradient_baselines
 from .preflight import (
     check_class_count,
     check_class_names,
