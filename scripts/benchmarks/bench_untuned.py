@@ -28,6 +28,8 @@ RTOLS = (0.05, 0.01, 0.001)
 RULES = ("gradient", "secant")
 MEASURED = 16
 MAX_NODES = 4096
+ROUNDING = 2e-6
+"""Of maps in float32: errors below it are none."""
 
 
 def main() -> None:
@@ -64,9 +66,9 @@ def lines_of(kind: str, seed: int, networks: int, rules: Sequence[str]) -> Itera
         for rtol in RTOLS:
             outcomes = [outcome(case, truth, rule, rtol) for case, truth in zip(cases, truths, strict=True)]
             reported, true, converged, evaluations = (torch.cat(each) for each in zip(*outcomes, strict=True))
-            times = reported / true.clamp(min=1e-7)
+            times = reported / true.clamp(min=ROUNDING)
             beyond = (true > rtol)[converged].double().mean() if converged.any() else torch.tensor(0.0)
-            yield [kind, rule, rtol, len(true), float((true <= 1.25 * reported + 2e-6).double().mean()),
+            yield [kind, rule, rtol, len(true), float((true <= 1.25 * reported + ROUNDING).double().mean()),
                    float(times.median()), float(converged.double().mean()), float(beyond),
                    float(evaluations.double().mean())]  # fmt: skip
 

@@ -4,13 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from itertools import combinations
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from .field import CellField
-from .secant_error import CAUTIOUS, CellEvidence, ErrorShare, fitted_share, secant_error
+from .secant_error import (
+    CAUTIOUS,
+    CellEvidence,
+    ErrorShare,
+    expected_after,
+    fitted_share,
+    power_of_cells,
+    rounding_of,
+    secant_error,
+    share_of_movement,
+)
 from .secants import SecantRule, evidence_of, sum_cells
 from .straight import PowerWarp, StraightPath
 
@@ -20,6 +31,9 @@ LEVELS = (3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
 FINEST = 256
 FINER = 4
 """Cells of the reference for each one that is judged by it."""
+FEWEST_LEVELS = 3
+MOST_STRIDE = 3
+"""A pass of more than so many times the cells of another is not judged by the move from it."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +80,8 @@ def calibrate(field: CellField, path: StraightPath, rule: SecantRule) -> Calibra
             reference = sum_cells(field, path, rows, torch.full_like(rows, finest), warp).mean_gradient
             evaluations += len(rows) * (finest + 1)
         levels.add(cells, sums.mean_gradient, evidence_of(sums, path.delta, count))
-        if levels.good_enough(reference, rule.rtol) or 2 * FINER * cells >= FINEST:
+        enough = len(levels) >= FEWEST_LEVELS and levels.good_enough(reference, rule.rtol)
+        if enough or 2 * FINER * cells >= FINEST:
             break
     return replace(levels.settled(reference, rule), evaluations=evaluations)
 
@@ -80,6 +95,9 @@ class _Levels:
         self._maps: list[Tensor] = []
         self._evidence: list[CellEvidence] = []
 
+    def __len__(self) -> int:
+        return len(self._cells)
+
     def add(self, cells: int, mean_gradient: Tensor, evidence: CellEvidence) -> None:
         self._cells.append(cells)
         self._maps.append(mean_gradient)
@@ -87,16 +105,41 @@ class _Levels:
 
     def share(self, reference: Tensor) -> ErrorShare:
         """From all passes so far; the cautious one where rows are not finite or do not change."""
-        shares = [
-            torch.linalg.vector_norm((found - reference) * self._delta, dim=1, dtype=torch.float64)
-            / evidence.roughness()
-            for found, evidence in zip(self._maps, self._evidence, strict=True)
-        ]
-        stacked = torch.stack(shares, dim=1)
-        usable = torch.isfinite(stacked).all(dim=1)
+        errors = torch.stack([self._error(number, reference) for number in range(len(self._cells))], dim=1)
+        roughness = torch.stack([evidence.roughness() for evidence in self._evidence], dim=1).cpu()
+        usable = torch.isfinite(errors).all(dim=1) & (roughness > 0).all(dim=1)
         if int(usable.sum()) < 2:
             return CAUTIOUS
-        return fitted_share(torch.tensor(self._cells), stacked[usable].cpu())
+        cells, errors = torch.tensor(self._cells), errors[usable]
+        converges = power_of_cells(cells, errors, ErrorShare.converges)
+        return replace(
+            fitted_share(cells, errors / roughness[usable]),
+            moves=share_of_movement(self._of_moves(errors, usable, converges)),
+            converges=converges,
+        )
+
+    def _error(self, number: int, reference: Tensor) -> Tensor:
+        """(rows,) float64, length of the error of a pass beyond rounding; where there is none, 0."""
+        size = self._evidence[number].size
+        rounding = 2 * rounding_of(self._delta.dtype) * size
+        return (self._distance(self._maps[number], reference) - rounding).clamp(min=0).cpu()
+
+    def _distance(self, one: Tensor, other: Tensor) -> Tensor:
+        """(rows,) float64, length of the difference of two maps."""
+        length: Tensor = torch.linalg.vector_norm((one - other) * self._delta, dim=1, dtype=torch.float64)
+        return length
+
+    def _of_moves(self, errors: Tensor, usable: Tensor, converges: float) -> Tensor:
+        """(k,) errors over what is expected of the move from a pass to a finer one, of rows that moved."""
+        shares = [torch.zeros(0, dtype=torch.float64)]
+        for fine, coarse in combinations(range(len(self._cells) - 1, -1, -1), 2):
+            n, m = self._cells[fine], self._cells[coarse]
+            if n <= MOST_STRIDE * m:
+                moved = self._distance(self._maps[fine], self._maps[coarse]).cpu()[usable]
+                least = rounding_of(self._delta.dtype) * self._evidence[fine].size.cpu()[usable]
+                expected = expected_after(torch.maximum(moved, least), torch.tensor(m), torch.tensor(n), converges)
+                shares.append(errors[:, fine] / expected)
+        return torch.cat(shares)
 
     def good_enough(self, reference: Tensor, rtol: float) -> bool:
         """Whether most rows would stop at the last pass."""

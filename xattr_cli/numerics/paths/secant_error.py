@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-__all__ = ["CAUTIOUS", "CellEvidence", "ErrorShare", "fitted_share", "secant_error"]
+__all__ = [
+    "CAUTIOUS",
+    "CellEvidence",
+    "ErrorShare",
+    "expected_after",
+    "fitted_share",
+    "power_of_cells",
+    "rounding_of",
+    "secant_error",
+    "share_of_movement",
+]
 
 
 @dataclass(frozen=True)
@@ -43,15 +52,23 @@ class CellEvidence:
 
 @dataclass(frozen=True)
 class ErrorShare:
-    """Which share of s₁ the error is in 95 % of rows: at_eight · (8 / n)^falls of n cells, at most `most`.
+    """What is reported of the differences between neighbouring cells, and of the move from a pass to the next.
 
     One unit that switches is integrated exactly wherever it does; what is left comes from pairs of units in one
-    cell, so the error falls faster than the differences between neighbours do, which fall like 1 / n.
+    cell, so the error falls faster than the differences between neighbours do, which fall like 1 / n. Rows with
+    few such pairs are far better than others with the same differences: they show in maps that hardly move.
+
+    Attributes:
+        at_eight, falls, most: the error is at most min(most, at_eight · (8 / n)^falls) of s₁, in 95 % of rows.
+        moves: ... and at most this share of what `expected_after` makes of the move; 0 where that is not known.
+        converges: errors fall like n^-converges.
     """
 
     at_eight: float
     falls: float
     most: float = 0.5
+    moves: float = 0.0
+    converges: float = 1.5
 
     def of(self, cells: Tensor) -> Tensor:
         """Of numbers of cells (k,), as float64."""
@@ -72,55 +89,90 @@ CAUTIOUS = ErrorShare(0.42, 0.25)
 
 FEWEST = 3
 """Cells below which neighbours tell nothing."""
-
-EXACT = 0.15
-"""Of the largest share among the rows: smaller ones count as this."""
-
-MARGIN = 1.5
-"""For networks whose rows differ by more than a few of them show; `make bench-error-bars`."""
-
-STUDENT = (6.31, 2.92, 2.35, 2.13, 2.02, 1.94, 1.89, 1.86, 1.83, 1.81, 1.80, 1.78, 1.77, 1.76, 1.75, 1.75, 1.74)
-"""95th percentiles of Student's t with 1, 2, … degrees of freedom."""
+LEAST_STRIDE = 1.3
+"""A pass of less than so many times the cells of the one before hardly moves, however wrong both are."""
 
 
 def secant_error(evidence: CellEvidence, share: ErrorShare = CAUTIOUS) -> Tensor:
-    """(open,) relative error of the maps: a share of the differences between neighbouring cells.
+    """(open,) relative error of the maps: a share of the differences between neighbouring cells, or of a move.
 
-    Where a pass of fewer cells came before, the map has moved by about that one's error, which tells what is left
-    of it. Infinite for fewer than three cells.
+    Each covers 95 % of rows or more, so that the smaller one is reported. Infinite for fewer than three cells.
     """
-    finer = (evidence.cells_before / evidence.cells.double()) ** share.order
-    length = torch.maximum(
-        share.of(evidence.cells) * evidence.roughness(), (evidence.moved * finer).nan_to_num(0.0)
+    roughness, size = evidence.roughness(), evidence.size.clamp(min=1e-300)
+    error = share.of(evidence.cells) * roughness / size
+    if share.moves > 0:
+        after = expected_after(evidence.moved, evidence.cells_before, evidence.cells, share.converges)
+        known = (evidence.cells_before > 0) & (evidence.cells >= LEAST_STRIDE * evidence.cells_before)
+        error = torch.where(known, torch.minimum(error, share.moves * after / size), error)
+    error = torch.where(
+        roughness > 0, torch.hypot(error, torch.full_like(error, rounding_of(evidence.dtype))), error
     )
-    error = length / evidence.size.clamp(min=1e-300)
-    rounding = torch.full_like(error, 8 * torch.finfo(evidence.dtype).eps)
-    error = torch.where(error > 0, torch.hypot(error, rounding), error)
     return torch.where(evidence.cells < FEWEST, torch.inf, error)
+
+
+def rounding_of(dtype: torch.dtype) -> float:
+    """Relative error of a map that comes from the precision alone."""
+    return 8 * torch.finfo(dtype).eps
+
+
+def expected_after(moved: Tensor, before: Tensor, cells: Tensor, converges: float) -> Tensor:
+    """(rows,) expected error of a pass from how far it is from the one before.
+
+    Errors e(m) and e(n) of independent directions, e(n) = e(m) · (m / n)^q, are √(e(m)² + e(n)²) apart.
+
+    Arguments:
+        moved: (rows,) distance of the two maps.
+        before, cells: (rows,) or a number of them, m and n.
+        converges: q.
+    """
+    ratio = torch.as_tensor(cells).double() / torch.as_tensor(before).double().clamp(min=1)
+    return moved / (1 + ratio ** (2 * converges)).sqrt()
+
+
+ANYTHING = 1e6
+"""Largest share of s₁ that was measured on a job's own rows: as large as they say."""
+COVERED = 0.98
+"""Percentile of the shares of some rows at some numbers of cells that is taken, where there are 16 rows."""
+MARGIN = 1.15
+SIXTEEN = 16
+FEWER = 0.4
+"""The largest of k values that are log-normal about as rows are falls like (k / 16)^0.4 where k is smaller."""
+UPPER = 0.9
+MOVES_COVERED = 0.95
+MOVES_MARGIN = 2.0
+"""Of the smaller of two bounds, one must be more than sure."""
 
 
 def fitted_share(cells: Tensor, shares: Tensor) -> ErrorShare:
     """The share that covers 95 of 100 rows like these, from true errors over s₁ of a few of them.
 
-    Shares of rows are log-normal about a power of the number of cells; the percentile is that of a new row, with
-    Student's factor for as few rows as there are.
+    An upper percentile of the shares themselves, about a power of the number of cells: in many networks some rows
+    are integrated exactly and others are not, so that a mean and a spread of their logarithms would say nothing.
 
     Arguments:
         cells: (levels,) int64, increasing.
-        shares: (rows, levels) float64, at least two rows; 0 where the error is.
+        shares: (rows, levels) float64, at least two rows; 0 where there is no error beyond rounding.
     """
-    rows = len(shares)
-    # rows that are exact, whose paths meet no pair of kinks in a cell, say nothing about how far others spread
-    logs = torch.maximum(shares, EXACT * shares.amax(dim=0)).clamp(min=1e-12).log()
-    x = (8 / cells.double()).log()
-    level = logs.mean(dim=0)
-    spread = (x - x.mean()).square().sum()
-    falls = float(((x - x.mean()) * level).sum() / spread) if len(cells) > 1 else CAUTIOUS.falls
-    falls = min(max(falls, 0.0), 2.0)
-    # rows differ by a factor of their own: the spread is that of single levels above their median, pooled
-    flat = logs - falls * x
-    centre = flat.median()
-    above = (flat - centre).clamp(min=0).square().sum() / (flat > centre).sum().clamp(min=1)
-    student = STUDENT[min(rows - 1, len(STUDENT)) - 1]
-    at_eight = MARGIN * math.exp(float(centre) + student * math.sqrt(float(above) * (1 + 1 / rows)))
-    return ErrorShare(min(at_eight, 2 * CAUTIOUS.at_eight), falls, max(CAUTIOUS.most, 2 * CAUTIOUS.at_eight))
+    falls = power_of_cells(cells, shares, CAUTIOUS.falls)
+    levelled = shares * (cells.double() / 8) ** falls
+    margin = MARGIN * (SIXTEEN / min(len(shares), SIXTEEN)) ** FEWER
+    return ErrorShare(margin * float(levelled.flatten().quantile(COVERED)), falls, most=ANYTHING)
+
+
+def power_of_cells(cells: Tensor, values: Tensor, unknown: float) -> float:
+    """The power p, from 0 to 2, with which the larger of values (rows, levels) fall like n^-p.
+
+    `unknown` where they are 0, or all of one level.
+    """
+    upper = values.quantile(UPPER, dim=0)
+    some = upper > 0
+    if int(some.sum()) < 2:
+        return unknown
+    x, y = cells.double()[some].log(), upper[some].log()
+    centred = x - x.mean()
+    return min(max(-float((centred * y).sum() / centred.square().sum()), 0.0), 2.0)
+
+
+def share_of_movement(shares: Tensor) -> float:
+    """The share of `expected_after` that covers rows like these, from errors over it of some (k,); 0 for none."""
+    return max(1.0, MOVES_MARGIN * float(shares.quantile(MOVES_COVERED))) if len(shares) else 0.0
