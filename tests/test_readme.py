@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import click
+import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
@@ -239,21 +240,48 @@ def test_the_file_reads_as_the_readme_reads_it(copy, demo, monkeypatch, capsys):
     assert re.match(r"\(200, 1, 8, 8\) 0\.0\d+ \[\d \d \d\]\n$", capsys.readouterr().out)
 
 
+def test_the_job_runs_from_python_as_the_readme_runs_it(copy, demo, monkeypatch, capsys):
+    monkeypatch.chdir(copy)
+    (program,) = [block for block in blocks("python") if "xattr_cli.run" in block]
+    exec(program, {})
+    assert capsys.readouterr().out == "20 (8, 1, 8, 8)\n"
+
+
 class Cubes(nn.Module):
     def forward(self, x):
         return (x**3).sum(1, keepdim=True)
 
 
-def test_the_plugin_that_is_shown_works():
-    (program,) = [block for block in blocks("python") if "LocalEngine" in block]
+def defined_by(base):
+    """What the block that shows a plugin of that base class defines."""
+    (program,) = [block for block in blocks("python") if f"({base}):" in block]
     defined = {}
     exec(program, defined)
+    return defined
+
+
+def test_the_dataset_plugin_that_is_shown_works():
+    with defined_by("DatasetSource")["Steps"](count=7).open() as samples:
+        batch = samples.read(0, len(samples))
+    steps, up = batch.inputs["x"], batch.labels
+    assert steps.shape == (7, 16) and set(np.unique(steps)) == {-1.0, 1.0}
+    assert (np.count_nonzero(np.diff(steps), axis=1) == 1).all()
+    assert (steps[:, -1] == 2 * up - 1).all()
+    assert samples.classes == ("down", "up")
+
+
+@pytest.mark.parametrize("registry", [ENGINES, DATASETS], ids=lambda registry: registry.noun)
+def test_every_plugin_that_is_shown_is_offered_by_an_entry_point(registry):
+    (offers,) = blocks("toml")
+    (target,) = re.findall(rf'"{re.escape(registry.home)}"\]\n\w+ = "my_package:(\w+)"', offers)
+    assert any(re.search(rf"^class {target}\(", block, re.MULTILINE) for block in blocks("python"))
+
+
+def test_the_plugin_that_is_shown_works():
+    defined = defined_by("LocalEngine")
     engine = defined["GradientTimesDelta"](position=0.25)
     x = torch.tensor([[1.0, -2.0], [0.5, 4.0]])
     found = engine.explain(block_of(Cubes(), x))
     torch.testing.assert_close(found.attribution, x * 3 * (0.25 * x) ** 2)
     torch.testing.assert_close(found.score_input, (x**3).sum(1))
     assert (found.relative_error == 0).all() and (found.evaluations == 1).all()
-    (offers,) = blocks("toml")
-    assert f'[project.entry-points."{ENGINES.home}"]' in offers
-    assert 'my_package:GradientTimesDelta"' in offers

@@ -35,6 +35,7 @@ __all__ = [
     "Output",
     "Score",
     "Target",
+    "check_job",
     "identity",
     "load_job",
     "parse_job",
@@ -167,7 +168,7 @@ def _with_engine_name(label: str, options: Any) -> Any:
 # --- reading ------------------------------------------------------------------------------------
 
 
-def load_job(source: str, overrides: Sequence[str] = ()) -> Job:
+def load_job(source: str | Path, overrides: Sequence[str] = ()) -> Job:
     """Read, override and check a job file.
 
     Arguments:
@@ -187,7 +188,15 @@ def parse_job(text: str, *, folder: Path, overrides: Sequence[str] = ()) -> Job:
     Raises:
         JobError: names every wrong key with its value, what is allowed and the nearest match.
     """
-    values = plain_values(text, overrides)
+    return check_job(plain_values(text, overrides), folder=folder)
+
+
+def check_job(values: Mapping[str, Any], *, folder: Path) -> Job:
+    """Check what a job file would hold; relative paths in it start at `folder`.
+
+    Raises:
+        JobError: names every wrong key with its value, what is allowed and the nearest match.
+    """
     try:
         return Job.model_validate(values, context={"folder": folder})
     except ValidationError as error:
