@@ -22,11 +22,14 @@ from torch import nn
 from xattr_cli.cli import main
 from xattr_cli.errors import ExitCode
 from xattr_cli.job.config import load_job, parse_job
-from xattr_cli.registry import BASELINES, DATASETS, ENGINES, MODELS
+from xattr_cli.registry import BASELINES, DATASETS, ENGINES, FIGURES, MODELS
+from xattr_cli.reports.drawing.selection import select
+from xattr_cli.store.results.reader import Results
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
+REGISTRIES = [ENGINES, MODELS, DATASETS, BASELINES, FIGURES]
 ELSEWHERE = {"git", "cd", "pip", "sbatch", "crontab"}  # programs of other machines, or of a first installation
 
 
@@ -205,11 +208,11 @@ def test_files_that_are_named_exist():
         assert (ROOT / path).exists(), path
 
 
-@pytest.mark.parametrize("registry", [ENGINES, MODELS, DATASETS, BASELINES], ids=lambda registry: registry.noun)
+@pytest.mark.parametrize("registry", REGISTRIES, ids=lambda registry: registry.noun)
 def test_every_plugin_is_named(registry):
     missing = [name for name in registry.names() if not re.search(rf"\b{name}\b", TEXT)]
     assert missing == []
-    assert registry.home in TEXT
+    assert registry.group in TEXT
 
 
 def test_exit_codes_are_those_of_the_code():
@@ -270,10 +273,19 @@ def test_the_dataset_plugin_that_is_shown_works():
     assert samples.classes == ("down", "up")
 
 
-@pytest.mark.parametrize("registry", [ENGINES, DATASETS], ids=lambda registry: registry.noun)
+def test_the_figure_plugin_that_is_shown_works(copy, demo):
+    kind = defined_by("FigureKind")["ScoreHistogram"]()
+    with Results.open(copy / "runs" / "digits" / "attributions.h5") as results:
+        drawn = list(kind.draw(select(results, ["integrated_gradients"], 1, None)))
+        bars = drawn[0].figure.axes[0].patches
+        assert [each.stem for each in drawn] == ["score-histogram-integrated_gradients"]
+        assert sum(bar.get_height() for bar in bars) == len(results.rows) == 200
+
+
+@pytest.mark.parametrize("registry", [ENGINES, DATASETS, FIGURES], ids=lambda registry: registry.noun)
 def test_every_plugin_that_is_shown_is_offered_by_an_entry_point(registry):
     (offers,) = blocks("toml")
-    (target,) = re.findall(rf'"{re.escape(registry.home)}"\]\n\w+ = "my_package:(\w+)"', offers)
+    (target,) = re.findall(rf'"{re.escape(registry.group)}"\]\n\w+ = "my_package:(\w+)"', offers)
     assert any(re.search(rf"^class {target}\(", block, re.MULTILINE) for block in blocks("python"))
 
 

@@ -2,8 +2,9 @@
 
 A plugin is a class in an installed package, offered by an entry point: the group `xattr_cli.engines` takes a
 `LocalEngine` or `PopulationEngine`, `xattr_cli.models` a `ModelSource`, `xattr_cli.datasets` a `DatasetSource`,
-`xattr_cli.baselines` a `Baseline`. The fields of the class are its options in the job file, its docstring is its
-documentation. Names are imported when they are first asked for: engines, datasets and baselines import no torch.
+`xattr_cli.baselines` a `Baseline`, `xattr_cli.figures` a `FigureKind`. The fields of the class are its options in
+the job file, its docstring is its documentation. Names are imported when they are first asked for; only those of
+models take torch.
 
 Example:
     >>> from xattr_cli.plugins import LocalEngine, exact
@@ -30,13 +31,16 @@ if TYPE_CHECKING:
     from .fingerprint import fingerprint_arrays, fingerprint_file
     from .job.sections import JobPath
     from .models.base import LoadedModel, ModelSource
-    from .registry import BASELINES, DATASETS, ENGINES, MODELS, Options
+    from .registry import BASELINES, DATASETS, ENGINES, FIGURES, MODELS, Options
+    from .reports.drawing.figure import FigureKind
+    from .reports.drawing.selection import Document, Drawing, Nothing, Selection
     from .samples import Batch, InputSpec, Status
 
 __all__ = [
     "BASELINES",
     "DATASETS",
     "ENGINES",
+    "FIGURES",
     "MODELS",
     "ArraySamples",
     "Baseline",
@@ -45,8 +49,11 @@ __all__ = [
     "Column",
     "DataError",
     "DatasetSource",
+    "Document",
+    "Drawing",
     "Effects",
     "Explanation",
+    "FigureKind",
     "FixedBaseline",
     "InputSpec",
     "JobError",
@@ -55,9 +62,11 @@ __all__ = [
     "LocalEngine",
     "ModelError",
     "ModelSource",
+    "Nothing",
     "Options",
     "PopulationEngine",
     "Samples",
+    "Selection",
     "Status",
     "as_labels",
     "exact",
@@ -76,7 +85,9 @@ _OFFERED_BY = {
     ".fingerprint": "fingerprint_arrays fingerprint_file",
     ".job.sections": "JobPath",
     ".models.base": "LoadedModel ModelSource",
-    ".registry": "BASELINES DATASETS ENGINES MODELS Options",
+    ".registry": "BASELINES DATASETS ENGINES FIGURES MODELS Options",
+    ".reports.drawing.figure": "FigureKind",
+    ".reports.drawing.selection": "Document Drawing Nothing Selection",
     ".samples": "Batch InputSpec Status",
 }
 _HOMES = {name: home for home, names in _OFFERED_BY.items() for name in names.split()}
