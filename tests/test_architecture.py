@@ -49,7 +49,7 @@ ROOMS = {
     "device": {*LANGUAGE, "numerics", "models"},
     "engines": {*LANGUAGE, "job", "numerics", "device", "causal"},
     "reports": {*LANGUAGE, "store"},
-    "plugins": {*LANGUAGE, "job", "models", "datasets", "baselines", "engines", "reports"},
+    "plugins": {*LANGUAGE, "job", "models", "datasets", "baselines", "device", "engines", "reports"},
     "apply": {"errors", "numerics", "datasets", "store"},
     "pipeline": {*LANGUAGE, "job", *PARTS},
     "evaluation": {*LANGUAGE, "job", *PARTS, "pipeline"},

@@ -11,6 +11,7 @@ from helpers.cli import write_data, write_job
 from helpers.networks import CLASSES
 
 import xattr_cli
+import xattr_cli.device.scores
 import xattr_cli.plugins
 from xattr_cli.errors import JobError, StoreError
 from xattr_cli.job.config import load_job
@@ -83,7 +84,7 @@ def test_all_but_models_is_imported_without_torch():
     program = """
 import sys, xattr_cli, xattr_cli.plugins as plugins
 for name in plugins.__all__:
-    if name not in ("LoadedModel", "ModelSource"):
+    if name not in ("LoadedModel", "ModelSource", "Score"):
         getattr(plugins, name)
 assert "torch" not in sys.modules
 plugins.ModelSource
@@ -92,6 +93,9 @@ assert "torch" in sys.modules
     subprocess.run([sys.executable, "-c", program], check=True)
 
 
-def test_examples_run():
-    tried = doctest.testmod(xattr_cli.plugins)
+@pytest.mark.parametrize(
+    "module", [xattr_cli.plugins, xattr_cli.device.scores], ids=lambda module: module.__name__
+)
+def test_examples_run(module):
+    tried = doctest.testmod(module)
     assert tried.attempted > 0 and tried.failed == 0

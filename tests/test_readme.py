@@ -22,14 +22,14 @@ from torch import nn
 from xattr_cli.cli import main
 from xattr_cli.errors import ExitCode
 from xattr_cli.job.config import load_job, parse_job
-from xattr_cli.registry import BASELINES, DATASETS, ENGINES, FIGURES, MODELS
+from xattr_cli.registry import BASELINES, DATASETS, ENGINES, FIGURES, MODELS, SCORES
 from xattr_cli.reports.drawing.selection import select
 from xattr_cli.store.results.reader import Results
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
-REGISTRIES = [ENGINES, MODELS, DATASETS, BASELINES, FIGURES]
+REGISTRIES = [ENGINES, MODELS, DATASETS, BASELINES, SCORES, FIGURES]
 ELSEWHERE = {"git", "cd", "pip", "sbatch", "crontab"}  # programs of other machines, or of a first installation
 
 
@@ -273,6 +273,12 @@ def test_the_dataset_plugin_that_is_shown_works():
     assert samples.classes == ("down", "up")
 
 
+def test_the_score_plugin_that_is_shown_works():
+    score = defined_by("Score")["Margin"](ratio=2)
+    found = score.of_all(torch.tensor([[1.0, 2.0, 6.0], [0.0, 0.0, 0.0]]))
+    assert found.tolist() == [[-4.0, -2.0, 6.0], [0.0, 0.0, 0.0]]
+
+
 def test_the_figure_plugin_that_is_shown_works(copy, demo):
     kind = defined_by("FigureKind")["ScoreHistogram"]()
     with Results.open(copy / "runs" / "digits" / "attributions.h5") as results:
@@ -282,7 +288,7 @@ def test_the_figure_plugin_that_is_shown_works(copy, demo):
         assert sum(bar.get_height() for bar in bars) == len(results.rows) == 200
 
 
-@pytest.mark.parametrize("registry", [ENGINES, DATASETS, FIGURES], ids=lambda registry: registry.noun)
+@pytest.mark.parametrize("registry", [ENGINES, DATASETS, SCORES, FIGURES], ids=lambda registry: registry.noun)
 def test_every_plugin_that_is_shown_is_offered_by_an_entry_point(registry):
     (offers,) = blocks("toml")
     (target,) = re.findall(rf'"{re.escape(registry.group)}"\]\n\w+ = "my_package:(\w+)"', offers)

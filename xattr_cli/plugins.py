@@ -2,9 +2,9 @@
 
 A plugin is a class in an installed package, offered by an entry point: the group `xattr_cli.engines` takes a
 `LocalEngine` or `PopulationEngine`, `xattr_cli.models` a `ModelSource`, `xattr_cli.datasets` a `DatasetSource`,
-`xattr_cli.baselines` a `Baseline`, `xattr_cli.figures` a `FigureKind`. The fields of the class are its options in
-the job file, its docstring is its documentation. Names are imported when they are first asked for; only those of
-models take torch.
+`xattr_cli.baselines` a `Baseline`, `xattr_cli.scores` a `Score`, `xattr_cli.figures` a `FigureKind`. The fields of
+the class are its options in the job file, its docstring is its documentation. Names are imported when they are
+first asked for; those of models and scores take torch.
 
 Example:
     >>> from xattr_cli.plugins import LocalEngine, exact
@@ -26,12 +26,13 @@ if TYPE_CHECKING:
     from .datasets.base import DatasetSource, Samples
     from .datasets.classes.labels import as_labels
     from .datasets.columns import ArraySamples, Column
+    from .device.scores import Score
     from .engines.base import Effects, Explanation, LocalEngine, PopulationEngine, exact
     from .errors import DataError, JobError, ModelError
     from .fingerprint import fingerprint_arrays, fingerprint_file
     from .job.sections import JobPath
     from .models.base import LoadedModel, ModelSource
-    from .registry import BASELINES, DATASETS, ENGINES, FIGURES, MODELS, Options
+    from .registry import BASELINES, DATASETS, ENGINES, FIGURES, MODELS, SCORES, Options
     from .reports.drawing.figure import FigureKind
     from .reports.drawing.selection import Document, Drawing, Nothing, Selection
     from .samples import Batch, InputSpec, Status
@@ -42,6 +43,7 @@ __all__ = [
     "ENGINES",
     "FIGURES",
     "MODELS",
+    "SCORES",
     "ArraySamples",
     "Baseline",
     "Batch",
@@ -66,6 +68,7 @@ __all__ = [
     "Options",
     "PopulationEngine",
     "Samples",
+    "Score",
     "Selection",
     "Status",
     "as_labels",
@@ -80,12 +83,13 @@ _OFFERED_BY = {
     ".datasets.base": "DatasetSource Samples",
     ".datasets.classes.labels": "as_labels",
     ".datasets.columns": "ArraySamples Column",
+    ".device.scores": "Score",
     ".engines.base": "Effects Explanation LocalEngine PopulationEngine exact",
     ".errors": "DataError JobError ModelError",
     ".fingerprint": "fingerprint_arrays fingerprint_file",
     ".job.sections": "JobPath",
     ".models.base": "LoadedModel ModelSource",
-    ".registry": "BASELINES DATASETS ENGINES FIGURES MODELS Options",
+    ".registry": "BASELINES DATASETS ENGINES FIGURES MODELS SCORES Options",
     ".reports.drawing.figure": "FigureKind",
     ".reports.drawing.selection": "Document Drawing Nothing Selection",
     ".samples": "Batch InputSpec Status",

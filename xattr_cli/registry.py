@@ -13,7 +13,7 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from .errors import JobError, suggestion
 
-__all__ = ["BASELINES", "DATASETS", "ENGINES", "FIGURES", "MODELS", "Options", "Plugin", "Registry"]
+__all__ = ["BASELINES", "DATASETS", "ENGINES", "FIGURES", "MODELS", "SCORES", "Options", "Plugin", "Registry"]
 
 
 class Options(BaseModel):
@@ -60,7 +60,7 @@ def _takes_boolean(annotation: Any) -> bool:
 
 
 class Plugin(Options):
-    """Options that a registry can find by name: an engine, a model source, a dataset, a baseline, a figure.
+    """Options that a registry can find by name: an engine, a model, a dataset, a baseline, a score, a figure.
 
     A subclass is registered by `@REGISTRY.register("name")`, or by an entry point of another
     distribution. Its fields are its YAML options, its docstring is what `xattr-cli engines NAME` shows.
@@ -207,4 +207,11 @@ FIGURES: Registry[Any] = Registry(
     home="xattr_cli.reports.figures",
     base="xattr_cli.reports.drawing.figure:FigureKind",
     group="xattr_cli.figures",
+)
+SCORES: Registry[Any] = Registry(
+    "score",
+    tag="score",
+    home="xattr_cli.device.scores",
+    base="xattr_cli.device.scores:Score",
+    group="xattr_cli.scores",
 )
