@@ -77,8 +77,8 @@ def cost_of(replaced: Collection[str]) -> float:
 
 PIECEWISE = frozenset(
     """
-    relu relu6 hardtanh clamp clip clamp_min clamp_max leaky_relu prelu rrelu abs threshold _threshold amax amin max
-    min maximum minimum max_pool1d max_pool2d max_pool3d max_pool1d_with_indices max_pool2d_with_indices
+    relu relu6 hardtanh clamp clip clamp_min clamp_max leaky_relu prelu rrelu abs threshold _threshold amax amin
+    max min maximum minimum max_pool1d max_pool2d max_pool3d max_pool1d_with_indices max_pool2d_with_indices
     max_pool3d_with_indices adaptive_max_pool1d adaptive_max_pool2d adaptive_max_pool3d where mul __mul__ __rmul__
     """.split()
 )
