@@ -11,10 +11,11 @@ import torch
 from torch import Tensor
 
 from ..device import Rows
+from ..device.packing import give_back_memory, is_out_of_memory
 from ..device.secant import SecantField, SecantProbe, probe_secants
 from ..engines.base import Engine, LocalEngine
 from ..engines.sweeps import SweepRequest, sweep_key
-from ..errors import JobError
+from ..errors import JobError, RunError
 from ..numerics.paths.calibration import Calibration, calibrate
 from ..numerics.paths.integrate import PathIntegral, integrate
 from ..numerics.paths.quadrature import AdaptiveRule
@@ -80,6 +81,19 @@ def _choice(session: Session, request: SweepRequest) -> _Choice:
         return _Choice(None, f"{rule.name} rule, {rule.nodes} nodes")
     if not request.may_be_secant:
         return _Choice(None, "gradients")
+    packing, rows = session.scorer.packing, session.scorer.packing.rows
+    try:
+        return _by_sample(session, request, rule)
+    except (RuntimeError, MemoryError, RunError) as error:
+        if not is_out_of_memory(error) or request.by == "secant":
+            raise
+    packing.recover(rows)
+    give_back_memory()
+    return _Choice(None, "gradients: too little memory to try another rule")
+
+
+def _by_sample(session: Session, request: SweepRequest, rule: AdaptiveRule) -> _Choice:
+    """What some rows of the job tell."""
     sample = _Sample.of(session, request)
     if not len(sample.rows):
         return _Choice(None, "gradients: too few rows to try another rule")

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from ...errors import RunError
 from ...numerics.paths.field import Cells, Chains
 from ..places import SharedPoints
 from ..scorer import Rows, Scorer
@@ -73,12 +74,17 @@ class SecantField:
         """Evaluate all cells, each once, one device call at a time.
 
         A path that a call cuts goes on in the next call, at the node where it was cut.
+
+        Raises:
+            RunError: memory does not suffice for two rows.
         """
         places = SharedPoints.of(chains)
         last = chains.last[places.first].tolist()
         eager = self.scorer.eager
 
         def call(part: slice, rows: int) -> list[Cells]:
+            if part.stop - part.start < 2:
+                raise RunError("out of memory with 2 rows per device call, the fewest that hold a cell")
             members = [_numbers(some, chains.row) for some in places.members(part)]
             row = chains.row[members[0]]
             found = secants_of_call(

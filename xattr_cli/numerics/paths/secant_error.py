@@ -73,6 +73,10 @@ CAUTIOUS = ErrorShare(0.42, 0.25)
 FEWEST = 3
 """Cells below which neighbours tell nothing."""
 
+LEAST_OF_MEDIAN = 0.1
+LEAST_DEVIATION = 0.6
+"""Of the logarithms of shares: networks have .4 to .75, and a few rows may be alike by chance."""
+
 STUDENT = (6.31, 2.92, 2.35, 2.13, 2.02, 1.94, 1.89, 1.86, 1.83, 1.81, 1.80, 1.78, 1.77, 1.76, 1.75, 1.75, 1.74)
 """95th percentiles of Student's t with 1, 2, … degrees of freedom."""
 
@@ -99,15 +103,17 @@ def fitted_share(cells: Tensor, shares: Tensor) -> ErrorShare:
         shares: (rows, levels) float64, at least two rows; 0 where the error is.
     """
     rows = len(shares)
-    logs = shares.clamp(min=1e-12).log()
+    # rows that are nearly exact say nothing about the upper tail
+    logs = torch.maximum(shares, LEAST_OF_MEDIAN * shares.median(dim=0).values.clamp(min=1e-12)).log()
     x = (8 / cells.double()).log()
     level = logs.mean(dim=0)
     spread = (x - x.mean()).square().sum()
     falls = float(((x - x.mean()) * level).sum() / spread) if len(cells) > 1 else CAUTIOUS.falls
     falls = min(max(falls, 0.0), 2.0)
     # rows differ by a factor of their own: the spread is that of single levels, pooled
-    deviation = (logs - falls * x - (level - falls * x).mean()).square().sum() / (logs.shape[1] * (rows - 1))
+    square = (logs - falls * x - (level - falls * x).mean()).square().sum() / (logs.shape[1] * (rows - 1))
+    deviation = max(math.sqrt(float(square)), LEAST_DEVIATION)
     student = STUDENT[min(rows - 1, len(STUDENT)) - 1]
     centre = float((level - falls * x).mean())
-    at_eight = math.exp(centre + student * math.sqrt(float(deviation) * (1 + 1 / rows)))
+    at_eight = math.exp(centre + student * deviation * math.sqrt(1 + 1 / rows))
     return ErrorShare(min(at_eight, 2 * CAUTIOUS.at_eight), falls, max(CAUTIOUS.most, 2 * CAUTIOUS.at_eight))
