@@ -47,7 +47,10 @@ def integrated(**options):
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("datasets={}", "datasets: {}: unknown key. Allowed: compute, dataset, engines, .*mean 'dataset'?"),
+        (
+            "datasets={}",
+            "datasets: {}: unknown key. Allowed: allow_inconsistent, compute, dataset, engines, .*mean 'dataset'?",
+        ),
         (
             "compute.devise=cpu",
             "compute.devise: 'cpu': unknown key. Allowed: arithmetic, .*mean 'device'?",

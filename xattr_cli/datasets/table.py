@@ -17,9 +17,9 @@ from ..job.config import JobPath
 from ..registry import DATASETS, Options
 from ..samples import InputSpec
 from .base import DatasetSource, Samples
+from .classes.labels import Labels, as_labels
 from .columns import ArraySamples, Column
 from .files import combined, existing_file, optional
-from .labels import Labels, as_labels
 from .scaling import nonzero_scale
 
 __all__ = ["Statistics", "Table", "check_header", "frame_numbers", "read_statistics", "refuse_missing"]

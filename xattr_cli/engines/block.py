@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
@@ -24,8 +24,6 @@ from ..numerics.paths.secants import CellMaps, SecantRule, cell_maps, integrate_
 from ..numerics.paths.straight import StraightPath
 from ..randomness import Purpose, sample_generator
 from .curves import CurveRecorder, InputGradientRecorder
-from .interactions.bench import InteractionBench, InteractionOptions
-from .path.saturation import saturation
 from .sweeps import Sweep, SweepKey, SweepRequest, sweep_key
 
 __all__ = ["Baselines", "Block"]
@@ -53,6 +51,7 @@ class Block:
         seed: of the job.
         smooth: the network is known to have no kinks.
         cells: the sweeps that are made of secant cells, with what the job's rows have told about them.
+        consistent: its gradients are not known to be others than those of its score.
         memory_bytes: what an engine may hold at once, beside network and rows.
     """
 
@@ -66,6 +65,7 @@ class Block:
         seed: int,
         smooth: bool,
         cells: Mapping[SweepKey, Calibration] | None = None,
+        consistent: bool = True,
         memory_bytes: int = 2**30,
     ) -> None:
         self.rows = rows
@@ -73,6 +73,7 @@ class Block:
         self.seed = seed
         self.smooth = smooth
         self.cells = cells or {}
+        self.consistent = consistent
         self.memory_bytes = memory_bytes
         self._baselines = baselines
         self._planned = planned
@@ -121,16 +122,6 @@ class Block:
                 f"baseline: equals the input in all of the first {len(self.rows)} rows, so every map would "
                 "be zero. Choose another baseline, such as {kind: zero} or {kind: mean}."
             )
-
-    def check_layers(self, layers: Sequence[str]) -> None:
-        """Refuse layers that the network does not have, or that cannot be followed.
-
-        Raises:
-            JobError: there is no such layer.
-            ModelError: a layer is not called exactly once, or does not return one tensor.
-        """
-        path = StraightPath(self.inputs[:1], self.inputs[:1])
-        saturation(self.scorer, self.rows, path, torch.ones_like(self.inputs[0, :1]), layers)
 
     def generator(self, row: int, stream: int = 0) -> np.random.Generator:
         """Random numbers that belong to a row's sample, whatever block the row is in."""
@@ -200,6 +191,7 @@ class Block:
             path,
             rule,
             smooth=self.smooth,
+            consistent=self.consistent,
             marks=demand.marks,
             observers=[gradient] if curves is None else [gradient, curves],
         )
@@ -223,14 +215,6 @@ class Block:
         # row by row: all rows together would hold rows × background × D numbers
         means = [self.field.values(_GivenPoints(background, every + r)).mean() for r in range(len(self.rows))]
         return torch.stack(means)
-
-    def interactions(self, options: InteractionOptions) -> InteractionBench:
-        """This block, its groups, and a network that can be differentiated twice, for a second-order engine."""
-        return InteractionBench(self, options)
-
-    def saturation(self, sweep: Sweep, layers: Sequence[str]) -> Tensor:
-        """(rows, layers, alphas) cosine between a layer's activation at γ(α) and at the input."""
-        return saturation(self.scorer, self.rows, sweep.path, sweep.curves.alpha, layers)
 
 
 @dataclass(frozen=True)

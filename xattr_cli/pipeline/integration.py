@@ -81,6 +81,8 @@ def _choice(session: Session, request: SweepRequest) -> _Choice:
         return _Choice(None, f"{rule.name} rule, {rule.nodes} nodes")
     if not request.may_be_secant:
         return _Choice(None, "gradients")
+    if session.contradictions:
+        return _Choice(None, "gradients, which are not the derivative of the score: cells would be of the score")
     packing, rows = session.scorer.packing, session.scorer.packing.rows
     try:
         return _by_sample(session, request, rule)

@@ -11,7 +11,7 @@ from ...job.config import BaselineField
 from ...numerics.paths.sampling import SamplingRule
 from ...registry import ENGINES
 from ..base import Explanation
-from .options import GROUP_AXES, InteractionEngine, drift_curves, group_curves
+from .options import GROUP_AXES, InteractionEngine
 
 if TYPE_CHECKING:
     from ..block import Block
@@ -62,19 +62,23 @@ class ExpectedHessians(InteractionEngine):
         return SamplingRule(self.rtol, self.max_draws, size, self.replicates, block.seed)
 
     def check(self, probe: Block) -> None:
+        from .bench import InteractionBench
+
         self._rule(probe)
-        probe.interactions(self).check_sampling()
+        InteractionBench(probe, self).check_sampling()
 
     def explain(self, block: Block) -> Explanation:
-        bench = block.interactions(self)
+        from .bench import InteractionBench
+
+        bench = InteractionBench(block, self)
         found = bench.expected(self._rule(block), self.positions)
         ends = bench.ends_of_background()
         curves = {
             "interaction": found.interaction,
             "interaction_error": found.standard_error,
             "row_sum_gap": found.row_sum_gap,
-            **group_curves(bench),
-            **drift_curves(bench, ends),
+            **bench.group_curves(),
+            **bench.drift_curves(ends),
         }
         if bench.groups.is_complete:
             total = found.interaction.double().sum(dim=(1, 2))

@@ -35,7 +35,7 @@ class IntegratedGradients(PathEngine):
     rule: Literal["auto", "secant", "gradient", "midpoint", "trapezoid", "gauss_legendre", "riemann_right"] = (
         Field(
             default="auto",
-            description="auto, secant and gradient adapt to each row; the others take `nodes` for every row",
+            description="auto, secant (cells) and gradient adapt to each row; the others take `nodes` for all",
         )
     )
     nodes: int | None = Field(default=None, ge=2, description="gradients per row of a fixed rule")
