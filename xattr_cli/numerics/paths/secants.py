@@ -188,7 +188,7 @@ class _Sweep:
         self.delta = path.delta
         self.warp = PowerWarp(rule.warp)
         self.open_rows = torch.arange(len(self.delta), device=self.delta.device)
-        self.cells = torch.full_like(self.open_rows, rule.cells)
+        self.cells = torch.full_like(self.open_rows, min(rule.cells, rule.max_nodes - 1))
         self.before = torch.full_like(self.delta, torch.nan)
         self.cells_before = torch.zeros_like(self.open_rows)
         unknown = torch.full_like(self.delta[:, 0], torch.nan)
