@@ -34,21 +34,21 @@ $(READY): pyproject.toml constraints.txt
 
 install: $(READY) ## Set up .venv with pinned versions of everything
 
-runs/digits/model.pt: scripts/train_digits.py xattr_cli/models/zoo.py | $(READY)
-	@$(BIN)/python scripts/train_digits.py runs/digits
+runs/digits/model.pt: scripts/networks/train_digits.py xattr_cli/models/zoo.py | $(READY)
+	@$(BIN)/python -m scripts.networks.train_digits runs/digits
 
 demo: install runs/digits/model.pt ## Train a small network on real digits, explain 200 held-out images, draw the maps
 	@$(BIN)/xattr-cli run configs/digits.yaml --overwrite
 	@$(BIN)/xattr-cli plot runs/digits/attributions.h5
 
-runs/iris/model.pt: scripts/train_tables.py | $(READY)
-	@$(BIN)/python scripts/train_tables.py runs
+runs/iris/model.pt: scripts/networks/train_tables.py | $(READY)
+	@$(BIN)/python -m scripts.networks.train_tables runs
 
 tables: install runs/iris/model.pt ## Train two small networks on tables: for configs/iris.yaml and configs/chain.yaml
 
 REAL := photos vowels breast_cancer
-$(REAL:%=runs/%/model.pt): runs/%/model.pt: scripts/real_networks.py scripts/photographs.py | $(READY)
-	@$(BIN)/python scripts/real_networks.py $*
+$(REAL:%=runs/%/model.pt): runs/%/model.pt: scripts/networks/real_networks.py scripts/networks/photographs.py | $(READY)
+	@$(BIN)/python -m scripts.networks.real_networks $*
 
 photos: install runs/photos/model.pt ## Explain 20 photographs through efficientnet-lite0, an ImageNet network
 	@$(BIN)/xattr-cli run configs/photos.yaml --overwrite
@@ -77,8 +77,8 @@ minilm-interactions: install ## Which words act together in making sentences sim
 	@$(BIN)/xattr-cli plot runs/minilm/interactions.h5
 
 LEARNT := runs/movies/test.csv runs/solubility/molecules.smi runs/next_word/contexts.txt runs/screening/test.csv
-$(LEARNT): scripts/train_networks.py scripts/language_training.py scripts/molecules.py configs/paper_networks.py | $(READY)
-	@$(BIN)/python scripts/train_networks.py $(notdir $(@D)) $(@D)
+$(LEARNT): scripts/networks/train_networks.py scripts/networks/language_training.py scripts/networks/molecules.py configs/paper_networks.py | $(READY)
+	@$(BIN)/python -m scripts.networks.train_networks $(notdir $(@D)) $(@D)
 
 movies: install runs/movies/test.csv ## Which words decide whether a snippet of a review is positive, to MiniLM
 	@$(BIN)/xattr-cli run configs/movies.yaml --overwrite
@@ -115,36 +115,36 @@ format: install ## Format the code
 	$(BIN)/ruff format .
 
 bench: install ## Time and memory against captum and against bare gradient passes
-	$(BIN)/python scripts/bench_speed.py
-	$(BIN)/python scripts/bench_memory.py
+	$(BIN)/python -m scripts.benchmarks.bench_speed
+	$(BIN)/python -m scripts.benchmarks.bench_memory
 
 bench-gpu: install runs/photos/model.pt runs/breast_cancer/model.pt runs/vowels/model.pt ## The same on a CUDA device, and what TF32 and CUDA graphs do there
-	$(BIN)/python scripts/bench_gpu.py
+	$(BIN)/python -m scripts.benchmarks.bench_gpu
 
 bench-nodes: install $(REAL:%=runs/%/model.pt) ## Where the nodes of a path should be: all that was tried, adopted or not (minutes)
-	$(BIN)/python scripts/bench_nodes.py
+	$(BIN)/python -m scripts.benchmarks.bench_nodes
 
 bench-error-bars: install ## Reported against true errors, on trained networks with and without kinks
-	$(BIN)/python scripts/bench_error_bars.py
+	$(BIN)/python -m scripts.benchmarks.bench_error_bars
 
 bench-error-bars-photos: install runs/photos/model.pt ## The same for an ImageNet network on photographs (half an hour)
-	$(BIN)/python scripts/error_bars_photos.py
+	$(BIN)/python -m scripts.benchmarks.error_bars_photos
 
 bench-error-bars-language: install $(LEARNT) ## The same for sentences, molecules and a language model (minutes)
-	$(BIN)/python scripts/bench_error_bars_language.py
+	$(BIN)/python -m scripts.benchmarks.bench_error_bars_language
 
 bench-jobs: install runs/digits/model.pt runs/iris/model.pt $(REAL:%=runs/%/model.pt) $(LEARNT) ## Time, evaluations, memory of the jobs in configs/
-	$(BIN)/python scripts/bench_jobs.py
+	$(BIN)/python -m scripts.benchmarks.bench_jobs
 
 bench-ace: install ## Average causal effects against a loop over alpha, features and Hessian rows
-	$(BIN)/python scripts/bench_ace.py
+	$(BIN)/python -m scripts.benchmarks.bench_ace
 
 bench-icc: install ## Cost and errors of causal contributions, and of Sobol' indices against SALib
-	$(BIN)/python scripts/bench_icc.py
-	$(BIN)/python scripts/bench_icc_errors.py
+	$(BIN)/python -m scripts.benchmarks.bench_icc
+	$(BIN)/python -m scripts.benchmarks.bench_icc_errors
 
 bench-interactions: $(PAPERS) ## Integrated Hessians against path-explain, and their error bars
-	$(BIN)/python scripts/bench_interactions.py
+	$(BIN)/python -m scripts.benchmarks.bench_interactions
 
 $(PAPERS): $(READY) pyproject.toml constraints.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[papers]'
@@ -152,19 +152,19 @@ $(PAPERS): $(READY) pyproject.toml constraints.txt
 	@touch $(PAPERS)
 
 reproduce-ig: $(PAPERS) runs/photos/model.pt ## The experiments of arXiv 1703.01365: photographs, words of reviews, atoms of molecules
-	$(BIN)/python scripts/reproduce_ig.py
+	$(BIN)/python -m scripts.papers.reproduce_ig
 
 reproduce-interior: $(PAPERS) runs/photos/model.pt ## The experiments of arXiv 1611.02639: photographs, ligands, the next word
-	$(BIN)/python scripts/reproduce_interior.py
+	$(BIN)/python -m scripts.papers.reproduce_interior
 
 reproduce-interactions: $(PAPERS) ## The experiments of arXiv 2002.04138: remove and retrain, XOR, a real table
-	$(BIN)/python scripts/reproduce_interactions.py
+	$(BIN)/python -m scripts.papers.reproduce_interactions
 
 reproduce-ace: $(PAPERS) ## The experiments of arXiv 1902.02302: iris, sequences, latents of digits, spoken vowels
-	$(BIN)/python scripts/reproduce_ace.py
+	$(BIN)/python -m scripts.papers.reproduce_ace
 
 reproduce-icc: $(PAPERS) ## The experiments of arXiv 2505.09660: which ranking knows what a network can do without
-	$(BIN)/python scripts/reproduce_icc.py
+	$(BIN)/python -m scripts.papers.reproduce_icc
 
 clean: ## Remove what runs have left (not .venv)
 	rm -rf runs build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from support import explain
+from helpers.blocks import explain
 from torch import nn
 
-from xattr_cli.engines.integrated_gradients import IntegratedGradients
+from xattr_cli.engines.path.integrated_gradients import IntegratedGradients
 
 EXACT = IntegratedGradients(rule="gauss_legendre", nodes=64)
 NESTED = IntegratedGradients(rtol=1e-9, max_nodes=2**20)

@@ -5,10 +5,10 @@ import torch
 from captum.attr import InputXGradient as CaptumInputXGradient
 from captum.attr import IntegratedGradients as CaptumIntegratedGradients
 from captum.attr import Saliency as CaptumSaliency
-from support import digits, explain, trained
+from helpers.blocks import digits, explain, trained
 
-from xattr_cli.engines.gradients import InputXGradient, Saliency
-from xattr_cli.engines.integrated_gradients import IntegratedGradients
+from xattr_cli.engines.path.gradients import InputXGradient, Saliency
+from xattr_cli.engines.path.integrated_gradients import IntegratedGradients
 
 CAPTUM_NAMES = {
     "gauss_legendre": "gausslegendre",

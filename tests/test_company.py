@@ -6,7 +6,7 @@ import signal
 
 import numpy as np
 import pytest
-from cli_helpers import datasets, digits_job, fork, invoke, parts_of, relative, run, write_job
+from helpers.cli import datasets, digits_job, fork, invoke, parts_of, relative, run, write_job
 
 ROWS = 24
 ENGINES = ("saliency", "integrated_gradients", "interior_gradients", "expected_gradients")

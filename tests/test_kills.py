@@ -13,7 +13,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from cli_helpers import differences, digits_job, fork, invoke, parts_of, run
+from helpers.cli import differences, digits_job, fork, invoke, parts_of, run
 
 PARTS, PART_ROWS = 12, 4
 KILLS = 24

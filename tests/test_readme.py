@@ -15,12 +15,12 @@ import click
 import pytest
 import torch
 from click.testing import CliRunner
-from support import block_of
+from helpers.blocks import block_of
 from torch import nn
 
 from xattr_cli.cli import main
-from xattr_cli.config import load_job, parse_job
 from xattr_cli.errors import ExitCode
+from xattr_cli.job.config import load_job, parse_job
 from xattr_cli.registry import BASELINES, DATASETS, ENGINES, MODELS
 
 ROOT = Path(__file__).parents[1]
@@ -92,7 +92,7 @@ def demo(copy):
 @pytest.fixture(scope="module")
 def tables(copy):
     """The networks of `make tables`."""
-    done = bash(f"{sys.executable} scripts/train_tables.py runs", copy)
+    done = bash(f"{sys.executable} scripts/networks/train_tables.py runs", copy)
     assert done.returncode == ExitCode.DONE, done.stderr
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import pkgutil
 import re
 import sys
@@ -15,7 +16,7 @@ from typing import Any
 
 from .errors import JobError, nearest
 
-__all__ = ["import_callable", "import_optional", "importable_from"]
+__all__ = ["import_callable", "import_optional", "importable_from", "quiet", "transformers"]
 
 _REFERENCE = re.compile(r"(?P<module>[^\W\d]\w*(\.[^\W\d]\w*)*):(?P<attribute>[^\W\d]\w*(\.[^\W\d]\w*)*)")
 
@@ -170,3 +171,36 @@ def _attribute(owner: Any, name: str, reference: str, key: str) -> Any:
         hint = f" Did you mean {match!r}?" if match else ""
         kind = "module" if isinstance(owner, ModuleType) else type(owner).__name__
         raise JobError(f"{key}: {reference!r}: the {kind} has no attribute {name!r}.{hint}") from None
+
+
+_OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
+
+
+def transformers(needed_by: str, error: type[JobError]) -> Any:
+    """The module `transformers`.
+
+    Arguments:
+        needed_by: what needs it, such as "model kind 'transformers'".
+        error: kind of error to raise.
+
+    Raises:
+        JobError: of that kind; it is not installed, or does not load.
+    """
+    for name in _OFFLINE:
+        os.environ.setdefault(name, "1")
+    return import_optional("transformers", needed_by=needed_by, install="xattr-cli[transformers]", error=error)
+
+
+@contextmanager
+def quiet(library: Any) -> Iterator[None]:
+    """While open, the library shows no progress bar and logs errors only."""
+    logging = library.utils.logging
+    level, shows_progress = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if shows_progress:
+            logging.enable_progress_bar()

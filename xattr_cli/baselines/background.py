@@ -8,12 +8,10 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import BeforeValidator, Field, InstanceOf, SerializeAsAny, ValidationInfo, WithJsonSchema
 
-from ..config import resolve_plugin
 from ..datasets.base import DatasetSource, Samples
-from ..datasets.checks import finite_rows
-from ..datasets.opening import open_dataset
-from ..datasets.streaming import blocks
+from ..datasets.opening import blocks, finite_rows, open_dataset
 from ..errors import DataError
+from ..job.config import resolve_plugin
 from ..randomness import Purpose, dataset_generator
 from ..registry import BASELINES, DATASETS, Plugin
 from ..samples import Batch, InputSpec

@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from pydantic import Field
 
-from ..config import JobPath
 from ..datasets.array_files import ArrayFile, open_array_file
 from ..datasets.base import Samples
 from ..datasets.columns import check_numbers
 from ..errors import DataError
 from ..fingerprint import fingerprint_file
+from ..job.config import JobPath
 from ..registry import BASELINES
 from ..samples import Batch, InputSpec
 from .base import Baseline, BoundBaseline, FixedBaseline, explained_specs

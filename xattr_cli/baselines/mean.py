@@ -8,8 +8,7 @@ import numpy as np
 from pydantic import Field
 
 from ..datasets.base import Samples
-from ..datasets.checks import finite_rows
-from ..datasets.streaming import blocks
+from ..datasets.opening import blocks, finite_rows
 from ..errors import DataError
 from ..registry import BASELINES
 from ..samples import Batch, InputSpec

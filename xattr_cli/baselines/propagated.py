@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 from pydantic import Field
 
-from ..config import BaselineField
 from ..datasets.base import Samples
 from ..errors import DataError
+from ..job.config import BaselineField
 from ..registry import BASELINES
 from ..samples import Batch, InputSpec
 from .base import Baseline, BoundBaseline, explained_specs

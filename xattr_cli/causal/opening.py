@@ -10,21 +10,19 @@ import numpy as np
 import torch
 
 from ..errors import DataError
-from .checkpoint import SavedFlow, load_flow, save_flow
-from .conditioner import import_zuko
-from .detection import find_units
-from .diagnostics import FlowDiagnostics, diagnose, generate, wasserstein_distances
-from .encoding import Encoding
-from .fitting import fit_mechanisms
-from .flow_model import FlowModel
-from .graph import Graph, listed
-from .graph_files import read_graph
-from .marginals import EmpiricalMarginals
-from .model import CausalModel
+from .flow.checkpoint import SavedFlow, load_flow, save_flow
+from .flow.conditioner import import_zuko
+from .flow.detection import find_units
+from .flow.diagnostics import FlowDiagnostics, diagnose, generate, wasserstein_distances
+from .flow.encoding import Encoding
+from .flow.fitting import fit_mechanisms
+from .flow.model import FlowModel
+from .flow.verdict import flow_warnings
+from .graph.files import read_graph
+from .graph.graph import Graph, listed
+from .model import CausalModel, EmpiricalMarginals
 from .options import CausalOptions, FlowOptions
-from .scm import import_scm
-from .scm_checks import check_scm, discover_graph
-from .verdict import flow_warnings
+from .scm import check_scm, discover_graph, import_scm
 
 __all__ = ["open_causal_model", "stated_graph"]
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, PrivateAttr, model_validator
 
-from ..config import JobPath
+from ..job.config import JobPath
 from ..registry import Options
 
 __all__ = ["CausalOptions", "FlowOptions"]

@@ -56,9 +56,9 @@ def apply_ace(
       xattr-cli apply-ace runs/iris/effects.h5 flowers.csv
       xattr-cli apply-ace runs/iris/effects.h5 flowers.npz --target virginica --to effects.h5
     """
-    from ..applying import apply_effects, write_csv, write_hdf5
+    from ..apply.effects import apply_effects, write_csv, write_hdf5
     from ..errors import JobError, suggestion
-    from ..store.reader import Results
+    from ..store.results.reader import Results
 
     if output is not None and output.suffix not in (".csv", ".h5"):
         raise JobError(f"--to {output}: unknown type of file.{suggestion(output.suffix, ['.csv', '.h5'])}")

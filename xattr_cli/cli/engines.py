@@ -25,7 +25,7 @@ def engines(name: str | None, as_json: bool) -> None:
       xattr-cli engines
       xattr-cli engines integrated_gradients
     """
-    from ..documentation import document, summary
+    from ..job.documentation import document, summary
     from ..registry import ENGINES
 
     if name:

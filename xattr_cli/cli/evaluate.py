@@ -143,8 +143,8 @@ def evaluate(
       xattr-cli evaluate runs/digits/attributions.h5 --metric pgu --metric deletion
       xattr-cli evaluate runs/digits/attributions.h5 --metric pgi --perturbation samples --json
     """
-    from ..evaluating import (
-        Inquiry,
+    from ..evaluation import (
+        EvaluationOptions,
         evaluate_file,
         evaluation_summary,
         evaluation_text,
@@ -156,7 +156,7 @@ def evaluate(
 
     if output is not None and not output.parent.is_dir():
         raise JobError(f"--output {output}: the folder {output.parent} does not exist.")
-    inquiry = Inquiry(
+    inquiry = EvaluationOptions(
         metrics=metrics,
         engines=engines or None,
         averages=averages,

@@ -21,7 +21,7 @@ def init(path: Path, overwrite: bool) -> None:
     Example:
       xattr-cli init job.yaml
     """
-    from ..starter import STARTER_JOB
+    from ..job.starter import STARTER_JOB
 
     if str(path) == "-":
         click.echo(STARTER_JOB, nl=False)

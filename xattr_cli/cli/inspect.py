@@ -24,7 +24,7 @@ def inspect(file: str, as_json: bool) -> None:
     import json
 
     from ..reports.summary import summarize, summary_text
-    from ..store.reader import Results
+    from ..store.results.reader import Results
 
     with Results.open(file) as results:
         results.verify()

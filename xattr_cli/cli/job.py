@@ -12,7 +12,7 @@ import click
 from ..errors import JobError
 
 if TYPE_CHECKING:
-    from ..config import Job
+    from ..job.config import Job
 
 __all__ = ["job_options", "read_job"]
 
@@ -33,7 +33,7 @@ def job_options(command: Command) -> Command:
 
 def read_job(source: str, overrides: tuple[str, ...]) -> Job:
     """The checked job of a file, or of standard input if `source` is `-`."""
-    from ..config import load_job, parse_job
+    from ..job.config import load_job, parse_job
 
     if source == "-":
         return parse_job(_standard_input(), folder=Path.cwd(), overrides=overrides)

@@ -21,6 +21,6 @@ def merge(job: str, overrides: tuple[str, ...]) -> None:
       xattr-cli run job.yaml --shard 1/2 & xattr-cli run job.yaml --shard 2/2; wait
       xattr-cli merge job.yaml
     """
-    from ..run import merge_job
+    from ..pipeline.run import merge_job
 
     click.echo(merge_job(read_job(job, overrides)))

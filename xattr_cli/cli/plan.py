@@ -24,7 +24,7 @@ def plan(job: str, overrides: tuple[str, ...], as_json: bool) -> None:
     Example:
       xattr-cli plan job.yaml
     """
-    from ..planning import plan_job, plan_text
+    from ..pipeline.planning import plan_job, plan_text
 
     estimate = plan_job(read_job(job, overrides))
     click.echo(json_format.dumps(asdict(estimate)) if as_json else plan_text(estimate))

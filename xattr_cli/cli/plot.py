@@ -78,7 +78,7 @@ def plot(
       xattr-cli plot runs/digits/attributions.h5 --row 17 --engine integrated_gradients --format pdf
     """
     from ..reports.gallery import plot_all
-    from ..store.reader import Results
+    from ..store.results.reader import Results
 
     with Results.open(file) as results:
         paths = plot_all(

@@ -15,7 +15,7 @@ from ..errors import ExitCode
 from .job import job_options, read_job
 
 if TYPE_CHECKING:
-    from ..run import RunReport
+    from ..pipeline.run import RunReport
     from ..store.shard import Shard
 
 __all__ = ["run"]
@@ -55,7 +55,7 @@ def run(
     logging.basicConfig(format="%(message)s", level=logging.ERROR if quiet else logging.WARNING)
     # before torch is imported: a signal during these seconds must not look like a crash either
     with stop_on_signals() as interrupt:
-        from ..run import run_job
+        from ..pipeline.run import run_job
         from .progress import report_progress, report_stages
 
         checked = read_job(job, overrides)
@@ -109,7 +109,7 @@ def _print_outcome(report: RunReport, as_json: bool, quiet: bool) -> bool:
             click.echo(_remaining(report), err=True)
         return False
     from ..reports.summary import summarize, summary_text
-    from ..store.reader import Results
+    from ..store.results.reader import Results
 
     with Results.open(report.output) as results:
         summary = summarize(results)

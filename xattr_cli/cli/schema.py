@@ -19,7 +19,7 @@ def schema() -> None:
       # first line of a job file, for editors that speak YAML:
       # yaml-language-server: $schema=job.schema.json
     """
-    from ..schema import job_schema
+    from ..job.schema import job_schema
 
     schema = job_schema(lambda fault: click.echo(f"Warning: {fault}", err=True))
     click.echo(json.dumps(schema, indent=2))

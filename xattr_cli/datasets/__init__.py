@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 from .arrays import Arrays
-from .base import DatasetSource, Samples
+from .base import DatasetSource, Samples, Vocabulary
 from .builtin import Builtin
-from .checks import finite_rows, nonfinite_samples
 from .columns import ArraySamples, Column
-from .images import Images
-from .molecules import Molecules
-from .opening import open_dataset
+from .images.images import Images
+from .images.torchvision import Torchvision
+from .molecules.molecules import Molecules
+from .opening import blocks, finite_rows, nonfinite_samples, open_dataset
 from .padded import PaddedSamples
 from .python import Python
 from .sequences import Sequences
-from .streaming import blocks
 from .table import Table
-from .text import Text
-from .vision import Torchvision
-from .vocabulary import Vocabulary
+from .text.text import Text
 
 __all__ = [
     "ArraySamples",

@@ -8,9 +8,9 @@ from typing import Any, Literal, TypeVar, cast
 import numpy as np
 from pydantic import Field
 
-from ..config import JobPath
 from ..errors import DataError, suggestion
 from ..fingerprint import fingerprint_file
+from ..job.config import JobPath
 from ..registry import DATASETS
 from ..samples import InputSpec
 from .array_files import ArrayFile, open_array_file

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
@@ -14,9 +14,8 @@ from pydantic import Field, PrivateAttr
 from ..registry import Plugin
 from ..samples import Batch, InputSpec
 from .class_names import ClassNames, read_class_names
-from .vocabulary import Vocabulary
 
-__all__ = ["DatasetSource", "Samples"]
+__all__ = ["DatasetSource", "Samples", "Vocabulary"]
 
 
 class Samples(ABC):
@@ -127,3 +126,31 @@ class DatasetSource(Plugin, ABC):
         Raises:
             DataError: missing, damaged, empty or ill-shaped data, naming the file and the key.
         """
+
+
+class Vocabulary(ABC):
+    """The tokens of a text dataset.
+
+    Attributes:
+        ids: name of the input that holds the numbers of the tokens.
+        special: numbers of the tokens that frame a text, such as [CLS] and [SEP].
+    """
+
+    ids: str
+    special: frozenset[int]
+
+    @abstractmethod
+    def number(self, token: str) -> int:
+        """The number of a token; `pad`, `mask`, `unk`, `bos` and `eos` stand for the special ones.
+
+        Raises:
+            DataError: the vocabulary has no such token; names the one most alike.
+        """
+
+    @abstractmethod
+    def encode(self, text: str) -> list[int]:
+        """Numbers of the tokens of a text, without any that frame it."""
+
+    @abstractmethod
+    def names(self, ids: Sequence[int] | np.ndarray) -> list[str]:
+        """What tokens are called."""

@@ -12,8 +12,8 @@ from ..registry import DATASETS
 from ..samples import InputSpec
 from .base import DatasetSource, Samples
 from .columns import ArraySamples, Column
+from .files import optional
 from .labels import as_labels
-from .optional import optional
 from .scaling import default_axes, nonzero_scale
 
 __all__ = ["Builtin"]

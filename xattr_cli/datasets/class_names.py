@@ -9,9 +9,9 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, WithJsonSchema
 
-from ..config import JobPath
 from ..errors import DataError
-from ..jobtext import VARIABLE
+from ..job.config import JobPath
+from ..job.yaml_text import VARIABLE
 from .files import existing_file
 
 __all__ = ["ClassNames", "read_class_names"]

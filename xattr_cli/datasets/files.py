@@ -5,10 +5,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from ..errors import DataError, nearest
+from ..importing import import_optional
 
-__all__ = ["combined", "existing_file", "existing_folder"]
+__all__ = ["combined", "existing_file", "existing_folder", "optional", "to_numpy"]
 
 
 def existing_file(path: Path, key: str) -> Path:
@@ -47,3 +51,28 @@ def _existing(path: Path, key: str, noun: str) -> Path:
     match = nearest(path.name, (other.name for other in path.parent.iterdir()))
     hint = f" Did you mean {str(path.parent / match)!r}?" if match else ""
     raise DataError(f"{key}: {path}: no such {noun}.{hint}")
+
+
+def to_numpy(value: Any, key: str) -> np.ndarray:
+    """`value` as a numpy array; a tensor of any device comes without its graph.
+
+    Raises:
+        DataError: it is no array of numbers, or a ragged one. `key` begins the message.
+    """
+    try:
+        tensor = value.detach().cpu() if hasattr(value, "detach") else value
+        array = np.asarray(tensor)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise DataError(f"{key}: {type(value).__name__} does not become an array: {error}") from error
+    if array.dtype.kind not in "buifU":
+        raise DataError(f"{key}: {type(value).__name__} becomes an array of {array.dtype}; numbers are needed.")
+    return array
+
+
+def optional(module: str, *, needed_by: str, install: str) -> Any:
+    """The imported `module`; see `importing.import_optional`.
+
+    Raises:
+        DataError: it is not installed, or does not load.
+    """
+    return import_optional(module, needed_by=needed_by, install=install, error=DataError)

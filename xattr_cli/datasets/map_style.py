@@ -11,7 +11,7 @@ from ..errors import DataError, XattrError
 from ..fingerprint import fingerprint_arrays
 from ..samples import Batch, InputSpec
 from .base import Samples
-from .numpy_values import to_numpy
+from .files import to_numpy
 from .scaling import default_axes
 
 __all__ = ["MapSamples"]

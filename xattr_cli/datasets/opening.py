@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from ..samples import Batch, InputSpec
 from .base import DatasetSource, Samples
 from .files import combined
 
-__all__ = ["open_dataset"]
+__all__ = ["blocks", "finite_rows", "nonfinite_samples", "open_dataset"]
 
 
 def open_dataset(source: DatasetSource) -> Samples:
@@ -103,3 +104,30 @@ class _Opened(Samples):
             )
         if labels.dtype == np.int64 and len(labels) and labels.min() < 0:
             raise DataError(f"{self._kind}: class number {labels.min()} is negative.")
+
+
+def finite_rows(batch: Batch) -> np.ndarray:
+    """(n,) bool: whether every floating value of each sample is finite."""
+    finite = np.ones(len(batch), dtype=bool)
+    for values in batch.inputs.values():
+        if values.dtype.kind == "f":
+            finite &= np.isfinite(values).reshape(len(batch), -1).all(axis=1)
+    return finite
+
+
+def nonfinite_samples(samples: Samples, start: int, stop: int) -> np.ndarray:
+    """Positions (int64) of the samples start ≤ i < stop with a NaN or an infinity in any input."""
+    batch = samples.read(start, stop)
+    positions: np.ndarray = batch.index[~finite_rows(batch)]
+    return positions
+
+
+_BLOCK_BYTES = 16 * 2**20
+
+
+def blocks(samples: Samples, block_bytes: int = _BLOCK_BYTES) -> Iterator[Batch]:
+    """All samples in order, in batches of about `block_bytes` of inputs, at least one sample each."""
+    sample_bytes = sum(spec.size * spec.dtype.itemsize for spec in samples.inputs)
+    rows = max(1, block_bytes // max(1, sample_bytes))
+    for start in range(0, len(samples), rows):
+        yield samples.read(start, min(start + rows, len(samples)))

@@ -16,11 +16,10 @@ from ..registry import DATASETS
 from ..samples import InputSpec
 from .base import DatasetSource, Samples
 from .columns import ArraySamples, Column, Sliceable, check_samples
+from .files import to_numpy
 from .labels import as_labels
 from .map_style import MapSamples
-from .numpy_values import to_numpy
-from .padded import PaddedSamples, Sequence
-from .ragged import RaggedArray, is_ragged, ragged_array
+from .padded import PaddedSamples, PaddedSequence, RaggedArray, is_ragged, ragged_array
 from .scaling import default_axes
 
 __all__ = ["Python"]
@@ -106,7 +105,9 @@ class Python(DatasetSource):
         shown = {name: [str(text) for text in values] for name, values in (texts or {}).items()}
         samples = ArraySamples(columns, known, fingerprint=fingerprint_arrays(arrays), texts=shown)
         ragged = {c.spec.name: c.stored for c in columns if isinstance(c.stored, RaggedArray)}
-        sequences = [Sequence(name, array.lengths, array.shape[1], (name,)) for name, array in ragged.items()]
+        sequences = [
+            PaddedSequence(name, array.lengths, array.shape[1], (name,)) for name, array in ragged.items()
+        ]
         return PaddedSamples(samples, tuple(sequences)) if sequences else samples
 
     def _column(self, name: str, value: Any) -> Column:

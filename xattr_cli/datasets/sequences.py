@@ -13,9 +13,7 @@ from .array_files import ArrayFile
 from .arrays import Arrays
 from .base import Samples
 from .columns import Sliceable
-from .padded import HandOver, PaddedSamples
-from .padded import Sequence as PaddedSequence
-from .ragged import RaggedArray, check_lengths
+from .padded import HandOver, PaddedSamples, PaddedSequence, RaggedArray, check_lengths
 
 __all__ = ["Sequences"]
 

@@ -8,23 +8,21 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from pydantic import Field, StrictBool
+import yaml
+from pydantic import Field, StrictBool, ValidationError
 
-from ..config import JobPath
 from ..errors import DataError, suggestion
 from ..fingerprint import fingerprint_file
-from ..registry import DATASETS
+from ..job.config import JobPath
+from ..registry import DATASETS, Options
 from ..samples import InputSpec
 from .base import DatasetSource, Samples
 from .columns import ArraySamples, Column
-from .files import combined, existing_file
-from .frames import check_header, frame_numbers, refuse_missing
+from .files import combined, existing_file, optional
 from .labels import Labels, as_labels
-from .optional import optional
 from .scaling import nonzero_scale
-from .statistics import Statistics, read_statistics
 
-__all__ = ["Table"]
+__all__ = ["Statistics", "Table", "check_header", "frame_numbers", "read_statistics", "refuse_missing"]
 
 _CSV = (".csv", ".csv.gz", ".csv.bz2", ".csv.xz", ".csv.zip")
 
@@ -141,3 +139,111 @@ class Table(DatasetSource):
     def _fingerprint(self) -> str:
         statistics = [self.standardise] if isinstance(self.standardise, Path) else []
         return combined(fingerprint_file(path) for path in [self.path, *statistics])
+
+
+_SHOWN = 5
+
+
+def check_header(path: Path, names: Sequence[Any]) -> None:
+    """Refuse a header in which a name is missing or doubled, as pandas would silently invent others.
+
+    Raises:
+        DataError: names the column.
+    """
+    named = [name for name in names if isinstance(name, str) and name]
+    if len(named) < len(names):
+        number = next(i for i, name in enumerate(names, 1) if not (isinstance(name, str) and name))
+        raise DataError(
+            f"dataset.path: {path}: column {number} has no name. If it is an index that pandas wrote, "
+            "save the table with index=False."
+        )
+    doubled = sorted({name for name in named if named.count(name) > 1})
+    if doubled:
+        raise DataError(f"dataset.path: {path}: several columns are called {', '.join(map(repr, doubled))}.")
+
+
+def refuse_missing(frame: Any, key: str) -> None:
+    """Refuse missing values.
+
+    Raises:
+        DataError: names each column with the first rows where it has none.
+    """
+    missing = frame.isna().to_numpy()
+    if not missing.any():
+        return
+    told = []
+    for name, gaps in zip(frame.columns, missing.T, strict=True):
+        rows = np.flatnonzero(gaps)
+        if rows.size:
+            more = f" and {rows.size - _SHOWN} more" if rows.size > _SHOWN else ""
+            told.append(f"{name!r} in row {', '.join(str(row) for row in rows[:_SHOWN])}{more}")
+    raise DataError(
+        f"{key}: values are missing (rows count from 0 below the header): {'; '.join(told)}. "
+        "Fill or remove them, or leave the column out with dataset.exclude."
+    )
+
+
+def frame_numbers(frame: Any, key: str) -> np.ndarray:
+    """Values of a frame as (rows, columns) float64.
+
+    Raises:
+        DataError: names the columns that are not numeric, or have missing values.
+    """
+    wrong = [name for name in frame.columns if frame[name].dtype.kind not in "buif"]
+    if wrong:
+        told = ", ".join(f"{name!r} (such as {frame[name].iloc[0]!r})" for name in wrong if len(frame))
+        raise DataError(
+            f"{key}: not numeric: {told or wrong}. Encode them as numbers as in training, "
+            "or leave them out with dataset.exclude."
+        )
+    refuse_missing(frame, key)
+    values: np.ndarray = frame.to_numpy(dtype=np.float64)
+    return values
+
+
+class Statistics(Options):
+    """Mean and standard deviation per column."""
+
+    mean: dict[str, float] = Field(description="subtracted")
+    std: dict[str, float] = Field(description="divided by; a 0 counts as 1")
+
+    def of(self, columns: Sequence[str], key: str) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and scale, each (columns,) float64; further columns are passed over.
+
+        Raises:
+            DataError: a column has no entry, or a negative or non-finite one. `key` begins the message.
+        """
+        mean = _values(self.mean, columns, f"{key}.mean")
+        std = _values(self.std, columns, f"{key}.std")
+        if (std < 0).any():
+            raise DataError(f"{key}.std: {columns[int(np.argmin(std))]!r} has {std.min()}, which is negative.")
+        return mean, nonzero_scale(std)
+
+
+def read_statistics(path: Path, key: str) -> Statistics:
+    """Read `{mean: {column: value}, std: {column: value}}` from a .json or .yaml file.
+
+    Raises:
+        DataError: it cannot be read or does not have this form. `key` begins the message.
+    """
+    try:
+        return Statistics.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise DataError(f"{key}: {path} cannot be read: {error}") from error
+    except ValidationError as error:
+        wrong = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in wrong["loc"]) or "the file"
+        raise DataError(
+            f"{key}: {path}: {where}: {wrong['msg']}. "
+            "The form is {mean: {column: value}, std: {column: value}}."
+        ) from error
+
+
+def _values(given: dict[str, float], columns: Sequence[str], key: str) -> np.ndarray:
+    for name in columns:
+        if name not in given:
+            raise DataError(f"{key}: no value for column {name!r}.{suggestion(name, given)}")
+    values = np.array([given[name] for name in columns], dtype=np.float64)
+    if not np.isfinite(values).all():
+        raise DataError(f"{key}: {columns[int(np.argmin(np.isfinite(values)))]!r} is not finite.")
+    return values

@@ -1,31 +1,30 @@
 """The only door to the device: a frozen network and a score become scores and gradients of many rows."""
 
-from .activations import layer_activations, site_activations
-from .execution import Execution, Runner
-from .explained import Site
-from .fastest_execution import Measured, Pins, chosen_text, measure_executions
-from .layers import find_embedding, find_layer
+from .activations import find_embedding, find_layer, layer_activations, site_activations
+from .autotune.executions import Measured, Pinned, chosen_text, measure_executions
+from .autotune.workload import Workload
+from .curvature.smoothness import kinked_operations
+from .execution.runner import Execution, Runner
 from .packing import Packing
 from .padding import real_key
+from .patching import HookPoint
 from .probing import bears_shortening, find_kinks, row_activations, rows_per_call
 from .scorer import BlockField, Rows, Scorer
 from .scores import Score, choose_targets, predictions, scores_of
 from .select import device_name, select_device, select_dtype
-from .smoothness import kinked_operations
 from .transfer import page_locked
-from .workload import Workload
 
 __all__ = [
     "BlockField",
     "Execution",
+    "HookPoint",
     "Measured",
     "Packing",
-    "Pins",
+    "Pinned",
     "Rows",
     "Runner",
     "Score",
     "Scorer",
-    "Site",
     "Workload",
     "bears_shortening",
     "choose_targets",

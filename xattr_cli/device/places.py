@@ -1,4 +1,4 @@
-"""Places of a batch of points: those that several targets share go through the network once."""
+"""SharedPoints of a batch of points: those that several targets share go through the network once."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..numerics.field import Part, Points
+from ..numerics.paths.field import Part, Points
 
-__all__ = ["MOST_SHARED", "Places"]
+__all__ = ["MOST_SHARED", "SharedPoints"]
 
 MOST_SHARED = 16
 """Targets that share a forward pass: more of them would save little, and their gradients fill the memory."""
 
 
 @dataclass(frozen=True)
-class Places:
+class SharedPoints:
     """Consecutive points of the same place.
 
     Attributes:
@@ -29,7 +29,7 @@ class Places:
     count: Tensor | None
 
     @classmethod
-    def of(cls, points: Points) -> Places:
+    def of(cls, points: Points) -> SharedPoints:
         """The places of some points; one that more targets want than may share a pass is cut up."""
         every = torch.arange(len(points.row), device=points.row.device)
         if points.place is None:

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from ..errors import Interrupted
+from .curvature.smoothness import kinked_operations
 from .packing import activation_bytes, automatic_rows
 from .scorer import Scorer
-from .smoothness import kinked_operations
 
 __all__ = ["bears_shortening", "find_kinks", "row_activations", "rows_per_call"]
 

@@ -12,13 +12,13 @@ from torch import Tensor, nn
 
 from ..errors import ModelError
 from ..models.repairs import Repairs
-from ..numerics.field import Evaluation, Part, PlainPoints, Points
+from ..numerics.paths.field import Evaluation, Part, PlainPoints, Points
 from ..samples import InputSpec, Layout
-from .execution import Runner
-from .explained import Site, replaced
+from .execution.runner import Runner
 from .packing import Packing
 from .padding import mask_of, masks_in, pinned, shortened
-from .places import Places
+from .patching import HookPoint, replaced
+from .places import SharedPoints
 from .scores import Score, scores_of
 
 __all__ = ["BlockField", "Rows", "Scorer"]
@@ -81,7 +81,7 @@ class Scorer:
         dtype: torch.dtype,
         packing: Packing,
         interrupt: Callable[[], None] = lambda: None,
-        sites: tuple[Site, ...] = (),
+        sites: tuple[HookPoint, ...] = (),
     ) -> None:
         self.module = module
         self.inputs = inputs
@@ -201,7 +201,7 @@ class Scorer:
 
 @dataclass(frozen=True)
 class BlockField:
-    """Scores and gradients at points that belong to rows of one block; see `numerics.field.Field`."""
+    """Scores and gradients at points that belong to rows of one block; see `numerics.paths.field.Field`."""
 
     scorer: Scorer
     rows: Rows
@@ -211,7 +211,7 @@ class BlockField:
 
         Points of the same place share a forward pass. Out of memory repeats a call in halves.
         """
-        places = Places.of(points)
+        places = SharedPoints.of(points)
 
         def call(part: slice, rows: int) -> list[Evaluation]:
             members = places.members(part)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ..samples import InputSpec
     from .block import Block
     from .population import Population
-    from .sweeps import PathDemand
+    from .sweeps import SweepRequest
 
 __all__ = ["Effects", "Engine", "Explanation", "LocalEngine", "PopulationEngine", "exact"]
 
@@ -106,7 +106,7 @@ class Engine(Plugin, ABC):
 class LocalEngine(Engine):
     """An attribution method that gives every row its own map."""
 
-    def path(self) -> PathDemand | None:
+    def path(self) -> SweepRequest | None:
         """The sweep that `explain` will ask for, known beforehand so that engines can share it; if any."""
         return None
 

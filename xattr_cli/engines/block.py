@@ -13,17 +13,17 @@ from torch import Tensor
 
 from ..device import BlockField, Rows, Scorer
 from ..errors import DataError
-from ..numerics.expectation import PathExpectation, expected_path_gradient
-from ..numerics.field import Part
-from ..numerics.integrate import integrate, integrate_fixed
-from ..numerics.paths import StraightPath
-from ..numerics.quadrature import AdaptiveRule, fixed_rule
-from ..numerics.sampling import SamplingRule
+from ..numerics.paths.expectation import PathExpectation, expected_path_gradient
+from ..numerics.paths.field import Part
+from ..numerics.paths.integrate import integrate, integrate_fixed
+from ..numerics.paths.quadrature import AdaptiveRule, fixed_rule
+from ..numerics.paths.sampling import SamplingRule
+from ..numerics.paths.straight import StraightPath
 from ..randomness import Purpose, sample_generator
 from .curves import CurveRecorder, InputGradientRecorder
-from .interaction_bench import InteractionBench, InteractionOptions
-from .saturation import saturation
-from .sweeps import PathDemand, Sweep, SweepKey, sweep_key
+from .interactions.bench import InteractionBench, InteractionOptions
+from .path.saturation import saturation
+from .sweeps import Sweep, SweepKey, SweepRequest, sweep_key
 
 __all__ = ["Baselines", "Block"]
 
@@ -58,7 +58,7 @@ class Block:
         scorer: Scorer,
         baselines: Baselines,
         *,
-        planned: Mapping[SweepKey, PathDemand],
+        planned: Mapping[SweepKey, SweepRequest],
         seed: int,
         smooth: bool,
         memory_bytes: int = 2**30,
@@ -142,7 +142,7 @@ class Block:
             return self._input_gradient[0]
         return self.field.values(_GivenPoints(self.inputs, _each(len(self.rows), 1, self.inputs.device)))
 
-    def path(self, demand: PathDemand) -> Sweep:
+    def path(self, demand: SweepRequest) -> Sweep:
         """The sweep that serves `demand`, made now if no other engine has asked for it before."""
         key = sweep_key(demand)
         planned = self._planned.get(key, demand)
@@ -150,7 +150,7 @@ class Block:
             self._sweeps[key] = self._sweep(planned)
         return self._sweeps[key].seen_by(demand, planned)
 
-    def _sweep(self, demand: PathDemand) -> Sweep:
+    def _sweep(self, demand: SweepRequest) -> Sweep:
         sample, reference = self.rows.sample.to(self.inputs.device), self.reference(demand.baseline)
         # what goes with an input, such as its length, goes with its baseline too
         one = not self.rows.context and bool((reference == reference[:1]).all())

@@ -7,15 +7,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..numerics.field import Evaluation
-from ..numerics.paths import PowerWarp, StraightPath
-from ..numerics.quadrature import AdaptiveRule
+from ..numerics.paths.field import Evaluation
+from ..numerics.paths.quadrature import AdaptiveRule
+from ..numerics.paths.straight import PowerWarp, StraightPath
 
-__all__ = ["CurveRecorder", "Curves", "InputGradientRecorder"]
+__all__ = ["CurveRecorder", "InputGradientRecorder", "PathCurves"]
 
 
 @dataclass(frozen=True)
-class Curves:
+class PathCurves:
     """Scores and gradients along the paths of a block.
 
     Attributes:
@@ -30,9 +30,9 @@ class Curves:
     gradient_norm: Tensor
     directional_derivative: Tensor
 
-    def every(self, stride: int) -> Curves:
+    def every(self, stride: int) -> PathCurves:
         """Every `stride`-th point of the curves."""
-        return Curves(
+        return PathCurves(
             self.alpha[::stride],
             self.score[:, ::stride],
             self.gradient_norm[:, ::stride],
@@ -58,7 +58,7 @@ class CurveRecorder:
         def unseen() -> Tensor:
             return path.input.new_full((rows, intervals + 1), torch.nan)
 
-        self.curves = Curves(PowerWarp(rule.warp).t(node / intervals), unseen(), unseen(), unseen())
+        self.curves = PathCurves(PowerWarp(rule.warp).t(node / intervals), unseen(), unseen(), unseen())
 
     def observe(self, row: Tensor, node: Tensor, evaluation: Evaluation) -> None:
         gradients = evaluation.gradients

@@ -14,12 +14,11 @@ import numpy as np
 from torch import Tensor
 
 from ..device import Scorer
-from ..device.directional import DirectionalField, Pairs, Scheme, choose_scheme
+from ..device.curvature.directional import DirectionalField, Pairs, Scheme, choose_scheme
 from ..device.rollout import Rollout
-from ..features import feature_names
 from ..randomness import Purpose, dataset_generator
-from ..samples import InputSpec, Layout
-from .contribution_study import ContributionStudies
+from ..samples import InputSpec, Layout, feature_names
+from .sensitivity.study import ContributionStudies
 
 __all__ = ["Memo", "Population", "PopulationBlock", "PopulationSource"]
 

@@ -8,30 +8,30 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from ..numerics.quadrature import AdaptiveRule
+from ..numerics.paths.quadrature import AdaptiveRule
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ..numerics.integrate import PathIntegral
-    from ..numerics.paths import StraightPath
-    from .curves import Curves
+    from ..numerics.paths.integrate import PathIntegral
+    from ..numerics.paths.straight import StraightPath
+    from .curves import PathCurves
 
-__all__ = ["NamedRule", "PathDemand", "Sweep", "SweepKey", "merge_demands", "sweep_key"]
+__all__ = ["NamedRule", "Sweep", "SweepKey", "SweepRequest", "merge_demands", "sweep_key"]
 
 SweepKey = tuple[Any, ...]
 
 
 @dataclass(frozen=True)
 class NamedRule:
-    """A fixed rule of `numerics.quadrature`: its name and its number of nodes."""
+    """A fixed rule of `numerics.paths.quadrature`: its name and its number of nodes."""
 
     name: str
     nodes: int
 
 
 @dataclass(frozen=True)
-class PathDemand:
+class SweepRequest:
     """A sweep over the straight paths from a baseline to each input.
 
     Engines of one job whose demands agree in baseline and nodes share one sweep, made to serve the most
@@ -66,11 +66,11 @@ class Sweep:
     path: StraightPath
     integral: PathIntegral
     marks: tuple[float, ...]
-    recorded: Curves | None
+    recorded: PathCurves | None
     stride: int = 1
 
     @property
-    def curves(self) -> Curves:
+    def curves(self) -> PathCurves:
         """Scores and gradients along the path, at the nodes that the demand named."""
         if self.recorded is None:
             raise ValueError("this sweep was demanded without curves")
@@ -84,7 +84,7 @@ class Sweep:
         """Numbers as a (len, 1) tensor like the path, to be broadcast over its features."""
         return self.path.input.new_tensor(values)[:, None]
 
-    def seen_by(self, demand: PathDemand, planned: PathDemand) -> Sweep:
+    def seen_by(self, demand: SweepRequest, planned: SweepRequest) -> Sweep:
         """This sweep, made for `planned`, in the eyes of an engine that asked for `demand`."""
         if not isinstance(demand.rule, AdaptiveRule) or not isinstance(planned.rule, AdaptiveRule):
             return self
@@ -93,16 +93,16 @@ class Sweep:
         return replace(self, integral=integral, stride=stride)
 
 
-def sweep_key(demand: PathDemand) -> SweepKey:
+def sweep_key(demand: SweepRequest) -> SweepKey:
     """Demands of equal key lie on the same paths and on nested nodes, and are served by one sweep."""
     baseline = json.dumps(demand.baseline.model_dump(mode="json"), sort_keys=True)
     rule = demand.rule
     return (baseline, rule.warp) if isinstance(rule, AdaptiveRule) else (baseline, rule)
 
 
-def merge_demands(demands: Iterable[PathDemand | None]) -> dict[SweepKey, PathDemand]:
+def merge_demands(demands: Iterable[SweepRequest | None]) -> dict[SweepKey, SweepRequest]:
     """One demand per sweep, as exacting as the most exacting of those it serves."""
-    merged: dict[SweepKey, PathDemand] = {}
+    merged: dict[SweepKey, SweepRequest] = {}
     for demand in demands:
         if demand is not None:
             key = sweep_key(demand)
@@ -110,7 +110,7 @@ def merge_demands(demands: Iterable[PathDemand | None]) -> dict[SweepKey, PathDe
     return merged
 
 
-def _merge(one: PathDemand, other: PathDemand) -> PathDemand:
+def _merge(one: SweepRequest, other: SweepRequest) -> SweepRequest:
     if not isinstance(one.rule, AdaptiveRule) or not isinstance(other.rule, AdaptiveRule):
         return one
     rule = AdaptiveRule(
@@ -120,7 +120,7 @@ def _merge(one: PathDemand, other: PathDemand) -> PathDemand:
         warp=one.rule.warp,
     )
     marks = tuple(sorted({*one.marks, *other.marks}))
-    return PathDemand(one.baseline, rule, curves=one.curves or other.curves, marks=marks)
+    return SweepRequest(one.baseline, rule, curves=one.curves or other.curves, marks=marks)
 
 
 def _common_intervals(wishes: list[tuple[int, bool]]) -> int:

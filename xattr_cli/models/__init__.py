@@ -4,13 +4,13 @@ from .base import LoadedModel, ModelSource
 from .built import BuiltModel
 from .exported import ExportedModel
 from .frozen import frozen
+from .huggingface.transformers import TransformersModel
 from .onnx import OnnxModel
 from .python import PythonModel
 from .repairs import Repairs, find_repairs
 from .timm import TimmModel
 from .torchscript import TorchScriptModel
 from .torchvision import TorchvisionModel
-from .transformers import TransformersModel
 
 __all__ = [
     "BuiltModel",

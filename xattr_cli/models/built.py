@@ -8,11 +8,11 @@ import torch
 from pydantic import Field, model_validator
 from torch import nn
 
-from ..config import JobPath
 from ..fingerprint import fingerprint_file
+from ..job.config import JobPath
 from .base import LoadedModel, ModelSource
-from .checkpoint import read_checkpoint
-from .weights import check_weights, fingerprint_weights, load_weights
+from .loading.checkpoint import read_checkpoint
+from .loading.weights import check_weights, fingerprint_weights, load_weights
 
 __all__ = ["BuiltModel"]
 

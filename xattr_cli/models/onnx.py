@@ -9,13 +9,13 @@ from typing import Any
 from pydantic import Field
 from torch import Tensor, nn
 
-from ..config import JobPath
 from ..errors import ModelError, suggestion
 from ..fingerprint import fingerprint_file
 from ..importing import import_optional
+from ..job.config import JobPath
 from ..registry import MODELS
 from .base import LoadedModel, ModelSource
-from .files import check_file
+from .loading.files import check_file
 
 __all__ = ["OnnxModel"]
 

@@ -29,13 +29,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+import torch.utils.checkpoint as torch_checkpoint
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from .checkpoints import plain_checkpoints
-
-__all__ = ["Repair", "Repairs", "find_repairs", "repaired"]
+__all__ = ["Repair", "Repairs", "find_repairs", "plain_checkpoints", "repaired"]
 
 _ATTENTION_LAYERS = nn.MultiheadAttention | nn.TransformerEncoder | nn.TransformerEncoderLayer
 _CUDNN = {"_cudnn_rnn", "miopen_rnn"}
@@ -253,3 +252,47 @@ def _without_hooks(module: nn.Module) -> Iterator[None]:
     finally:
         for each, content in zip(hooks, before, strict=True):
             each.update(content)
+
+
+_MADE_OF = (
+    "CheckpointFunction",
+    "_checkpoint_without_reentrant_generator_impl",
+    "_checkpoint_without_reentrant_generator",
+)
+
+
+@contextmanager
+def plain_checkpoints(count: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """While open, `torch.utils.checkpoint.checkpoint(function, *args)` is `function(*args)`.
+
+    The reentrant kind works with `.backward()` alone, not with `torch.autograd.grad`; the other one works with
+    that, but not with `torch.func`. Both run the function again in the backward pass, when modes that were active
+    in the forward pass are not. A network calls `checkpoint` by whatever name it has imported it; so what that
+    function is made of is replaced.
+
+    Arguments:
+        count: called for every checkpointed call, unless this is opened inside another.
+    """
+    content = vars(torch_checkpoint)
+    before = {name: content[name] for name in _MADE_OF if name in content}
+    plain = next((part for part in before.values() if isinstance(part, _Plain)), None) or _Plain(count)
+    content.update(dict.fromkeys(before, plain))
+    try:
+        yield
+    finally:
+        content.update(before)
+
+
+class _Plain:
+    """What stands in for the autograd Function of one kind of checkpoint, and for the generator of the other."""
+
+    def __init__(self, count: Callable[[], None]) -> None:
+        self._count = count
+
+    def apply(self, function: Callable[..., Any], _preserve: bool, *args: Any) -> Any:
+        self._count()
+        return function(*args)
+
+    def __call__(self, *_args: Any, **_kwargs: Any) -> Iterator[None]:
+        self._count()
+        yield

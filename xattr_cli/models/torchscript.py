@@ -9,12 +9,12 @@ import torch
 from pydantic import Field
 from torch import nn
 
-from ..config import JobPath
 from ..errors import ModelError
 from ..fingerprint import fingerprint_file
+from ..job.config import JobPath
 from ..registry import MODELS
 from .base import LoadedModel, ModelSource
-from .files import archive_kind, check_file
+from .loading.files import archive_kind, check_file
 
 __all__ = ["TorchScriptModel"]
 

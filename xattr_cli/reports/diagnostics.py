@@ -12,10 +12,10 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from ..samples import Status
-from ..store.engine_results import EngineResults
-from .selection import Drawing, Nothing, Selection, spread
-from .style import GREY, PALETTE, WARNING, chart
-from .words import percent, shorten
+from ..store.results.engines import EngineResults
+from .drawing.selection import Drawing, Nothing, Selection, spread
+from .drawing.style import GREY, PALETTE, WARNING, chart
+from .drawing.words import percent, shorten
 
 __all__ = ["cost_bins", "draw", "failed_rows"]
 

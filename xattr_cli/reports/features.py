@@ -11,14 +11,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from ..store.engine_results import EngineResults
-from ..store.reader import Results
-from .importance import Importance, importances
-from .pictures import is_vector
-from .selection import Drawing, Nothing, Selection, tensors_of
-from .style import GREY, PALETTE, chart, value_map
-from .token_rows import has_tokens
-from .words import feature_names, number, score_unit, shorten
+from ..store.results.engines import EngineResults
+from ..store.results.reader import Results
+from .drawing.importance import Importance, importances
+from .drawing.pictures import is_vector
+from .drawing.selection import Drawing, Nothing, Selection, tensors_of
+from .drawing.style import GREY, PALETTE, chart, value_map
+from .drawing.words import displayed_feature_names, number, score_unit, shorten
+from .rows.token_rows import has_tokens
 
 __all__ = ["draw", "swarm_offsets"]
 
@@ -71,7 +71,7 @@ class _Chart:
         self.engine = engine
         self.importance = importance
         self.order = np.argsort(-importance.mean, kind="stable")[:_TOP]
-        self.names = feature_names(results, tensor, len(importance.mean))
+        self.names = displayed_feature_names(results, tensor, len(importance.mean))
         self.values = _original_values(results, tensor, importance.shown, len(importance.mean))
         self.unit = score_unit(results)
         self.height = 0.28 * max(len(self.order), 3)  # inches of the axes

@@ -8,24 +8,18 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from ..errors import JobError, StoreError, suggestion
-from ..store.reader import Results
-from . import (
-    causal_effects,
-    contribution_graph,
-    contributions,
-    diagnostics,
-    features,
-    flow_diagnostics,
-    interactions,
-    molecules,
-    overlays,
-    saturation,
-    tokens,
-)
-from . import samples as sample_pages
-from .glyphs import missing_glyphs_said_once
-from .selection import Document, Drawing, Nothing, Selection, select
-from .style import styled
+from ..store.results.reader import Results
+from . import diagnostics, features
+from .drawing.selection import Document, Drawing, Nothing, Selection, select
+from .drawing.style import missing_glyphs_said_once, styled
+from .effects import ace as causal_effects
+from .effects import causal_graph as contribution_graph
+from .effects import contributions
+from .effects import flow as flow_diagnostics
+from .interactions import figures as interactions
+from .paths import saturation
+from .rows import molecules, overlays, tokens
+from .rows import samples as sample_pages
 
 __all__ = ["FORMATS", "KINDS", "plot_all"]
 

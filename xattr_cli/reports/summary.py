@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from ..samples import Status
-from ..store.engine_results import EngineResults
-from ..store.reader import EffectResults, Results
-from .words import percent
+from ..store.results.engines import EngineResults
+from ..store.results.reader import EffectResults, Results
+from .drawing.words import percent
 
 __all__ = ["summarize", "summary_text"]
 

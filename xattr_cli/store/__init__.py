@@ -1,19 +1,17 @@
 """Results on disk: parts that survive any kill, and the HDF5 file that they are merged into."""
 
-from .columns import Column
+from .columns import ResultColumn
 from .durable import check_writable
-from .finished import finished_output
 from .folder import discard_leftovers, parts_folder
-from .manifest import FORMAT, Manifest, changes
+from .manifest import FORMAT, Manifest, changes, finished_output, provenance
 from .parts import PartSet
-from .provenance import provenance
 from .shard import Shard
 
 __all__ = [
     "FORMAT",
-    "Column",
     "Manifest",
     "PartSet",
+    "ResultColumn",
     "Shard",
     "changes",
     "check_writable",

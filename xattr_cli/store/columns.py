@@ -14,8 +14,8 @@ __all__ = [
     "AXIS",
     "STRINGS",
     "Axis",
-    "Column",
-    "check_lengths",
+    "ResultColumn",
+    "check_column_lengths",
     "chunk_shape",
     "create_dataset",
     "write_attributes",
@@ -34,7 +34,7 @@ _CHUNK_BYTES = 2**20  # HDF5 caches 1 MiB of chunks per dataset: a larger chunk 
 
 
 @dataclass(frozen=True)
-class Column:
+class ResultColumn:
     """One dataset of a part.
 
     Attributes:
@@ -79,7 +79,7 @@ def _storable(text: str) -> str:
     return decoded.replace("\0", "\ufffd")
 
 
-def check_lengths(columns: Mapping[str, Column]) -> None:
+def check_column_lengths(columns: Mapping[str, ResultColumn]) -> None:
     """Refuse columns of one part that differ in length along the same axis, with a ValueError."""
     for axis in ("rows", "samples"):
         lengths = {path: len(column.values) for path, column in columns.items() if column.axis == axis}
@@ -88,7 +88,7 @@ def check_lengths(columns: Mapping[str, Column]) -> None:
             raise ValueError(f"columns along {axis!r} must be equally long, but: {listed}")
 
 
-def write_column(file: h5py.File, path: str, column: Column, compression: str | None) -> None:
+def write_column(file: h5py.File, path: str, column: ResultColumn, compression: str | None) -> None:
     """Write a column into a part."""
     shape = column.values.shape
     dataset = create_dataset(file, path, shape, column.dtype, axes=column.axes, compression=compression)

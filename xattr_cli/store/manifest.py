@@ -4,14 +4,27 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+import socket
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from ..errors import StoreError
+import h5py
 
-__all__ = ["FORMAT", "Manifest", "changes", "read_manifest"]
+from ..errors import StoreError
+from .durable import reason
+
+__all__ = [
+    "FORMAT",
+    "Manifest",
+    "changes",
+    "finished_output",
+    "identity_attributes",
+    "provenance",
+    "read_manifest",
+]
 
 FORMAT = "xattr-cli/1"
 
@@ -112,3 +125,92 @@ def _leaves(tree: Mapping[str, Any], at: str = "") -> Iterator[tuple[str, str]]:
             yield from _leaves(value, dotted)
         else:
             yield dotted, json.dumps(value, ensure_ascii=False)
+
+
+def identity_attributes(manifest: Manifest) -> dict[str, Any]:
+    """What ties a result to its job: the job and its hash, and those of checkpoint and dataset."""
+    return {
+        "format": FORMAT,
+        "job": manifest.job_yaml,
+        "job_hash": manifest.job_hash,
+        "job_identity": json.dumps(manifest.identity),
+        "checkpoint_hash": manifest.checkpoint_hash,
+        "dataset_hash": manifest.dataset_hash,
+    }
+
+
+def provenance(
+    *,
+    package_version: str,
+    torch_version: str,
+    device: str,
+    seed: int,
+    started: float,
+    command_line: str,
+    model_notes: Sequence[str] = (),
+) -> dict[str, Any]:
+    """What computed a result, where and when; the time of the call is its end.
+
+    Arguments:
+        device: name of the accelerator or processor.
+        started: seconds since the epoch, as `time.time()` has them.
+        model_notes: what was done to the checkpoint or the network before it was explained.
+    """
+    return {
+        "package_version": package_version,
+        "torch_version": torch_version,
+        "device": device,
+        "seed": seed,
+        "host": socket.gethostname(),
+        "started": _utc(started),
+        "ended": _utc(datetime.now(timezone.utc).timestamp()),
+        "command_line": command_line,
+        "model_notes": "\n".join(model_notes),
+    }
+
+
+def _utc(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, timezone.utc).isoformat(timespec="seconds")
+
+
+_WAY_OUT = "Use --overwrite to replace it, or choose another output.path."
+
+
+def finished_output(
+    output: Path,
+    identity: Mapping[str, Any],
+    checkpoint_hash: str,
+    dataset_hash: str,
+    *,
+    overwrite: bool = False,
+) -> bool:
+    """Whether the result of this very job lies at `output`: a file is only ever put there complete.
+
+    Arguments:
+        identity: the part of the job that decides its numbers.
+        overwrite: take whatever is there for nothing.
+
+    Raises:
+        StoreError: another file is there; names what is different, if it is the result of another job.
+    """
+    if overwrite or not output.exists():
+        return False
+    stored = _read_identity(output)
+    asked = {**identity, "checkpoint_hash": checkpoint_hash, "dataset_hash": dataset_hash}
+    changed = changes(stored, asked)
+    if changed:
+        lines = "".join(f"\n  {line}" for line in changed)
+        raise StoreError(f"{output}: is the result of another job:{lines}\n{_WAY_OUT}")
+    return True
+
+
+def _read_identity(output: Path) -> dict[str, Any]:
+    try:
+        with h5py.File(output, "r", locking=False) as file:
+            attributes = dict(file.attrs)
+        if attributes["format"] != FORMAT:
+            raise ValueError(f"its format is {attributes['format']!r}, not {FORMAT!r}")
+        hashes = {key: attributes[key] for key in ("checkpoint_hash", "dataset_hash")}
+        return {**json.loads(attributes["job_identity"]), **hashes}
+    except (OSError, RuntimeError, KeyError, TypeError, ValueError) as error:
+        raise StoreError(f"{output}: is not a result of xattr-cli: {reason(error)}. {_WAY_OUT}") from error

@@ -13,14 +13,12 @@ import h5py
 import numpy as np
 
 from ..errors import JobError, StoreError
-from .columns import Column, check_lengths, write_attributes, write_column
+from .columns import ResultColumn, check_column_lengths, write_attributes, write_column
 from .durable import durable_hdf5, reason
-from .finished import finished_output
 from .folder import MANIFEST, claim, discard, give_up, memo_path, part_path, parts_folder
 from .locking import MERGE_LOCK, RunLock, waiting_lock
-from .manifest import FORMAT, Manifest, read_manifest
+from .manifest import FORMAT, Manifest, finished_output, identity_attributes, read_manifest
 from .merge import merge_parts
-from .provenance import identity_attributes
 from .shard import Shard, gaps
 from .survey import datasets, open_part, reading
 
@@ -124,7 +122,7 @@ class PartSet:
     def write(
         self,
         part: int,
-        columns: Mapping[str, Column],
+        columns: Mapping[str, ResultColumn],
         attributes: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> None:
         """Put a part in its place: durably, and as a whole or not at all.
@@ -139,7 +137,7 @@ class PartSet:
             StoreError: it cannot be written.
             ValueError: columns along the same axis have different lengths.
         """
-        check_lengths(columns)
+        check_column_lengths(columns)
         with durable_hdf5(part_path(self.folder, part)) as writer:
             for path, column in sorted(columns.items()):
                 write_column(writer.file, path, column, self._compression)
@@ -179,7 +177,7 @@ class PartSet:
         """
         with durable_hdf5(memo_path(self.folder, label, name)) as writer:
             for one, values in sorted(arrays.items()):
-                write_column(writer.file, one, Column(np.asarray(values), axis="single"), None)
+                write_column(writer.file, one, ResultColumn(np.asarray(values), axis="single"), None)
                 writer.check()
             write_attributes(writer.file, {"job_hash": self._memo_hash, "complete": 1})
 

@@ -5,8 +5,8 @@ import torch
 from pydantic import Field
 from torch import nn
 
-from xattr_cli.config import JobPath
 from xattr_cli.fingerprint import fingerprint_file
+from xattr_cli.job.config import JobPath
 from xattr_cli.models import LoadedModel, ModelSource
 
 

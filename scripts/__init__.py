@@ -1,0 +1,1 @@
+"""Benchmarks, the experiments of the papers, and the networks that both need."""

@@ -1,0 +1,1 @@
+"""What is measured: error bars, speed, memory, placements of nodes."""

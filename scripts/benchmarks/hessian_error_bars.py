@@ -1,0 +1,215 @@
+"""Reported against true errors of integrated Hessians, and the rules and the ways that they are computed by."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from numpy.polynomial import legendre
+from torch import Tensor
+
+from scripts.benchmarks.bench_cases import share_covered
+from scripts.benchmarks.benchlib import Table
+from scripts.benchmarks.hessian_cases import CASES, SecondOrderCase, matrix_error, softplus_mlp
+from xattr_cli.device.curvature.field import SecondOrder
+from xattr_cli.device.curvature.hvp import WAYS
+from xattr_cli.device.curvature.network import Smoothing, find_curvature
+from xattr_cli.engines.interactions.integrated_hessians import IntegratedHessians
+from xattr_cli.numerics.interactions.grouping import Grouping
+from xattr_cli.numerics.interactions.integrate import InteractionRule, integrate_interactions
+from xattr_cli.numerics.interactions.log_rules import (
+    NODE_COUNTS,
+    LogRule,
+    interpolatory_rule,
+    nested_log_rules,
+)
+from xattr_cli.numerics.paths.straight import StraightPath
+
+__all__ = ["error_bar_table", "rule_table", "way_table"]
+
+RTOLS = (0.05, 0.01)
+EXACT = 1e-11
+
+
+def error_bar_table(rows: int) -> Table:
+    """Each row stopped by its own word, against 95 nodes."""
+    lines = []
+    for name, make in CASES.items():
+        for score in ("raw",) if name.startswith("softplus") else ("logit", "probability"):
+            case = make(rows, score)
+            truth = case.explain(rtol=EXACT).curves["interaction"]
+            lines += [_line(case, name, score, truth, rtol) for rtol in RTOLS]
+    columns = {"network": "", "score": "", "rtol": "", "covered": ".1%", "ratio p5": ".2f", "ratio p50": ".2f",
+               "ratio p95": ".1f", "nodes": ".1f", "true error p95": ".2%", "not converged": "d"}  # fmt: skip
+    note = (
+        "covered: share of rows whose true relative error (Frobenius norm of the matrix, against 95 nodes) is at "
+        "most 1.25 times the reported one; ratio: reported / true, of rows with fewer nodes; nodes: mean per row. "
+        "Digits: 16 patches of 2 × 2 pixels; kinks are smoothed with β = 10."
+    )
+    return Table("The error bar of integrated Hessians", columns, lines, note)
+
+
+def _line(case: SecondOrderCase, name: str, score: str, truth: Tensor, rtol: float) -> tuple[object, ...]:
+    found = case.explain(rtol=rtol)
+    true = matrix_error(found.curves["interaction"], truth)
+    known = truth.flatten(1).any(dim=1)
+    apart = known & (found.curves["nodes"] < NODE_COUNTS[-1])  # else it is the truth that it is held against
+    ratio = (found.relative_error / true.clamp(min=1e-15))[apart]
+    return (
+        name, score, rtol, share_covered(true[known], found.relative_error[known]),
+        *(float(ratio.quantile(quantile)) for quantile in (0.05, 0.5, 0.95)),
+        float(found.curves["nodes"].double().mean()), float(true[known].quantile(0.95)),
+        int((found.status != 0).sum()),
+    )  # fmt: skip
+
+
+# --- rules ----------------------------------------------------------------------------------------
+
+
+def rule_table(rows: int) -> Table:
+    """Error of the matrix by rule and number of nodes, on all rows of a network."""
+    counts = [len(rule) for rule in nested_log_rules(23).levels]
+    scores = {"softplus MLP": "raw", "softplus MLP × 3": "raw", "GELU MLP": "logit", "GRU": "logit"}
+    cases = {name: CASES[name](rows, score) for name, score in scores.items()}
+    lines = []
+    for name, case in cases.items():
+        truth = case.explain(rtol=EXACT).curves["interaction"]
+        for rule, nodes_of in RULES.items():
+            errors = [float(matrix_error(_by_rule(case, nodes_of(count)), truth).mean()) for count in counts]
+            lines.append((name, rule, *errors))
+    columns = {"network": "", "rule": "", **{f"{count} nodes": ".1e" for count in counts}}
+    note = (
+        "Mean relative error of the matrix. All but the last two integrate the polynomial through the values at "
+        "the nodes against the logarithmic weights exactly."
+    )
+    return Table("Rules for the logarithmic weights", columns, lines, note)
+
+
+Weighted = tuple[np.ndarray, LogRule]
+
+
+def _nested(count: int) -> Weighted:
+    rules = nested_log_rules()
+    rule = next(rule for rule in rules.levels if len(rule) == count)
+    return rules.nodes[:count], rule
+
+
+def _product(nodes: np.ndarray) -> Weighted:
+    return nodes, interpolatory_rule(nodes)
+
+
+def _fejer(count: int) -> Weighted:
+    return _product(np.sin(np.arange(1, count + 1) * np.pi / (2 * (count + 1))) ** 2)
+
+
+def _clenshaw_curtis(count: int) -> Weighted:
+    return _product(np.sin(np.arange(count) * np.pi / (2 * (count - 1))) ** 2)
+
+
+def _gauss(count: int) -> Weighted:
+    return _product((legendre.leggauss(count)[0] + 1) / 2)
+
+
+def _plain(t: np.ndarray, weights: np.ndarray) -> Weighted:
+    log = -np.log(t)
+    return t, LogRule(weights, weights * log, weights * t * log, np.zeros((2, len(t))))
+
+
+def _gauss_squared(count: int) -> Weighted:
+    x, w = legendre.leggauss(count)
+    u = (x + 1) / 2
+    return _plain(u**2, u * w)
+
+
+def _midpoint_squared(count: int) -> Weighted:
+    u = (np.arange(count) + 0.5) / count
+    return _plain(u**2, 2 * u / count)
+
+
+RULES = {
+    "nested, from 5 Gauss nodes (adopted)": _nested,
+    "Gauss-Legendre nodes (not nested)": _gauss,
+    "Clenshaw-Curtis nodes": _clenshaw_curtis,
+    "Fejér's second nodes": _fejer,
+    "Gauss-Legendre in u, t = u²": _gauss_squared,
+    "midpoint in u, t = u²": _midpoint_squared,
+}
+
+
+def _by_rule(case: SecondOrderCase, weighted: Weighted) -> Tensor:
+    """(rows, K, K), all rows on the same nodes."""
+    nodes, rule = weighted
+    engine = IntegratedHessians(**case.options)
+    block = case.block(engine)
+    groups = block.interactions(engine).groups
+    field = block.interactions(engine).curvature.field(block.rows)
+    total = block.inputs.new_zeros(len(block.rows), len(groups.chosen), groups.count)
+    points = _Every(block.inputs, torch.from_numpy(nodes))
+    ramp, log = torch.from_numpy(rule.ramp), torch.from_numpy(rule.log)
+    for found in field.forms(points, groups):
+        row, node = points.row[found.part], points.node[found.part]
+        total.index_add_(0, row, ramp[node][:, None, None] * found.forms)
+        own = groups.project(points.delta(found.part), row, found.gradients[None])[:, 0]
+        total.index_add_(0, row, torch.diag_embed(log[node][:, None] * own))
+    return total
+
+
+class _Every:
+    """All nodes of all rows, from a zero baseline."""
+
+    def __init__(self, inputs: Tensor, t: Tensor) -> None:
+        self.inputs, self.t = inputs, t
+        self.row = torch.arange(len(inputs)).repeat_interleave(len(t))
+        self.node = torch.arange(len(t)).repeat(len(inputs))
+
+    def take(self, part: slice) -> Tensor:
+        return self.inputs[self.row[part]] * self.t[self.node[part], None]
+
+    def delta(self, part: slice) -> Tensor:
+        return self.inputs[self.row[part]]
+
+
+# --- ways -----------------------------------------------------------------------------------------
+
+
+def way_table(repetitions: int = 7) -> Table:
+    """Microseconds per product of each way, and which one the engine chooses."""
+    lines = []
+    for name, features, rows in (("softplus MLP 30", 30, 64), ("softplus MLP 500", 500, 8)):
+        torch.manual_seed(1)
+        case = SecondOrderCase(
+            name, softplus_mlp(features).double(), torch.randn(rows, features).double(), torch.zeros(rows).long(),
+            "raw", {},
+        )  # fmt: skip
+        lines.append(_way_line(case, repetitions))
+    for name in ("GELU MLP", "GRU", "ReLU CNN with max-pool, smoothed"):
+        lines.append(_way_line(CASES[name](32, "logit"), repetitions))
+    columns = {"network": "", "groups": "d", **dict.fromkeys(WAYS, ".1f"), "chosen": ""}
+    note = (
+        "Microseconds of processor time per Hessian-vector product in float32, all of a sweep over 5 nodes "
+        "included; medians. Chosen: by the trial that begins every job."
+    )
+    return Table("Ways to multiply", columns, lines, note)
+
+
+def _way_line(case: SecondOrderCase, repetitions: int) -> tuple[object, ...]:
+    engine = IntegratedHessians(**case.options)
+    block = case.block(engine, torch.float32)
+    groups: Grouping = block.interactions(engine).groups
+    found = find_curvature(block.scorer, block.rows, Smoothing(), len(groups.chosen))
+    chosen, lanes = found.how.way, found.how.lanes
+    path = StraightPath(torch.zeros_like(block.inputs), block.inputs)
+    rule = InteractionRule(0.999, 5, 2**30)
+    seconds: Mapping[str, list[float]] = {way: [] for way in WAYS}
+    for _ in range(repetitions):
+        for way in WAYS:
+            settled = SecondOrder(way, lanes)
+            found.how.way, found.how.lanes = settled.way, settled.lanes
+            began = time.process_time()
+            integrate_interactions(found.field(block.rows), path, groups, rule)
+            seconds[way].append(time.process_time() - began)
+    products = 5 * len(block.rows) * len(groups.chosen)
+    medians = [1e6 * float(np.median(seconds[way])) / products for way in WAYS]
+    return (case.name, len(groups.chosen), *medians, chosen)

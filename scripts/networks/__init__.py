@@ -1,0 +1,1 @@
+"""Networks and data that jobs, benchmarks and experiments are about: trained here, or fetched from a package."""

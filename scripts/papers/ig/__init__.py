@@ -1,0 +1,1 @@
+"""The experiments of arXiv 1703.01365."""

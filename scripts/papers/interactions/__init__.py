@@ -1,0 +1,1 @@
+"""The experiments of arXiv 2002.04138."""

@@ -1,0 +1,1 @@
+"""The experiments of arXiv 1611.02639."""

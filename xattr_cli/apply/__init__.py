@@ -1,0 +1,1 @@
+"""Regressors of a result file on new samples, without the network."""

@@ -1,0 +1,1 @@
+"""Noise models that are fitted to data: monotone flows along a causal graph."""

@@ -1,0 +1,1 @@
+"""Causal graphs and the files that hold them."""

@@ -1,0 +1,176 @@
+"""Datasets of pictures: a folder, with a sub-folder per class or flat."""
+
+from __future__ import annotations
+
+from pathlib import Path, PurePosixPath
+from typing import Literal
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+from pydantic import Field, field_validator
+
+from ...errors import DataError
+from ...fingerprint import fingerprint_files
+from ...job.config import JobPath
+from ...registry import DATASETS
+from ...samples import Batch, InputSpec
+from ..base import DatasetSource, Samples
+from ..files import existing_folder
+from ..labels import Labels, name_labels
+from ..scaling import default_axes, per_feature
+from .listing import list_images
+from .transform import ImageTransform, Preparation
+
+__all__ = ["Images", "picture_spec"]
+
+_EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
+
+
+@DATASETS.register("images")
+class Images(DatasetSource):
+    """Pictures of a folder, sorted by their path; sub-folders are classes.
+
+    The classes are numbered by `class_names` (or the names that `transform.weights` brings along)
+    where the folders bear such names, else in sorted order.
+    """
+
+    path: JobPath = Field(description="folder of pictures, or of one folder per class")
+    extensions: tuple[str, ...] = Field(default=_EXTENSIONS, min_length=1)
+    transform: ImageTransform = ImageTransform()
+    labels: Literal["auto", "folders", "none"] = Field(
+        default="auto", description="auto takes sub-folders as classes if every picture lies in one"
+    )
+    damaged: Literal["refuse", "quarantine"] = Field(
+        default="refuse",
+        description="quarantine hands a damaged picture over as NaN, so that only its row fails",
+    )
+    follow_links: bool = Field(default=False, description="let symbolic links lead out of the folder")
+
+    @field_validator("extensions")
+    @classmethod
+    def _with_dot(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(f".{extension.lower().lstrip('.')}" for extension in value)
+
+    def open(self) -> Samples:
+        """List the pictures and read the first one.
+
+        Raises:
+            DataError: no pictures, some outside the class folders, a damaged first one.
+        """
+        folder = existing_folder(self.path, "dataset.path")
+        paths = list_images(folder, self.extensions, self.follow_links)
+        if not paths:
+            raise DataError(f"dataset.path: the dataset is empty: no {', '.join(self.extensions)} in {folder}.")
+        preparation = self.transform.prepare(self._job_folder, "dataset.transform")
+        labels = self._labels(paths, preparation.classes)
+        return _Pictures(folder, paths, labels, preparation, self.damaged == "quarantine")
+
+    def _labels(self, paths: list[PurePosixPath], known: tuple[str, ...]) -> Labels | None:
+        loose = [path for path in paths if len(path.parts) == 1]
+        if self.labels == "none" or (self.labels == "auto" and len(loose) == len(paths)):
+            return None
+        if loose:
+            raise DataError(
+                f"dataset.labels: {len(loose)} of {len(paths)} pictures lie in no class folder, "
+                f"such as {loose[0]}. Move them, or set dataset.labels: none."
+            )
+        try:
+            return name_labels([p.parts[0] for p in paths], "dataset.path", self.known_classes or known)
+        except DataError as error:
+            raise DataError(f"{error} To pass the class folders over, set dataset.labels: none.") from error
+
+
+class _Pictures(Samples):
+    """Pictures, decoded when they are read."""
+
+    def __init__(
+        self,
+        folder: Path,
+        paths: list[PurePosixPath],
+        labels: Labels | None,
+        preparation: Preparation,
+        quarantine: bool,
+    ) -> None:
+        self._folder = folder
+        self._paths = paths
+        self._labels = labels
+        self._preparation = preparation
+        self._quarantine = quarantine
+        self._spec = picture_spec(self._first(), preparation)
+        self.inputs = (self._spec,)
+        self.classes = labels.classes if labels else preparation.classes
+        self.fingerprint = fingerprint_files(folder, [folder / path for path in paths])
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def read(self, start: int, stop: int) -> Batch:
+        values = np.empty((stop - start, *self._spec.shape), self._spec.dtype)
+        for row, path in enumerate(self._paths[start:stop]):
+            values[row] = self._picture(path)
+        return Batch(
+            index=np.arange(start, stop, dtype=np.int64),
+            inputs={self._spec.name: values},
+            labels=None if self._labels is None else self._labels.values[start:stop].copy(),
+            keys=tuple(str(path) for path in self._paths[start:stop]),
+        )
+
+    def known_labels(self) -> np.ndarray | None:
+        return None if self._labels is None else self._labels.values.copy()
+
+    def _first(self) -> np.ndarray:
+        """The first picture that can be read; its shape is that of all."""
+        for path in self._paths:
+            try:
+                return self._decode(path)
+            except _DamagedError:
+                if not self._quarantine:
+                    raise
+        raise DataError(f"dataset.path: every picture in {self._folder} is damaged.")
+
+    def _picture(self, path: PurePosixPath) -> np.ndarray | float:
+        try:
+            values = self._decode(path)
+        except _DamagedError:
+            if self._quarantine:
+                return float("nan")
+            raise
+        if values.shape != self._spec.shape:
+            raise DataError(
+                f"dataset.path: {self._folder / path} has shape {values.shape}, the first picture "
+                f"{self._spec.shape}; set dataset.transform.resize (and center_crop) to make them alike."
+            )
+        return values
+
+    def _decode(self, path: PurePosixPath) -> np.ndarray:
+        where = f"dataset.path: {self._folder / path}"
+        try:
+            with Image.open(self._folder / path) as picture:
+                picture.load()
+        except (
+            OSError,
+            SyntaxError,
+            ValueError,
+            UnidentifiedImageError,
+            Image.DecompressionBombError,
+        ) as error:
+            raise _DamagedError(
+                f"{where} is damaged or no picture: {error}. Remove it, or set dataset.damaged: quarantine."
+            ) from error
+        try:
+            return self._preparation.apply(picture)
+        except DataError as error:
+            raise DataError(f"{where}: {error}") from error
+
+
+class _DamagedError(DataError):
+    """A picture that cannot be decoded."""
+
+
+def picture_spec(values: np.ndarray, preparation: Preparation) -> InputSpec:
+    """The input that prepared pictures make; its original units are pixels in [0, 1]."""
+    offset = scale = None
+    if preparation.mean and len(values.shape) == 3:
+        offset = per_feature(preparation.mean, values.shape, "dataset.transform.normalize.mean")
+        scale = per_feature(preparation.std, values.shape, "dataset.transform.normalize.std")
+    return InputSpec("X", values.shape, values.dtype, default_axes(values.shape), (), offset, scale)

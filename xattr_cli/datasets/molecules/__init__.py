@@ -1,0 +1,1 @@
+"""Molecules from SMILES: graphs and fingerprints."""

@@ -1,0 +1,141 @@
+"""Tokenizers of Hugging Face's format, from a folder or a `tokenizer.json`; the fast ones only."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...errors import DataError, nearest
+from ...importing import quiet, transformers
+from ..base import Vocabulary
+
+__all__ = ["Encoded", "Tokenizer"]
+
+_NO_LIMIT = 10**9  # what a tokenizer without a limit calls its limit is 1e30
+_SPELLINGS = {"bos": ("<s>",), "eos": ("</s>", "<|endoftext|>")}
+_NAMED = {
+    name: (f"[{name.upper()}]", f"<{name}>", *_SPELLINGS.get(name, ()))
+    for name in ("pad", "mask", "unk", "bos", "eos", "cls", "sep")
+}
+"""Special tokens, and how they are spelled where a tokenizer does not say which is which."""
+_MEANINGFUL = ("unk", "mask")  # special, but they stand for a word
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Texts as numbers.
+
+    Attributes:
+        ids: per text, numbers of its tokens.
+        types: per text, 0 for tokens of the text and 1 for those of its partner.
+    """
+
+    ids: list[list[int]]
+    types: list[list[int]]
+
+
+class Tokenizer(Vocabulary):
+    """A tokenizer.
+
+    Arguments:
+        path: folder of a model or of a tokenizer, or a `tokenizer.json`.
+
+    Attributes:
+        pad: number that fills texts up to one length; attention masks hide it.
+        most_tokens: what the model was made for; None if the tokenizer does not say.
+
+    Raises:
+        DataError: there is no such file or folder, or no tokenizer in it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._library = transformers("dataset kind 'text'", DataError)
+        self._tokenizer = self._load(path)
+        if not self._tokenizer.is_fast:
+            raise DataError(
+                f"dataset.tokenizer: {path}: a slow tokenizer; save a fast one (tokenizer.json) there."
+            )
+        found = self._tokenizer
+        self._named = _special_tokens(found)
+        meaningful = {self._named.get(name) for name in _MEANINGFUL}
+        added = {number for number, token in found.added_tokens_decoder.items() if token.special}
+        self.ids = "input_ids"
+        self.special = frozenset({*found.all_special_ids, *added} - meaningful)
+        self.pad = self._named.get("pad", self._named.get("eos", 0))
+        self.most_tokens = int(found.model_max_length) if found.model_max_length < _NO_LIMIT else None
+        self._is_bytes = "ByteLevel" in type(found.backend_tokenizer.decoder).__name__
+
+    def __len__(self) -> int:
+        return len(self._tokenizer)
+
+    def number(self, token: str) -> int:
+        if token.lower() in self._named:
+            return int(self._named[token.lower()])
+        known = self._tokenizer.get_vocab()
+        if token in known:
+            return int(known[token])
+        if token.lower() in _NAMED:
+            raise DataError(f"the tokenizer has no {token} token. It has: {', '.join(self._named) or 'none'}.")
+        pieces = self.names(self.encode(token))
+        match = nearest(token, known)
+        hint = f" Did you mean {match!r}?" if match else ""
+        raise DataError(f"the vocabulary has no token {token!r}; it is made of {pieces}.{hint}")
+
+    def encode(self, text: str) -> list[int]:
+        found = self._tokenizer(text, add_special_tokens=False, truncation=False, verbose=False)
+        return list(found["input_ids"])
+
+    def names(self, ids: Sequence[int] | np.ndarray) -> list[str]:
+        numbers = [int(number) for number in ids]
+        if self._is_bytes:  # as in Ġthe, which stands for a space and a word
+            return [self._tokenizer.decode([number]) for number in numbers]
+        return list(self._tokenizer.convert_ids_to_tokens(numbers))
+
+    def tokenize(self, texts: Sequence[str], partners: Sequence[str] | None, most: int | None) -> Encoded:
+        """Numbers of texts, each framed as the model knows it.
+
+        Arguments:
+            texts: to tokenize.
+            partners: a second text for each, for models of pairs.
+            most: cut what is longer; None cuts nothing.
+        """
+        options: dict[str, Any] = {"truncation": most is not None, "padding": False, "verbose": False}
+        options |= {"max_length": most, "return_token_type_ids": True, "return_attention_mask": False}
+        found = self._tokenizer(list(texts), None if partners is None else list(partners), **options)
+        return Encoded(found["input_ids"], found["token_type_ids"])
+
+    def _load(self, path: Path) -> Any:
+        file = path / "tokenizer.json" if path.is_dir() else path
+        fast = self._library.PreTrainedTokenizerFast
+        try:
+            with quiet(self._library):
+                if path.is_file():
+                    return fast(tokenizer_file=str(path))
+                try:
+                    return self._library.AutoTokenizer.from_pretrained(str(path), local_files_only=True)
+                except (OSError, ValueError):
+                    if not file.is_file():
+                        raise
+                    return fast.from_pretrained(str(path), local_files_only=True)
+        except Exception as error:
+            reason = str(error).strip().partition("\n")[0]
+            raise DataError(
+                f"dataset.tokenizer: {path} holds no tokenizer that can be read ({type(error).__name__}: "
+                f"{reason}). A folder with tokenizer.json, as save_pretrained writes it, is needed."
+            ) from error
+
+
+def _special_tokens(tokenizer: Any) -> dict[str, int]:
+    """Name -> number of the special tokens that a tokenizer has."""
+    known = tokenizer.get_vocab()
+    found: dict[str, int] = {}
+    for name, spellings in _NAMED.items():
+        candidates = [getattr(tokenizer, f"{name}_token_id", None), *map(known.get, spellings)]
+        numbers = [int(number) for number in candidates if number is not None]
+        if numbers:
+            found[name] = numbers[0]
+    return found

@@ -1,0 +1,1 @@
+"""How a network is run fastest, measured on the first rows of a job."""

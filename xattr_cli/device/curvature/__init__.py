@@ -1,0 +1,1 @@
+"""Second derivatives of a score: products, directions, and where a network has none."""

@@ -1,0 +1,1 @@
+"""First-order methods: gradients on the paths from a baseline to each input."""

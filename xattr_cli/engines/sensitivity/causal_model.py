@@ -1,0 +1,110 @@
+"""The causal model of a study: known, read, fitted, or none; a fitted one outlives a kill."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ...causal.flow.checkpoint import load_flow
+from ...causal.flow.diagnostics import FlowDiagnostics
+from ...causal.model import CausalModel
+from ...causal.opening import open_causal_model, stated_graph
+from .data import gather_columns
+from .effects import Values
+
+if TYPE_CHECKING:
+    from ..population import Population
+    from .icc import IntrinsicCausalContributions
+
+__all__ = ["StudiedModel", "model_of"]
+
+FLOW_AXES: dict[str, tuple[str, ...]] = {
+    "flow/noise_names": ("noise",),
+    "flow/normality": ("noise",),
+    "flow/normality_p": ("noise",),
+    "flow/dependence": ("noise", "noise"),
+    "flow/dependence_p": ("noise", "noise"),
+    "flow/wasserstein": ("column",),
+    "flow/noise": ("draw", "noise"),
+    "flow/curve": ("epoch", "part"),
+}
+FILE, TOLD = "file", "told"
+
+
+@dataclass(frozen=True)
+class StudiedModel:
+    """A causal model, and what is known about its flow.
+
+    Attributes:
+        model: from noise to inputs.
+        facts: diagnostics of the flow, by name; empty without one.
+    """
+
+    model: CausalModel
+    facts: Values
+
+    @property
+    def axes(self) -> dict[str, tuple[str, ...]]:
+        """A label per axis of the facts."""
+        return {name: axes for name, axes in FLOW_AXES.items() if name in self.facts}
+
+
+def model_of(options: IntrinsicCausalContributions, population: Population) -> StudiedModel:
+    """The causal model that a job asks for.
+
+    Raises:
+        JobError, DataError: see `open_causal_model`.
+    """
+    if options.is_causal and options.scm is None and not isinstance(options.flow, Path):
+        return _fitted(options, population)
+    model, diagnostics = _open(options, population, population.warn)
+    if diagnostics is None:
+        return StudiedModel(model, {})
+    return StudiedModel(model, {**diagnostics.values(), "flow/noise_names": diagnostics.noise_names})
+
+
+def _fitted(options: IntrinsicCausalContributions, population: Population) -> StudiedModel:
+    """A flow that is fitted once: what had been drawn through it before a kill stays true of it."""
+    kept = population.once("flow", partial(_fit, options, population))
+    path, content = _path(population), kept[FILE].tobytes()
+    if not path.is_file() or path.read_bytes() != content:
+        path.write_bytes(content)
+    for text in filter(None, kept[TOLD].tobytes().decode().splitlines()):
+        population.warn(text)
+    model = load_flow(path, population.names, stated_graph(options, population.names)).model
+    facts = {name: values for name, values in kept.items() if name not in (FILE, TOLD)}
+    return StudiedModel(model, {**facts, "flow/noise_names": model.encoding.noise_names})
+
+
+def _fit(options: IntrinsicCausalContributions, population: Population) -> Mapping[str, np.ndarray]:
+    told: list[str] = []
+    _, diagnostics = _open(options, population, told.append)
+    values = {} if diagnostics is None else diagnostics.values()
+    return {**values, FILE: _bytes(_path(population).read_bytes()), TOLD: _bytes("\n".join(told).encode())}
+
+
+def _open(
+    options: IntrinsicCausalContributions, population: Population, tell: Callable[[str], None]
+) -> tuple[CausalModel, FlowDiagnostics | None]:
+    return open_causal_model(
+        options,
+        gather_columns(population),
+        population.names,
+        seed=int(population.generator().integers(2**31)),
+        save_to=_path(population),
+        tell=tell,
+        progress=population.progress,
+    )
+
+
+def _path(population: Population) -> Path:
+    return population.artifact(".flow.safetensors")
+
+
+def _bytes(content: bytes) -> np.ndarray:
+    return np.frombuffer(content, dtype=np.uint8)

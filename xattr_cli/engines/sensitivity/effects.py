@@ -1,0 +1,103 @@
+"""What `icc` and `sobol` leave in the file: names, shapes and labels of their arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ...numerics.sensitivity.replicates import NORMAL_95, ReplicateEstimate
+from ..base import Effects
+
+if TYPE_CHECKING:
+    from ...numerics.sensitivity.contributions import Contributions, Rule
+
+__all__ = ["Values", "assemble_contributions"]
+
+Values = dict[str, np.ndarray | tuple[str, ...]]
+
+
+def assemble_contributions(
+    found: Contributions,
+    rule: Rule,
+    *,
+    nodes: Sequence[str],
+    members: Sequence[Sequence[int]],
+    features: int,
+    ranking: str,
+    left_out: Sequence[str] = (),
+    facts: Values | None = None,
+    axes: Mapping[str, tuple[str, ...]] | None = None,
+) -> Effects:
+    """Effects from contributions.
+
+    Every estimate NAME, (nodes, targets), has a NAME_standard_error and a NAME_interval, (nodes, targets, 2), the
+    ends of its 95 % interval; and the same under weighted/, without targets, as shares of the sum of all
+    targets' variances.
+
+    Arguments:
+        found: what was estimated.
+        rule: how.
+        nodes: their names.
+        members: per node, its columns in a flat row.
+        features: D.
+        ranking: the estimate by which features are ranked.
+        left_out: estimates that are not kept.
+        facts: more values.
+        axes: labels for the axes of `facts`.
+    """
+    values: Values = {"nodes": tuple(nodes), "node_of_feature": _node_of_feature(members, features)}
+    labels: dict[str, tuple[str, ...]] = {"nodes": ("node",), "node_of_feature": ("feature",)}
+    for name, share in found.shares.items():
+        if name not in left_out:
+            along = ("node", "node") if share.value.ndim == 3 else ("node",)
+            for key, array, axis in (
+                *_with_errors(name, share, (*along, "target")),
+                *_with_errors(f"weighted/{name}", found.weighted[name], along),
+            ):
+                values[key], labels[key] = array, axis
+    values |= {
+        "variance": found.variance.value.numpy(),
+        "variance_standard_error": found.variance.standard_error.numpy(),
+        "mean": found.mean.numpy(),
+        "half_width": found.half_width.numpy(),
+        "estimator": ("exact" if rule.sampling.exact else "walk",),
+        "draws": np.array(found.draws),
+        "replicates": np.array(rule.sampling.replicates),
+    }
+    values["importance"] = _importance(found.shares[ranking].value.numpy(), _node_of_feature(members, features))
+    labels |= dict.fromkeys(("variance", "variance_standard_error", "mean", "half_width"), ("target",))
+    labels["importance"] = ("feature", "target")
+    return Effects(
+        values={**values, **(facts or {})},
+        evaluations=found.evaluations,
+        converged=found.converged,
+        axes={**labels, **(axes or {})},
+    )
+
+
+def _with_errors(
+    name: str, share: ReplicateEstimate, along: tuple[str, ...]
+) -> Iterator[tuple[str, np.ndarray, tuple[str, ...]]]:
+    """Name, values and labels of an estimate, its standard errors and its intervals."""
+    value, error = share.value.numpy(), share.standard_error.numpy()
+    yield name, value, along
+    yield f"{name}_standard_error", error, along
+    ends = np.stack([value - NORMAL_95 * error, value + NORMAL_95 * error], axis=-1)
+    yield f"{name}_interval", ends, (*along, "end")
+
+
+def _node_of_feature(members: Sequence[Sequence[int]], features: int) -> np.ndarray:
+    """(D,) int64 number of the node that each feature belongs to; −1 if to none."""
+    owner = np.full(features, -1)
+    for node, columns in enumerate(members):
+        owner[list(columns)] = node
+    return owner
+
+
+def _importance(shares: np.ndarray, node_of_feature: np.ndarray) -> np.ndarray:
+    """(D, targets) the share of each feature's node, 0 where noise made it negative or nothing is known."""
+    known = np.concatenate([np.nan_to_num(shares).clip(min=0), np.zeros((1, shares.shape[1]))])
+    ranks: np.ndarray = known[node_of_feature]
+    return ranks

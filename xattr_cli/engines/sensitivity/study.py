@@ -1,0 +1,235 @@
+"""Studies of what the inputs contribute to the variance of the outputs, along a causal graph or independent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ...causal.flow.conditioner import import_zuko
+from ...causal.model import CausalModel
+from ...causal.opening import stated_graph
+from ...errors import JobError, RunError
+from ...numerics.sensitivity.contributions import Contributions, Rule, estimate_contributions
+from ...numerics.sensitivity.pick_freeze import Response
+from ...numerics.sensitivity.polynomial_chaos import Family
+from ..base import Effects
+from .causal_model import model_of
+from .data import gather_columns, independent_inputs, input_groups
+from .effects import assemble_contributions
+from .rules import first_round, rule_of, surrogate_of, wants_pairs
+
+if TYPE_CHECKING:
+    from ..population import Population
+    from .icc import IntrinsicCausalContributions
+    from .sobol import SobolIndices
+
+__all__ = ["ContributionStudies"]
+
+
+class ContributionStudies:
+    """What `icc` and `sobol` do with a population."""
+
+    def __init__(self, population: Population) -> None:
+        self.population = population
+
+    # --- along a causal graph ---
+
+    def check_causal(self, options: IntrinsicCausalContributions) -> None:
+        """Refuse what cannot work, before anything is computed.
+
+        Raises:
+            JobError: names the option and what to do.
+        """
+        self._check_inputs()
+        if options.is_causal and options.scm is None:
+            import_zuko()
+        self.expected_causal(options)
+
+    def expected_causal(self, options: IntrinsicCausalContributions) -> int:
+        """Evaluations of the first round, as far as the job alone tells."""
+        graph = stated_graph(options, self.population.names)
+        nodes = len(self.population.names) if graph is None else len(graph)
+        has_arrows = options.is_causal if graph is None else any(graph.parents)
+        rule = rule_of(options, nodes, has_arrows=has_arrows, memory_bytes=self.population.memory_bytes)
+        return first_round(rule, nodes, has_arrows=has_arrows)
+
+    def causal(self, options: IntrinsicCausalContributions) -> Effects:
+        """Intrinsic causal contributions."""
+        population = self.population
+        studied = model_of(options, population)
+        model = studied.model
+        response = self._causal_response(model)
+        rule = rule_of(
+            options,
+            response.nodes,
+            has_arrows=any(model.parents),
+            memory_bytes=population.memory_bytes,
+            surrogate=surrogate_of(options, ["hermite"] * response.dims, response.targets),
+        )
+        found = self._estimate(response, rule)
+        return assemble_contributions(
+            found,
+            rule,
+            nodes=model.nodes,
+            members=model.columns,
+            features=population.layout.size,
+            ranking="topological",
+            facts={**studied.facts, "causal": np.array(model.causal), "edges": _edges(model.parents)},
+            axes={**studied.axes, "edges": ("edge", "end")},
+        )
+
+    def _causal_response(self, model: CausalModel) -> Response:
+        """The outputs as a function of the noise; without arrows, of the inputs, each of which is mapped once."""
+        device = self.population.scorer.device
+        dtype = torch.float32 if device.type == "mps" else torch.float64
+        noise_owner = torch.arange(len(model.nodes)).repeat_interleave(torch.tensor(model.noise_dims))
+
+        def normal(uniform: Tensor) -> Tensor:
+            noise: Tensor = torch.special.ndtri(uniform)
+            return noise.to(device, dtype)
+
+        if any(model.parents):
+            return self._response(
+                model.parents, noise_owner, noise_owner, normal, lambda noise: self._scores(model.inputs(noise))
+            )
+        return self._response(
+            model.parents,
+            noise_owner,
+            _owner(model.columns),
+            lambda uniform: self._placed(model.inputs(normal(uniform))),
+            self._scores,
+        )
+
+    # --- independent inputs ---
+
+    def check_independent(self, options: SobolIndices) -> None:
+        """Refuse what cannot work, before anything is computed.
+
+        Raises:
+            JobError: names the option and what to do.
+        """
+        self._check_inputs()
+        self.expected_independent(options)
+
+    def expected_independent(self, options: SobolIndices) -> int:
+        """Evaluations of the first round."""
+        count = len(input_groups(options, self.population.names))
+        return first_round(self._independent_rule(options, count, ()), count, has_arrows=False)
+
+    def independent(self, options: SobolIndices) -> Effects:
+        """Sobol' indices and Shapley effects."""
+        population = self.population
+        groups = input_groups(options, population.names)
+        inputs = independent_inputs(options, groups, population.names, gather_columns(population))
+        response = self._response(
+            ((),) * len(groups),
+            torch.arange(len(groups)),
+            inputs.owner,
+            lambda uniform: self._placed(inputs.rows(uniform)),
+            self._scores,
+        )
+        rule = self._independent_rule(options, len(groups), inputs.families)
+        return assemble_contributions(
+            self._estimate(response, rule),
+            rule,
+            nodes=[group.name for group in groups],
+            members=[group.members.tolist() for group in groups],
+            features=population.layout.size,
+            ranking="total",
+            left_out=["topological"],
+        )
+
+    def _independent_rule(self, options: SobolIndices, count: int, families: Sequence[Family]) -> Rule:
+        return rule_of(
+            options,
+            count,
+            has_arrows=False,
+            memory_bytes=self.population.memory_bytes,
+            pairs=wants_pairs(options, count),
+            surrogate=surrogate_of(options, families, len(self.population.targets)) if families else None,
+        )
+
+    # --- both ---
+
+    def _check_inputs(self) -> None:
+        if self.population.has_context:
+            raise JobError(
+                "explain: the network takes inputs that are not explained, which differ from sample to sample; "
+                "a variance over generated inputs needs all of them. Say explain: inputs, or wrap the network so "
+                "that it fills in the others itself."
+            )
+
+    def _scores(self, points: Tensor) -> Tensor:
+        return self.population.scores(self._placed(points))
+
+    def _placed(self, points: Tensor) -> Tensor:
+        scorer = self.population.scorer
+        return points.to(scorer.device, scorer.dtype)
+
+    def _response(
+        self,
+        parents: tuple[tuple[int, ...], ...],
+        noise_owner: Tensor,
+        owner: Tensor,
+        prepare: Callable[[Tensor], Tensor],
+        outputs: Callable[[Tensor], Tensor],
+    ) -> Response:
+        population = self.population
+        return Response(
+            parents,
+            noise_owner,
+            owner,
+            prepare,
+            outputs,
+            targets=len(population.targets),
+            row_bytes=24 * population.layout.size,
+            epsilon=torch.finfo(population.scorer.dtype).eps,
+        )
+
+    def _estimate(self, response: Response, rule: Rule) -> Contributions:
+        population = self.population
+        found = estimate_contributions(
+            response,
+            rule,
+            lambda stream: population.generator(1 + stream),
+            step=population.once,
+            progress=population.progress,
+        )
+        self._refuse_constant(found)
+        widest = float(found.half_width.nan_to_num().max())
+        if widest > rule.rtol:
+            population.warn(
+                f"not converged: the widest 95 % interval of a share is ± {widest:.2g} after "
+                f"{found.evaluations:,} evaluations, but rtol is {rule.rtol:g}. Raise max_evaluations or rtol."
+            )
+        return found
+
+    def _refuse_constant(self, found: Contributions) -> None:
+        constant = found.is_constant
+        if constant.all():
+            raise RunError(
+                f"the output is constant: all {len(constant)} outputs studied stay the same (such as "
+                f"{float(found.mean[0]):.6g}) over {found.draws:,} draws of the inputs, so there is no variance "
+                "to share out. Look at the checkpoint, the score and the scaling of the inputs."
+            )
+        names = [name for name, same in zip(self.population.target_names, constant, strict=True) if same]
+        if names:
+            self.population.warn(f"constant, so without contributions: outputs {', '.join(names)}")
+
+
+def _edges(parents: Sequence[Sequence[int]]) -> np.ndarray:
+    """(edges, 2) int64 cause and effect."""
+    pairs = [(cause, effect) for effect, causes in enumerate(parents) for cause in causes]
+    return np.array(pairs, dtype=np.int64).reshape(-1, 2)
+
+
+def _owner(members: Sequence[Sequence[int]]) -> Tensor:
+    """(D,) int64 node of every column."""
+    owner = torch.empty(sum(map(len, members)), dtype=torch.int64)
+    for node, columns in enumerate(members):
+        owner[list(columns)] = node
+    return owner

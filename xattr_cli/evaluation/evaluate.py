@@ -1,0 +1,153 @@
+"""Evaluating a file: every candidate, by every metric, on the same rows and with the same random numbers."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ..errors import DataError, JobError
+from ..numerics.faithfulness.units import Units, units_of
+from ..store.results.reader import Results
+from .candidates import CONTROL, Candidate, LocalMap, choose_candidates
+from .inquiry import EvaluationOptions
+from .metrics import Bench, Meter, meters
+from .outcome import EvaluationOutcome
+from .rows import EvaluatedBlock, Reader
+from .sources import open_sources
+
+__all__ = ["evaluate_file"]
+
+SCORE_TOLERANCE = 1e-3
+"""Relative change of a score that other hardware or another version of torch may cause."""
+
+
+def evaluate_file(
+    path: str | Path,
+    inquiry: EvaluationOptions,
+    *,
+    overrides: Sequence[str] = (),
+    folder: Path | None = None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> EvaluationOutcome:
+    """How faithful the maps and importances of a result file are.
+
+    Arguments:
+        path: of a finished result file.
+        inquiry: metrics, engines, perturbation.
+        overrides: `dotted.key=value` texts that override the job that the file stores.
+        folder: where relative paths of the overrides start, and modules of the job are looked for; None
+            for the current folder.
+        progress: told the rows done and the rows to do.
+
+    Raises:
+        StoreError: no such file, or a damaged one.
+        JobError: nothing in it ranks features; model or data cannot be opened, or are other ones now.
+    """
+    with ExitStack() as stack:
+        results = stack.enter_context(Results.open(path))
+        session = stack.enter_context(
+            open_sources(results, overrides, folder or Path.cwd(), changed=inquiry.changed)
+        )
+        units = units_of(session.layout.specs, inquiry.unit)
+        found = choose_candidates(results, inquiry, session.layout, units)
+        survey = _Survey(Reader(results, session, inquiry), found, meters(inquiry, units.count), units)
+        survey.run(progress)
+        return survey.evaluation()
+
+
+@dataclass
+class _Survey:
+    """An evaluation under way."""
+
+    reader: Reader
+    found: Sequence[Candidate]
+    meters: Sequence[Meter]
+    units: Units
+    blocks: list[tuple[np.ndarray, np.ndarray]] = field(default_factory=list)
+    draws: int = 1
+    evaluations: int = 0
+    seconds: float = 0.0
+
+    def run(self, progress: Callable[[int, int], None]) -> None:
+        """Take every block of rows."""
+        began = time.perf_counter()
+        total, done = len(self.reader.positions()), 0
+        progress(done, total)
+        for block in self.reader.blocks():
+            self._take(block)
+            done += len(block.positions)
+            progress(done, total)
+        self.seconds = time.perf_counter() - began
+
+    def _take(self, block: EvaluatedBlock) -> None:
+        session = self.reader.session
+        bench = Bench(block, session.scorer, self.units, session.job.compute.seed)
+        if not self.blocks:
+            self._check_replacement(block)
+        self._check_scores(bench)
+        for one in self.found:
+            bench.attributions[one.name] = one.attribution(block.positions, block.targets)
+        bench.attributions[CONTROL] = bench.control
+        for meter in self.meters:
+            meter.take(bench)
+        self.blocks.append((block.samples, block.targets))
+        self.draws = block.replacement.draws
+        self.evaluations += bench.evaluations
+
+    def _check_replacement(self, block: EvaluatedBlock) -> None:
+        """Refuse a replacement that equals the inputs: nothing would ever change."""
+        turns = block.replacement
+        same = (turns.table[turns.index[:, draw]] for draw in range(turns.draws))
+        if all(torch.equal(one, block.rows.inputs) for one in same):
+            raise DataError(
+                f"--perturbation {self.reader.inquiry.perturbation.registered_name}: equals the inputs in all of "
+                f"the first {len(block.rows)} rows, so replacing features changes nothing. Choose another one, "
+                "such as mean or samples."
+            )
+
+    def _check_scores(self, bench: Bench) -> None:
+        """Refuse a network that gives other scores than in the file: its code or its inputs have changed."""
+        results, job = self.reader.results, self.reader.session.job
+        if self.reader.inquiry.changed or job.score != results.job.get("score"):
+            return
+        positions = bench.block.positions
+        for one in self.found:
+            if not isinstance(one, LocalMap):
+                continue
+            then, now = one.engine.score_input[positions], bench.score_input
+            wrong = np.abs(now - then) > SCORE_TOLERANCE * (1 + np.abs(then))
+            if wrong.any():
+                row = int(np.argmax(wrong))
+                raise JobError(
+                    f"{results.path}: has the score {then[row]:.6g} for row {results.rows.id[positions[row]]}, "
+                    f"but the network now gives {now[row]:.6g}: its code or that of the dataset has changed. "
+                    "Run the job again, or give --changed to evaluate the maps all the same."
+                )
+
+    def evaluation(self) -> EvaluationOutcome:
+        """What was found."""
+        session, inquiry = self.reader.session, self.reader.inquiry
+        rows, positions = self.reader.results.rows, self.reader.positions()
+        names = [*(one.name for one in self.found), CONTROL]
+        return EvaluationOutcome(
+            file=str(self.reader.results.path),
+            score=session.job.score,
+            perturbation=inquiry.perturbation.model_dump(mode="json"),
+            draws=self.draws,
+            unit=self.units.kind,
+            units=self.units.count,
+            seed=session.job.compute.seed,
+            rows=rows.id[positions] if len(rows) else positions,
+            samples=np.concatenate([samples for samples, _ in self.blocks]),
+            targets=np.concatenate([targets for _, targets in self.blocks]),
+            scopes={**{one.name: one.scope for one in self.found}, CONTROL: "control"},
+            measurements=tuple(meter.result(names) for meter in self.meters),
+            evaluations=self.evaluations,
+            seconds=self.seconds,
+        )

@@ -1,0 +1,162 @@
+"""The rows that are evaluated, block by block: inputs, targets, and what takes the place of what is replaced."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from enum import IntEnum
+
+import numpy as np
+import torch
+
+from ..baselines import Baseline
+from ..device import Rows
+from ..engines.block import Block
+from ..errors import JobError
+from ..pipeline.session import RowTable, Session
+from ..randomness import Purpose, sample_generator
+from ..store.results.reader import Results
+from .inquiry import EvaluationOptions
+from .scoring import FeatureReplacement
+
+__all__ = ["EvaluatedBlock", "Reader", "Stream", "sample_generators"]
+
+BLOCK_BYTES = 32 * 2**20
+MOST_BLOCK_ROWS = 512
+
+
+class Stream(IntEnum):
+    """What the random numbers of a sample are for: they are the same for every candidate and metric."""
+
+    CONTROL = 0
+    REPLACEMENT = 1
+    SUBSETS = 2  # and the numbers after it, one per size
+
+
+def sample_generators(seed: int, samples: np.ndarray, stream: int) -> Iterator[np.random.Generator]:
+    """The generator of each row's sample, so that a row's random numbers never depend on other rows."""
+    for sample in samples.tolist():
+        yield sample_generator(seed, sample, Purpose.EVALUATION, stream)
+
+
+@dataclass(frozen=True)
+class EvaluatedBlock:
+    """Some rows to evaluate.
+
+    Attributes:
+        positions: (rows,) int64, positions among all rows.
+        samples, targets: (rows,) int64, what each row explains.
+        rows: the same on the device.
+        replacement: what takes the place of replaced units.
+    """
+
+    positions: np.ndarray
+    samples: np.ndarray
+    targets: np.ndarray
+    rows: Rows
+    replacement: FeatureReplacement
+
+    def part(self, rows: slice) -> EvaluatedBlock:
+        """Some consecutive rows of the block."""
+        here = Rows(
+            inputs=self.rows.inputs[rows],
+            context={name: tensor[rows] for name, tensor in self.rows.context.items()},
+            target=self.rows.target[rows],
+            sample=self.rows.sample[rows],
+        )
+        return EvaluatedBlock(
+            self.positions[rows],
+            self.samples[rows],
+            self.targets[rows],
+            here,
+            self.replacement.part(rows),
+        )
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Reads the rows of a file from its dataset; where it explains none, those that its job stands for."""
+
+    results: Results
+    session: Session
+    inquiry: EvaluationOptions
+
+    def positions(self) -> np.ndarray:
+        """(rows,) int64 positions of the rows to evaluate: all, or a number spread evenly over them."""
+        total = len(self.results.rows) or self.session.all_rows
+        asked = self.inquiry.limit
+        if asked is None or asked >= total:
+            return np.arange(total)
+        return np.linspace(0, total - 1, asked).round().astype(np.int64)
+
+    def blocks(self) -> Iterator[EvaluatedBlock]:
+        """The rows to evaluate, in order, some at a time."""
+        positions = self.positions()
+        size = max(1, min(MOST_BLOCK_ROWS, BLOCK_BYTES // (8 * self.session.layout.size)))
+        for start in range(0, len(positions), size):
+            yield self._read(positions[start : start + size])
+
+    def _read(self, positions: np.ndarray) -> EvaluatedBlock:
+        numbers = self.results.rows.id[positions] if len(self.results.rows) else positions
+        runs = np.split(np.arange(len(numbers)), np.flatnonzero(np.diff(numbers) != 1) + 1)
+        tables = [self._table(positions[run], numbers[run]) for run in runs]
+        blocks = [self.session.block(table) for table in tables]
+        rows = _joined([block.rows for block in blocks])
+        return EvaluatedBlock(
+            positions=positions,
+            samples=np.concatenate([table.sample for table in tables]),
+            targets=np.concatenate([table.target for table in tables]),
+            rows=rows,
+            replacement=self._replacement(rows, blocks),
+        )
+
+    def _table(self, positions: np.ndarray, numbers: np.ndarray) -> RowTable:
+        """Consecutive rows of the job, with the targets that the file has for them."""
+        if numbers[-1] >= self.session.all_rows:
+            raise JobError(
+                f"{self.results.path}: row {numbers[-1]} lies beyond the dataset, which now stands for "
+                f"{self.session.all_rows} rows. Evaluate the maps on the data that they explain."
+            )
+        table = self.session.read_rows(slice(int(numbers[0]), int(numbers[-1]) + 1))
+        known = self.results.rows
+        if not len(known):
+            return table
+        if not np.array_equal(table.sample, known.sample[positions]):
+            raise JobError(
+                f"{self.results.path}: row {numbers[0]} explains sample {known.sample[positions][0]}, but the "
+                f"dataset now has sample {table.sample[0]} there. Evaluate the maps on the data that they explain."
+            )
+        # not those found again: between two nearly equal scores, rounding may choose another one here
+        return replace(table, target=known.target[positions])
+
+    # --- replacements ---
+
+    def _replacement(self, rows: Rows, blocks: list[Block]) -> FeatureReplacement:
+        baseline = self.inquiry.perturbation
+        if self.session.bound(baseline).background() is not None:
+            return self._turns(baseline, rows)
+        table = torch.cat([block.reference(baseline) for block in blocks])
+        return FeatureReplacement(table, torch.arange(len(rows), device=table.device)[:, None])
+
+    def _turns(self, baseline: Baseline, rows: Rows) -> FeatureReplacement:
+        """Random members of a background for each row, by its seed and sample; others than the row itself."""
+        table = self.session.background(baseline)[0]
+        draws = min(self.inquiry.draws, max(1, len(table) - 1))
+        seed, samples = self.session.job.compute.seed, rows.sample.numpy()
+        index = np.empty((len(rows), draws), np.int64)
+        for row, generator in enumerate(sample_generators(seed, samples, Stream.REPLACEMENT)):
+            order = generator.permutation(len(table))
+            is_itself = (table == rows.inputs[row]).all(dim=1).cpu().numpy()
+            index[row] = order[np.argsort(is_itself[order], kind="stable")][:draws]
+        return FeatureReplacement(table, torch.from_numpy(index).to(table.device))
+
+
+def _joined(pieces: list[Rows]) -> Rows:
+    if len(pieces) == 1:
+        return pieces[0]
+    return Rows(
+        inputs=torch.cat([piece.inputs for piece in pieces]),
+        context={name: torch.cat([piece.context[name] for piece in pieces]) for name in pieces[0].context},
+        target=torch.cat([piece.target for piece in pieces]),
+        sample=torch.cat([piece.sample for piece in pieces]),
+    )

@@ -1,0 +1,1 @@
+"""What a job file says: its sections, its validation, its schema and its documentation."""

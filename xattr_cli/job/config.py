@@ -1,0 +1,205 @@
+"""The job file: pydantic models that are the one source of validation, defaults, documentation and schema."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import (
+    BeforeValidator,
+    Field,
+    GetJsonSchemaHandler,
+    InstanceOf,
+    SerializeAsAny,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
+
+from ..errors import JobError, suggestion
+from ..registry import BASELINES, DATASETS, ENGINES, MODELS, Options, Plugin, Registry
+from .sections import Compute, Explain, ExplainField, JobPath, Output, Score, Target, TargetField
+from .validation import describe
+from .yaml_text import plain_values, read_job_text, write_values
+
+__all__ = [
+    "LABEL",
+    "PLUGIN_PLACEHOLDER",
+    "BaselineField",
+    "Compute",
+    "Explain",
+    "Job",
+    "JobPath",
+    "Output",
+    "Score",
+    "Target",
+    "identity",
+    "load_job",
+    "parse_job",
+    "resolve_plugin",
+    "to_yaml",
+]
+
+
+# --- plugins inside the job ---------------------------------------------------------------------
+
+
+PLUGIN_PLACEHOLDER = "x-plugin"
+LABEL = r"[A-Za-z0-9_][A-Za-z0-9_.-]*"
+"""Pattern of the label that an engine has in a job, and in the result file."""
+
+
+class _Resolve:
+    """Turns `{kind: name, **options}` or a bare `name` into the plugin of that name."""
+
+    def __init__(self, registry: Registry[Any]) -> None:
+        self.registry = registry
+
+    def __call__(self, value: Any, info: ValidationInfo) -> Plugin:
+        return resolve_plugin(self.registry, value, info.context)
+
+    def __get_pydantic_json_schema__(self, _core: Any, _handler: GetJsonSchemaHandler) -> Any:
+        # stands for a choice among plugins, which only `xattr_cli.job.schema` knows how to spell out
+        return {PLUGIN_PLACEHOLDER: self.registry.noun}
+
+
+def resolve_plugin(registry: Registry[Any], value: Any, context: dict[str, Any] | None = None) -> Plugin:
+    """The plugin that a piece of the job file describes.
+
+    Arguments:
+        registry: where to look the name up.
+        value: a name, a mapping with the registry's tag and the plugin's options, or a ready plugin.
+        context: pydantic context; `folder` is where relative paths start.
+
+    Raises:
+        ValueError: no name, or an unknown one.
+        pydantic.ValidationError: an option is wrong.
+    """
+    if isinstance(value, Plugin):
+        return value
+    if isinstance(value, str):
+        value = {registry.tag: value}
+    if not isinstance(value, Mapping):
+        raise ValueError(f"must be a name, or a mapping with the key {registry.tag!r}")
+    options = dict(value)
+    if registry.tag not in options:
+        raise ValueError(f"the key {registry.tag!r} is missing.{suggestion('', registry.names())}")
+    name = options.pop(registry.tag)
+    try:
+        cls = registry.get(str(name))
+    except JobError as error:
+        raise ValueError(str(error)) from error
+    plugin: Plugin = cls.model_validate(options, context=context)
+    return plugin
+
+
+def _plugin_field(registry: Registry[Any]) -> Any:
+    return Annotated[SerializeAsAny[InstanceOf[Plugin]], BeforeValidator(_Resolve(registry)), _Resolve(registry)]
+
+
+BaselineField = _plugin_field(BASELINES)
+"""Type of an engine's `baseline` option."""
+
+
+# --- the job ------------------------------------------------------------------------------------
+
+
+class Job(Options):
+    """A job: which network, which data, which outputs, which methods, and where the answer goes."""
+
+    model: _plugin_field(MODELS)  # type: ignore[valid-type]
+    dataset: _plugin_field(DATASETS)  # type: ignore[valid-type]
+    target: TargetField = Field(
+        default=Target(), description="predicted, label, all, {index: 3}, {index: [3, 5]} or {top: 5}"
+    )
+    score: Score = Field(
+        default="auto",
+        description="auto takes the raw output, which for a classifier is its logit",
+    )
+    explain: ExplainField = Field(
+        default=Explain(),
+        description="inputs for all input tensors, {inputs: [names]}, {embedding: auto} or {layer: name}",
+    )
+    engines: dict[str, _plugin_field(ENGINES)]  # type: ignore[valid-type]
+    compute: Compute = Compute()
+    output: Output
+
+    @field_validator("engines", mode="before")
+    @classmethod
+    def _name_engines(cls, value: Any) -> Any:
+        labelled = _by_label(value)
+        for label in labelled:
+            if not re.fullmatch(LABEL, str(label)):
+                raise ValueError(
+                    f"the label {label!r} may hold letters, digits, '_', '-' and '.' only, and start with none "
+                    "of '-' and '.'"
+                )
+        return {str(label): _with_engine_name(str(label), options) for label, options in labelled.items()}
+
+
+def _by_label(value: Any) -> dict[Any, Any]:
+    """Engines as a mapping from label to options, whichever way they are written."""
+    names = [value] if isinstance(value, str) else value
+    if isinstance(names, list) and all(isinstance(name, str) for name in names):
+        if len(set(names)) < len(names):
+            raise ValueError("an engine is named twice; give it a second label: {label: {engine: NAME}}")
+        value = dict.fromkeys(names)
+    if not isinstance(value, dict):
+        raise ValueError("must be a mapping from label to options, or a list of engine names")
+    if not value:
+        raise ValueError("no engine is named." + suggestion("", ENGINES.names()))
+    return value
+
+
+def _with_engine_name(label: str, options: Any) -> Any:
+    if options is None:
+        return {ENGINES.tag: label}
+    return {ENGINES.tag: label, **options} if isinstance(options, dict) else options
+
+
+# --- reading ------------------------------------------------------------------------------------
+
+
+def load_job(source: str, overrides: Sequence[str] = ()) -> Job:
+    """Read, override and check a job file.
+
+    Arguments:
+        source: path of a YAML file.
+        overrides: `dotted.key=value` texts; the values are YAML.
+
+    Raises:
+        JobError: the file cannot be read, or any key of it is wrong.
+    """
+    path = Path(source)
+    return parse_job(read_job_text(path), folder=path.resolve().parent, overrides=overrides)
+
+
+def parse_job(text: str, *, folder: Path, overrides: Sequence[str] = ()) -> Job:
+    """Check the text of a job file; relative paths in it start at `folder`.
+
+    Raises:
+        JobError: names every wrong key with its value, what is allowed and the nearest match.
+    """
+    values = plain_values(text, overrides)
+    try:
+        return Job.model_validate(values, context={"folder": folder})
+    except ValidationError as error:
+        raise JobError(describe(error, values)) from error
+
+
+# --- writing ------------------------------------------------------------------------------------
+
+
+def to_yaml(job: Job) -> str:
+    """The job with every default spelled out, as YAML."""
+    return write_values(job.model_dump(mode="json"))
+
+
+def identity(job: Job) -> dict[str, Any]:
+    """The part of a job that decides its numbers; what may change between a kill and a resume is left out."""
+    content = job.model_dump(mode="json")
+    content["compute"] = {k: content["compute"][k] for k in ("arithmetic", "precision", "seed")}
+    content["output"] = {k: content["output"][k] for k in ("part_rows", "store_inputs", "compression")}
+    return content

@@ -1,0 +1,1 @@
+"""Networks of the transformers package, from a folder or an installed package."""

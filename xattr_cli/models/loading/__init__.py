@@ -1,0 +1,1 @@
+"""Checkpoints: files of weights, read without running what they hold."""

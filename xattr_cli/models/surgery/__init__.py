@@ -1,0 +1,1 @@
+"""Operations with kinks, replaced by smooth ones in a copy of the network."""

@@ -1,0 +1,1 @@
+"""How a score follows when features are replaced in the order of their importance."""

@@ -1,0 +1,243 @@
+"""Faithfulness: does the score react to the features that an attribution calls important?
+
+Every metric here replaces units of an input (features, or pixels with all their channels) and watches the
+score f that the map explains, at the row's own target. A ranking metric replaces more and more of them, in
+the order of the map, and reduces the curve that the score draws to one number per row:
+
+    metric     order of replacement          curve over k     number              better
+    pgi        largest |attribution| first   |f(x) − f(x_k)|  mean over k = 1..U  higher
+    pgu        smallest |attribution| first  |f(x) − f(x_k)|  mean over k = 1..U  lower
+    deletion   highest attribution first     f(x_k)           area over k / U     lower
+    insertion  lowest attribution first      f(x_k)           area over k / U     higher
+
+x_k is the input with k of its U units replaced; a unit of several numbers has the sum of their attributions.
+Gaps and areas are in units of the score. At k = U they are the same for every map. Replacing the lowest
+first, from 0 to U units, is inserting the highest first, read backwards: the area is the same. Ties go in
+the order of random numbers that belong to the row, so that a map that says nothing scores as a random order
+does, not as reading order.
+
+Sensitivity-n instead asks for the correlation of the map's sums over random subsets with the drops of f.
+
+References: PGI and PGU, Agarwal et al. 2022, arXiv 2206.11104 (there with small noise, k up to a chosen
+number), and with zeros, summed over k, Saha et al. 2025, arXiv 2505.09660; deletion and insertion, Petsiuk
+et al. 2018, arXiv 1806.07421; sensitivity-n, Ancona et al. 2018, arXiv 1711.06104, section 4.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import combinations
+from math import comb
+
+import numpy as np
+
+from ...errors import JobError, suggestion
+
+__all__ = [
+    "CURVE_METRICS",
+    "METRICS",
+    "SENSITIVITY",
+    "CurveMetric",
+    "MetricEstimate",
+    "check_metric",
+    "check_subset_size",
+    "correlation",
+    "curve_steps",
+    "default_subset_size",
+    "metric_estimate",
+    "removal_ranks",
+    "subset_masks",
+]
+
+FEWEST_SUBSETS = 3  # two points always lie on a line
+
+
+@dataclass(frozen=True)
+class CurveMetric:
+    """A metric that follows the score while units are replaced one after the other.
+
+    Attributes:
+        name: as in the table above.
+        most_first: whether what is ranked highest is replaced first.
+        by_magnitude: whether attributions are ranked by their absolute values, or with their signs.
+        is_gap: whether the curve is the absolute change of the score, or the score itself.
+        higher_is_better: which way a more faithful map moves the number.
+    """
+
+    name: str
+    most_first: bool
+    by_magnitude: bool
+    is_gap: bool
+    higher_is_better: bool
+
+    def curve(self, scores: np.ndarray, score_input: np.ndarray) -> np.ndarray:
+        """(rows, points) of the curve, the mean over the draws of what the units are replaced by.
+
+        Arguments:
+            scores: (rows, points, draws), f with so many units replaced.
+            score_input: (rows,), f(x).
+        """
+        if not self.is_gap:
+            return np.asarray(scores.mean(axis=2))
+        return np.asarray(np.abs(scores - score_input[:, None, None]).mean(axis=2))
+
+    def number(self, curve: np.ndarray, steps: np.ndarray) -> np.ndarray:
+        """(rows,) the metric of a curve (rows, points) at so many replaced units (points,).
+
+        Between the points the curve is taken to be straight; exact where they are all of 0..U.
+        """
+        width = np.diff(steps)
+        # a gap is summed over the integers of (a, b], so that b counts fully and a only by interpolation
+        left, right = ((width - 1) / 2, (width + 1) / 2) if self.is_gap else (width / 2, width / 2)
+        weights = np.zeros(len(steps))
+        weights[:-1] += left
+        weights[1:] += right
+        return np.asarray(curve @ weights / steps[-1])
+
+
+CURVE_METRICS: Mapping[str, CurveMetric] = {
+    metric.name: metric
+    for metric in (
+        CurveMetric("pgu", most_first=False, by_magnitude=True, is_gap=True, higher_is_better=False),
+        CurveMetric("pgi", most_first=True, by_magnitude=True, is_gap=True, higher_is_better=True),
+        CurveMetric("deletion", most_first=True, by_magnitude=False, is_gap=False, higher_is_better=False),
+        CurveMetric("insertion", most_first=False, by_magnitude=False, is_gap=False, higher_is_better=True),
+    )
+}
+SENSITIVITY = "sensitivity_n"
+METRICS = (*CURVE_METRICS, SENSITIVITY)
+
+
+def check_metric(name: str) -> None:
+    """Refuse what is no metric.
+
+    Raises:
+        JobError: names the metrics there are, and the nearest.
+    """
+    if name not in METRICS:
+        raise JobError(f"--metric {name!r}: no such metric.{suggestion(name, METRICS)}")
+
+
+# --- rankings and curves ------------------------------------------------------------------------
+
+
+def removal_ranks(attribution: np.ndarray, tie_breaker: np.ndarray, metric: CurveMetric) -> np.ndarray:
+    """(rows, units) int32: the place of every unit in the order in which `metric` replaces them, from 0.
+
+    Arguments:
+        attribution: (rows, units).
+        tie_breaker: (rows, units); of equal attributions the one with the smaller number goes first.
+    """
+    key = np.abs(attribution) if metric.by_magnitude else attribution
+    order = np.lexsort((tie_breaker, -key if metric.most_first else key), axis=-1)
+    ranks = np.empty(order.shape, np.int32)
+    np.put_along_axis(ranks, order, np.arange(order.shape[1], dtype=np.int32)[None], axis=1)
+    return ranks
+
+
+def curve_steps(units: int, most: int) -> np.ndarray:
+    """(points,) int64: the numbers of replaced units at which a curve is evaluated, from 0 to all.
+
+    All of them if there are at most `most` steps between, else so many of nearly equal width.
+    """
+    return np.unique(np.linspace(0, units, min(most, units) + 1).round().astype(np.int64))
+
+
+# --- sensitivity-n ------------------------------------------------------------------------------
+
+
+def default_subset_size(units: int) -> int:
+    """A quarter of the units: large enough that they interact, small enough that the input is still one."""
+    return max(1, units // 4)
+
+
+def check_subset_size(size: int, units: int) -> None:
+    """Refuse subsets of which there are too few for a correlation.
+
+    Raises:
+        JobError: names the sizes that are allowed.
+    """
+    if 1 <= size <= units and comb(units, size) >= FEWEST_SUBSETS:
+        return
+    if units < FEWEST_SUBSETS:
+        raise JobError(
+            f"--metric {SENSITIVITY}: {units} units have fewer than {FEWEST_SUBSETS} subsets of a size."
+        )
+    raise JobError(
+        f"--n {size}: must be from 1 to {units - 1}: there are {units} units, and a correlation needs at least "
+        f"{FEWEST_SUBSETS} different subsets."
+    )
+
+
+def subset_masks(units: int, size: int, most: int, generator: np.random.Generator) -> np.ndarray:
+    """(subsets, units) bool: all subsets of that size if there are at most `most`, else `most` random ones."""
+    if comb(units, size) <= most:
+        chosen = [np.array(members) for members in combinations(range(units), size)]
+    else:
+        chosen = [generator.choice(units, size, replace=False, shuffle=False) for _ in range(most)]
+    masks = np.zeros((len(chosen), units), dtype=bool)
+    for mask, members in zip(masks, chosen, strict=True):
+        mask[members] = True
+    return masks
+
+
+def correlation(sums: np.ndarray, drops: np.ndarray, rounding: np.ndarray) -> np.ndarray:
+    """(rows,) Pearson correlation of attributed and observed drops of the score.
+
+    Arguments:
+        sums: (rows, subsets), what the map gives to each subset.
+        drops: (rows, subsets), f(x) − f(x with the subset replaced).
+        rounding: (rows,) how far rounding may move a drop. Where drops differ by no more, the network
+            does not react, and the correlation is NaN: the row says nothing about any map.
+
+    A map that gives all subsets the same has 0: it predicts no difference where there is one.
+    """
+    moved = drops - drops.mean(axis=1, keepdims=True)
+    given = sums - sums.mean(axis=1, keepdims=True)
+    spread_moved, spread_given = (np.sqrt((part**2).mean(axis=1)) for part in (moved, given))
+    said = spread_given > 1e-12 * np.abs(sums).max(axis=1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        found = (moved * given).mean(axis=1) / (spread_moved * spread_given)
+    found = np.where(said, np.clip(found, -1.0, 1.0), 0.0)
+    usable = (spread_moved > rounding) & np.isfinite(sums).all(axis=1)
+    return np.where(usable, found, np.nan)
+
+
+@dataclass(frozen=True)
+class MetricEstimate:
+    """A mean over rows.
+
+    Attributes:
+        mean: of the values; NaN if there are none.
+        standard_error: of the mean, if the samples are a random choice; NaN with fewer than two samples.
+    """
+
+    mean: float
+    standard_error: float
+
+
+def metric_estimate(values: np.ndarray, samples: np.ndarray) -> MetricEstimate:
+    """The mean of values, and its standard error.
+
+    Rows of one sample (several targets of it) are no independent evidence: what is independent is the
+    sample. With n rows in G samples the squared error is G / (G − 1) · Σ_g (Σ_i∈g (v_i − mean))² / n², which
+    for one row per sample is the usual s² / n. For a paired comparison give the differences row by row.
+
+    Reference: Liang and Zeger 1986, Biometrika 73(1), the sandwich estimator of a mean.
+
+    Arguments:
+        values: (rows,), finite.
+        samples: (rows,), which sample each row explains.
+    """
+    rows = len(values)
+    if rows == 0:
+        return MetricEstimate(np.nan, np.nan)
+    mean = float(values.mean())
+    _, cluster = np.unique(samples, return_inverse=True)
+    deviations = np.bincount(cluster, weights=values - mean)
+    clusters = len(deviations)
+    if clusters < 2:
+        return MetricEstimate(mean, np.nan)
+    square = clusters / (clusters - 1) * float(deviations @ deviations)
+    return MetricEstimate(mean, float(np.sqrt(square)) / rows)

@@ -1,0 +1,1 @@
+"""Integrals of second derivatives along paths, and of their expectation over baselines."""

@@ -1,0 +1,1 @@
+"""Expectations under interventions: moments, regressors over α, and what they attribute."""

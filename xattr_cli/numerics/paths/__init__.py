@@ -1,0 +1,1 @@
+"""Integrals of gradients along straight paths, and of their expectation over baselines."""

@@ -1,0 +1,196 @@
+"""Expectations of a path gradient over random baselines, sampled until each row is as accurate as asked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ...samples import Status
+from .error_bar import percentile_factor, ratio
+from .field import Field, Part
+from .sampling import Replicates, SamplingRule, draw_replicates
+from .sketch import CountSketch
+from .straight import group_equal
+
+__all__ = ["SKETCH_SIZE", "PathExpectation", "Tally", "expected_path_gradient"]
+
+
+SKETCH_SIZE = 32
+
+
+@dataclass(frozen=True)
+class PathExpectation:
+    """What sampling found about the rows of a block.
+
+    Attributes:
+        attribution: (rows, D), E[(x − x') ⊙ ∇f(x' + α(x − x'))].
+        standard_error: (rows, D), of `attribution`, from the spread of the replicates.
+        relative_error: (rows,) float64, reported bound on ‖result − truth‖ / ‖result‖.
+        evaluations: (rows,) int64 gradients.
+        status: (rows,) int8, of `Status`.
+    """
+
+    attribution: Tensor
+    standard_error: Tensor
+    relative_error: Tensor
+    evaluations: Tensor
+    status: Tensor
+
+
+@dataclass(frozen=True)
+class _BackgroundPoints:
+    """Points between a row's input and a background draw, interpolated only when they are taken."""
+
+    input: Tensor
+    background: Tensor
+    row: Tensor
+    draw: Tensor
+    t: Tensor
+    place: Tensor | None
+
+    def take(self, part: Part) -> Tensor:
+        start, stop = self.background[self.draw[part]], self.input[self.row[part]]
+        return start.lerp(stop, self.t[part, None])
+
+    def delta(self, part: Part) -> Tensor:
+        return self.input[self.row[part]] - self.background[self.draw[part]]
+
+
+class Tally:
+    """Mean, spread and sketches of the replicates of each open row, updated as they come (Chan's method).
+
+    Arguments:
+        rows: open rows.
+        dim: numbers that are estimated for each.
+        like: a tensor on the device.
+    """
+
+    def __init__(self, rows: int, dim: int, like: Tensor) -> None:
+        self.count = 0
+        # float64: squares of the attributions of a probability of 1e-25 would vanish in float32
+        self.mean = like.new_zeros(rows, dim, dtype=torch.float64)
+        self.squares = torch.zeros_like(self.mean)
+        self.sketches = self.mean.new_zeros(rows, 0, min(SKETCH_SIZE, dim))
+
+    def add(self, estimates: Tensor, sketches: Tensor) -> None:
+        """One replicate: estimates (rows, D), their sketches (rows, size)."""
+        self.count += 1
+        step = estimates - self.mean
+        self.mean += step / self.count
+        self.squares += step * (estimates - self.mean)
+        self.sketches = torch.cat([self.sketches, sketches[:, None]], dim=1)
+
+    def standard_error(self) -> Tensor:
+        """(rows, D), of the mean."""
+        return (self.squares / (self.count * (self.count - 1))).clamp(min=0).sqrt()
+
+    def keep(self, rows: Tensor) -> None:
+        """Forget the rows that are done."""
+        self.mean, self.squares = self.mean[rows], self.squares[rows]
+        self.sketches = self.sketches[rows]
+
+
+def expected_path_gradient(
+    field: Field, input: Tensor, background: Tensor, sample: Tensor, rule: SamplingRule
+) -> PathExpectation:
+    """E over baselines x' and α of (x − x') ⊙ ∇f(x' + α(x − x')) for every row of a block.
+
+    Reference: Erion et al. 2021, "Improving performance of deep learning models with axiomatic
+    attribution priors and expected gradients", equation 3.
+
+    Arguments:
+        field: evaluates f and ∇f.
+        input: (rows, D).
+        background: (m, D), baselines of equal weight.
+        sample: (rows,) identity of each row's sample: the key of its draws.
+        rule: how many draws, and when to stop.
+    """
+    rows, dim = input.shape
+    sketch = CountSketch(dim, SKETCH_SIZE, device=input.device, dtype=torch.float64)
+    result = _nothing_yet(input)
+    open_rows = torch.arange(rows, device=input.device)
+    tally = Tally(rows, dim, input)
+    count = rule.replicates
+    while open_rows.numel():
+        draws = draw_replicates(
+            rule.seed,
+            sample[open_rows.cpu()].tolist(),
+            first=tally.count,
+            count=count,
+            size=rule.replicate_size,
+            background=len(background),
+        )
+        _evaluate(field, input, background, sample, open_rows, draws, tally, sketch)
+        remaining = _close(result, open_rows, tally, rule)
+        open_rows = open_rows[remaining]
+        tally.keep(remaining)
+        count = tally.count
+    return result
+
+
+def _evaluate(
+    field: Field,
+    input: Tensor,
+    background: Tensor,
+    sample: Tensor,
+    open_rows: Tensor,
+    draws: Replicates,
+    tally: Tally,
+    sketch: CountSketch,
+) -> None:
+    """Add every replicate of `draws` to the tally, one at a time so that memory does not grow with them."""
+    rows, count, size = draws.t.shape
+    slot = torch.arange(rows, device=input.device).repeat_interleave(size)
+    # rows of one sample have the same draws
+    which = torch.arange(size, device=input.device).repeat(rows)
+    shared = group_equal(sample.to(input.device)[open_rows[slot]] * size + which)
+    order, place = shared if shared else (torch.arange(len(slot), device=slot.device), None)
+    slot = slot[order]
+    for j in range(count):
+        points = _BackgroundPoints(
+            input,
+            background,
+            row=open_rows[slot],
+            draw=torch.from_numpy(draws.draw[:, j].reshape(-1)).to(input.device)[order],
+            t=torch.from_numpy(draws.t[:, j].reshape(-1)).to(input)[order],
+            place=place,
+        )
+        total = input.new_zeros(rows, input.shape[1])
+        for evaluation in field.gradients(points):
+            part = evaluation.part
+            total.index_add_(0, slot[part], points.delta(part) * evaluation.gradients)
+        estimates = total.double() / size
+        tally.add(estimates, sketch(estimates))
+
+
+def _nothing_yet(input: Tensor) -> PathExpectation:
+    rows = input.new_full((len(input),), torch.nan, dtype=torch.float64)
+    return PathExpectation(
+        attribution=torch.full_like(input, torch.nan),
+        standard_error=torch.full_like(input, torch.nan),
+        relative_error=rows,
+        evaluations=torch.zeros_like(rows, dtype=torch.int64),
+        status=torch.full_like(rows, Status.QUARANTINED, dtype=torch.int8),
+    )
+
+
+def _close(result: PathExpectation, rows: Tensor, tally: Tally, rule: SamplingRule) -> Tensor:
+    """Write down the rows that are done; True for those that stay open."""
+    standard_error = tally.standard_error()
+    size = torch.linalg.vector_norm(tally.mean, dim=1)
+    spread = torch.linalg.vector_norm(standard_error, dim=1)
+    error = ratio(spread * percentile_factor(tally.sketches), size)
+    draws = tally.count * rule.replicate_size
+    finite = torch.isfinite(tally.mean).all(dim=1)
+    converged = finite & (error <= rule.rtol)
+    exhausted = 2 * draws > rule.max_draws
+    done = finite if exhausted else converged
+    closing = rows[done]
+    result.attribution[closing] = tally.mean[done].to(result.attribution)
+    result.standard_error[closing] = standard_error[done].to(result.standard_error)
+    result.relative_error[closing] = error[done]
+    result.status[closing] = torch.where(converged, Status.CONVERGED, Status.NOT_CONVERGED)[done].to(torch.int8)
+    result.evaluations[rows] = draws
+    return finite & ~done

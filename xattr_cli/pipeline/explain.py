@@ -1,0 +1,152 @@
+"""From rows to columns: every engine of a job explains the same block."""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from collections.abc import Collection, Mapping
+
+import numpy as np
+
+from ..device.packing import FEWEST_ROWS, give_back_memory, is_out_of_memory
+from ..engines.base import Explanation, LocalEngine, PopulationEngine
+from ..engines.block import Block
+from ..errors import RunError, XattrError
+from ..samples import Batch
+from ..store import ResultColumn
+from .columns import ColumnBuffer, engine_attributes, engine_columns, input_columns, map_attributes, row_columns
+from .session import RowTable, Session
+
+__all__ = ["explain_rows"]
+
+_LOG = logging.getLogger(__name__)
+
+_Engines = Mapping[str, LocalEngine | PopulationEngine]
+
+
+def explain_rows(
+    session: Session, rows: slice, labels: Collection[str] | None = None, *, batch: Batch | None = None
+) -> tuple[dict[str, ResultColumn], Mapping[str, Mapping[str, str]]]:
+    """The columns and group attributes of some rows.
+
+    As many rows are worked on at once as the job's memory allows; fewer, once it has run out.
+
+    Arguments:
+        session: the open job.
+        rows: to explain.
+        labels: of the engines; None for all that explain rows.
+        batch: their samples, if they have been read already.
+
+    Raises:
+        RunError: the network, the dataset or an engine fails on these rows; names the samples and the engine.
+    """
+    engines = {k: e for k, e in session.row_engines.items() if labels is None or k in labels}
+    gathered, start = ColumnBuffer(rows.stop - rows.start), rows.start
+    while start < rows.stop:
+        some = _next_rows(session, slice(start, rows.stop))
+        with session.scorer.exact_arithmetic():  # here too, so that it need not be begun for every call
+            found = _attempt(session, some, engines, _samples_of(session, some, rows, batch))
+        if found is not None:
+            _gather(gathered, found, session, rows)
+            start = some.stop
+    reduced = map_attributes(session.job.explain)
+    return gathered.columns(), {f"engines/{k}": {**engine_attributes(e), **reduced} for k, e in engines.items()}
+
+
+def _gather(gathered: ColumnBuffer, found: dict[str, ResultColumn], session: Session, rows: slice) -> None:
+    try:
+        gathered.add(found)
+    except MemoryError as error:
+        advice = (
+            f"The results of {session.part_rows} rows do not fit into memory together: lower output.part_rows."
+        )
+        raise RunError(f"{_failure(session, rows, error)} {advice}") from error
+
+
+def _next_rows(session: Session, left: slice) -> slice:
+    """The next of some rows, in pieces of equal length, and all rows of a sample in the same if that can be."""
+    together, per_sample = session.working.rows_at_once(session.scorer.packing.rows), session.rows_per_sample
+    count = left.stop - left.start
+    if count <= together:
+        return left
+    stop = left.start + -(-count // -(-count // together))
+    aligned = stop - stop % per_sample
+    return slice(left.start, aligned if aligned > left.start else stop)
+
+
+def _samples_of(session: Session, some: slice, rows: slice, batch: Batch | None) -> Batch | None:
+    if batch is None or some == rows:
+        return batch
+    first, per_sample = rows.start // session.rows_per_sample, session.rows_per_sample
+    return batch.take(np.arange(some.start // per_sample - first, -(-some.stop // per_sample) - first))
+
+
+def _attempt(
+    session: Session, rows: slice, engines: _Engines, batch: Batch | None
+) -> dict[str, ResultColumn] | None:
+    """The columns of these rows, or None after memory ran out, and fewer rows will be worked on at once."""
+    packing = session.scorer.packing
+    rows_per_call = packing.rows
+    try:
+        return _columns(session, rows, engines, batch)
+    except RunError as error:
+        if rows.stop - rows.start == 1 or not (is_out_of_memory(error) or is_out_of_memory(error.__cause__)):
+            raise
+        reason = str(error.__cause__ or error).strip().partition("\n")[0]
+    # outside the except block: the traceback would keep the tensors of the failed piece alive
+    half = max(1, (rows.stop - rows.start) // 2)
+    session.working.allow(half)
+    # calls that failed beside too many rows need not be smaller than those that round alike
+    packing.rows = max(packing.rows, min(rows_per_call, FEWEST_ROWS))
+    _LOG.warning("out of memory; going on with %d rows at once (%s)", half, reason)
+    give_back_memory()
+    return None
+
+
+def _columns(session: Session, rows: slice, engines: _Engines, batch: Batch | None) -> dict[str, ResultColumn]:
+    at_work = ""
+    try:
+        table = session.read_rows(rows, batch)
+        block = session.block(table)
+        columns = row_columns(table)
+        stored = _stored(session, table)
+        columns |= input_columns(session.stored_specs, session.layout, session.classes, table, stored)
+        for label in engines:
+            at_work = f"engine {label!r}, "
+            columns |= engine_columns(
+                label, _explanation(session, label, block), session.layout, table, session.job.explain
+            )
+    except XattrError:
+        raise
+    except Exception as error:
+        raise RunError(at_work + _failure(session, rows, error)) from error
+    return columns
+
+
+def _explanation(session: Session, label: str, block: Block) -> Explanation:
+    engine = session.row_engines[label]
+    if isinstance(engine, PopulationEngine):
+        return engine.explain(block, session.effects[label])
+    return engine.explain(block)
+
+
+def _failure(session: Session, rows: slice, error: Exception) -> str:
+    first, last = rows.start // session.rows_per_sample, (rows.stop - 1) // session.rows_per_sample
+    where = traceback.extract_tb(error.__traceback__)[-1]
+    text = (
+        f"samples {first} to {last}: {type(error).__name__}: {str(error).strip()} "
+        f"({where.filename}, line {where.lineno}). Parts finished before are kept; when the cause is "
+        "removed, the same command goes on from there."
+    )
+    alone = rows.stop - rows.start == 1 and is_out_of_memory(error)
+    return (
+        f"{text} A single row does not fit: it takes a machine, or a device, with more memory." if alone else text
+    )
+
+
+def _stored(session: Session, table: RowTable) -> np.ndarray:
+    """Which samples of the part's batch go into the file: those whose first row lies in this part."""
+    first_row_here = np.flatnonzero(table.id % session.rows_per_sample == 0)
+    position = table.position[first_row_here]
+    ordinal = table.id[first_row_here] // session.rows_per_sample
+    return position[ordinal < session.stored_samples]

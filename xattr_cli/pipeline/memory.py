@@ -1,0 +1,140 @@
+"""What a job holds while it explains rows: parts, device calls, and the rows that are worked on at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..engines.base import Engine, LocalEngine
+from ..engines.sweeps import SweepRequest
+from ..numerics.paths.node_record import SKETCH_SIZE
+from ..numerics.paths.panels import MOST_PANELS
+from ..numerics.paths.quadrature import AdaptiveRule
+from ..samples import InputSpec
+
+__all__ = ["Footprint", "WorkingMemory", "footprint_of"]
+
+FEWEST_ROWS = 4
+"""Calls of fewer rows round otherwise; see `device.packing`."""
+
+CALL_COPIES = 8  # points, leaves, gradients, Δ, which of them are finite, weighted ones, their sketches
+BLOCK_COPIES = 4  # input, baseline, Δ and map
+JUDGED_COPIES = 3  # float64, of an integral whose error is found
+SAMPLED_COPIES = 6  # float64, mean, squares and estimates of a sampled map, and the new ones beside them
+NODE_BYTES = 200  # position, weights and sums of a node, and its order while nodes are sorted
+SECOND_ORDER = 4  # times the activations of a gradient that a Hessian-vector product holds
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """Bytes that explaining rows takes beside network and data.
+
+    Attributes:
+        part: results of a part and of the one that is being written, and samples that are read ahead.
+        call: of a device call, for each of its rows.
+        row: of every row that is worked on, if it takes all the nodes that it may.
+    """
+
+    part: int = 0
+    call: int = 1
+    row: int = 1
+
+    def of(self, rows_per_call: int, rows_at_once: int) -> int:
+        """Bytes together."""
+        return self.part + self.call * rows_per_call + self.row * rows_at_once
+
+
+class WorkingMemory:
+    """How many rows a device call takes, and how many are worked on at once, within the memory of a job.
+
+    Arguments:
+        footprint: of the job.
+        memory: bytes.
+        binding: whether the job file names them: then they bound device calls, too.
+    """
+
+    def __init__(self, footprint: Footprint, memory: int, *, binding: bool) -> None:
+        self.footprint, self.memory, self.binding = footprint, memory, binding
+        self._most: int | None = None
+
+    def rows_per_call(self, most: int) -> int:
+        """As many of `most` as leave half of the memory to the rows that are worked on, but at least 4."""
+        rows, share = most, (self.memory - self.footprint.part) // 2
+        while self.binding and rows // 2 >= FEWEST_ROWS and self.footprint.call * rows > share:
+            rows //= 2
+        return rows
+
+    def rows_at_once(self, rows_per_call: int) -> int:
+        """How many rows can be worked on beside a device call, at least one; settled when first asked for."""
+        if self._most is None:
+            left = self.memory - self.footprint.of(rows_per_call, 0)
+            left = left if self.binding else max(left, self.memory // 2)
+            self._most = max(1, left // self.footprint.row)
+        return self._most
+
+    def allow(self, rows: int) -> None:
+        """Work on no more than `rows` from now on: with more, memory ran out."""
+        self._most = rows
+
+    def missing(self, rows_per_call: int) -> int | None:
+        """Bytes that are needed if the memory that was asked for does not suffice even for a single row."""
+        least = self.footprint.of(rows_per_call, 1)
+        return least if self.binding and least > self.memory else None
+
+
+def footprint_of(
+    engines: Mapping[str, Engine],
+    demands: Iterable[SweepRequest],
+    specs: Sequence[InputSpec],
+    *,
+    itemsize: int,
+    activations: int,
+    input_bytes: int,
+    part_rows: int,
+    targets: int,
+) -> Footprint:
+    """The footprint of a job.
+
+    Arguments:
+        engines: all that explain rows.
+        demands: their sweeps, each of which is kept until all engines are done with a block.
+        specs: of the explained tensors.
+        itemsize: bytes of a number.
+        activations: bytes that a row of a device call leaves for its backward pass.
+        input_bytes: of a sample.
+        part_rows: of a part.
+        targets: whose gradients one call forms.
+    """
+    demands, dim = list(demands), sum(spec.size for spec in specs)
+    marks = max((len(demand.marks) + 1 for demand in demands), default=0)
+    twice = any(engine.second_order for engine in engines.values())
+    results = itemsize * sum(_numbers(engine, specs, dim) for engine in engines.values())
+    sweeps = sum(_sweep_bytes(dim, itemsize, demand) for demand in demands)
+    samples = any(isinstance(engine, LocalEngine) and engine.path() is None for engine in engines.values())
+    float64_copies = SAMPLED_COPIES if samples else JUDGED_COPIES
+    return Footprint(
+        part=part_rows * (2 * results + 2 * -(-input_bytes // targets)),
+        call=activations * (SECOND_ORDER if twice else 1) + (CALL_COPIES + targets + marks) * itemsize * dim,
+        row=2 * results + sweeps + (BLOCK_COPIES * itemsize + 8 * float64_copies) * dim,
+    )
+
+
+def _numbers(engine: Any, specs: Sequence[InputSpec], dim: int) -> int:
+    """In an engine's results for a row: its map with a standard error, or maps along the path; matrices."""
+    if not isinstance(engine, LocalEngine):
+        return dim
+    demand = engine.path()
+    maps = 2 if demand is None else 1 + 2 * demand.curves * (len(demand.marks) + 1)
+    return maps * dim + 2 * engine.values_per_row(specs)
+
+
+def _sweep_bytes(dim: int, itemsize: int, demand: SweepRequest) -> int:
+    rule, marks = demand.rule, len(demand.marks) + 1
+    if not isinstance(rule, AdaptiveRule):
+        return 2 * BLOCK_COPIES * itemsize * dim + NODE_BYTES * rule.nodes
+    # the panels' sums are copied when rows are done; integrals are kept, and formed anew after each round
+    sums = 2 * min(MOST_PANELS, rule.intervals) * marks + 4 * marks + BLOCK_COPIES
+    # nodes are remembered by their sketches, which are copied when new ones come
+    node = 2 * itemsize * min(dim, SKETCH_SIZE) + NODE_BYTES + 16 * marks
+    return sums * itemsize * dim + node * (rule.max_nodes + 1)

@@ -1,0 +1,1 @@
+"""What all figures share: pages, colours, words, and which rows are shown."""

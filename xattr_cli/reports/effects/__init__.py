@@ -1,0 +1,1 @@
+"""Figures of whole datasets: causal effects, contributions, graphs, and the flows behind them."""

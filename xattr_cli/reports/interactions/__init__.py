@@ -1,0 +1,1 @@
+"""Figures of interactions: matrices, pairs, dependence."""

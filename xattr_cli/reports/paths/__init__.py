@@ -1,0 +1,1 @@
+"""Figures of interior gradients: saturation curves, and maps along the path."""

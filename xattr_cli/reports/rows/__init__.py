@@ -1,0 +1,1 @@
+"""Figures of single rows: images, tokens, molecules, bars."""

@@ -1,0 +1,134 @@
+"""Samples beside their maps: the input, and one map per engine with its error bar and its cost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from matplotlib.axes import Axes
+
+from ...store.results.engines import EngineResults
+from ...store.results.reader import Results
+from ..drawing.pictures import Canvas, is_picture, is_vector
+from ..drawing.selection import Drawing, Nothing, Selection, tensors_of
+from ..drawing.sheet import BAR, CELL, GAP, Sheet, by_unit, title_lines, title_map
+from ..drawing.style import symmetric_limit
+from ..drawing.words import score_unit
+from .bars import BarSheet
+from .token_rows import has_tokens
+
+__all__ = ["draw"]
+
+_ROWS_PER_PAGE = 8
+_TICKS = 0.3  # inches
+
+
+def draw(selection: Selection) -> Iterator[Drawing | Nothing]:
+    """Pages of at most eight rows, for every explained tensor of up to three axes."""
+    tensors = tensors_of(selection.engines)
+    if not tensors:
+        yield Nothing("no engine leaves a map")
+    for name, engines in tensors.items():
+        shape = engines[0].tensors[name]
+        stem = "samples" if len(tensors) == 1 else f"samples-{name}"
+        if has_tokens(selection.results, name):
+            yield Nothing(f"the steps of {name!r} have names; kinds 'tokens' and 'molecules' show them")
+        elif is_picture(shape):
+            yield from _pages(selection, name, engines, stem, PictureSheet)
+        elif is_vector(shape):
+            yield from _pages(selection, name, engines, stem, BarSheet)
+        else:
+            yield Nothing(f"{name!r} of shape {shape} is no table, sequence or image")
+
+
+def _pages(
+    selection: Selection,
+    tensor: str,
+    engines: Sequence[EngineResults],
+    stem: str,
+    sheet: type[PictureSheet] | type[BarSheet],
+) -> Iterator[Drawing]:
+    starts = range(0, len(selection.rows), _ROWS_PER_PAGE)
+    for page, start in enumerate(starts, start=1):
+        rows = selection.rows[start : start + _ROWS_PER_PAGE].tolist()
+        figure = sheet(selection.results, tensor, engines, rows).draw()
+        yield Drawing(stem if len(starts) == 1 else f"{stem}-{page}", figure)
+
+
+class PictureSheet(Sheet):
+    """Images or sequences: a column per engine.
+
+    Within a line all maps in one unit share a colour scale, so that they can be compared.
+    """
+
+    def __init__(
+        self, results: Results, tensor: str, engines: Sequence[EngineResults], rows: Sequence[int]
+    ) -> None:
+        self.tensor = tensor
+        self.units = by_unit(engines)
+        self.canvas = Canvas(results, engines[0], tensor)
+        self.cell_height = CELL * self.canvas.aspect
+        heads, width = self._columns()
+        super().__init__(
+            results,
+            rows,
+            title=f"{results.path.name}: attribution of {tensor}",
+            legend=_legend(results, self.canvas),
+            width=width,
+            height=self.cell_height + (0.0 if self.canvas.is_image else _TICKS),
+            title_lines=title_lines(engines, rows),
+            heads=heads,
+        )
+
+    def _columns(self) -> tuple[dict[float, str], float]:
+        """Heads at their distance from the left, and the width of a line."""
+        left = self.canvas.label_width + (CELL + GAP if self.canvas.stored else 0.0)
+        heads = {}
+        for engines in self.units:
+            for engine in engines:
+                heads[left] = engine.label
+                left += CELL + GAP
+            left += BAR
+        return heads, left
+
+    def draw_cells(self, row: int, left: float, top: float) -> None:
+        left += self.canvas.label_width
+        labelled = True
+        if self.canvas.stored:
+            axes = self._cell(left, top, labelled)
+            self.canvas.paint_input(axes, int(self.results.rows.sample[row]))
+            left, labelled = left + CELL + GAP, False
+        for engines in self.units:
+            left = self._draw_maps(engines, row, left, top, labelled)
+            labelled = False
+
+    def _draw_maps(
+        self, engines: Sequence[EngineResults], row: int, left: float, top: float, labelled: bool
+    ) -> float:
+        """Draw maps of one unit and their colour bar; returns where the next column begins."""
+        maps = [engine.attribution([row], self.tensor)[0] for engine in engines]
+        limit = symmetric_limit(*(self.canvas.pixels(values) for values in maps))
+        image = None
+        for engine, values in zip(engines, maps, strict=True):
+            axes = self._cell(left, top, labelled)
+            if title_map(axes, engine, row):
+                image = self.canvas.paint_map(axes, values, limit, int(self.results.rows.sample[row]))
+            left, labelled = left + CELL + GAP, False
+        if image is not None:
+            self.page.colour_bar(image, left - GAP / 2, top, self.cell_height)
+        return left + BAR
+
+    def _cell(self, left: float, top: float, labelled: bool) -> Axes:
+        axes = self.page.axes(left, top, CELL, self.cell_height)
+        self.canvas.label_axes(axes, features=labelled)
+        return axes
+
+
+def _legend(results: Results, canvas: Canvas) -> str:
+    text = (
+        f"Orange raises the {score_unit(results)} of the target, blue lowers it. "
+        "±: reported relative L2 error of the map."
+    )
+    if canvas.is_image:
+        return text
+    padding = " Grey: padding." if canvas.is_padded else ""
+    return f"{text}\nInputs: every feature from its lowest (dark) to its highest value (bright).{padding}"

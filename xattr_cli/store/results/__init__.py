@@ -1,0 +1,1 @@
+"""A finished result file, read: rows, engines, effects, interactions and inputs."""

@@ -1,0 +1,69 @@
+"""Pieces of an open HDF5 file as arrays, texts and mappings; what is missing or damaged is a `StoreError`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+import h5py
+import numpy as np
+import yaml
+
+from ...errors import StoreError
+
+__all__ = ["RowChoice", "dataset", "mapping", "plain", "read_rows", "texts"]
+
+RowChoice: TypeAlias = slice | Sequence[int] | np.ndarray
+"""Which rows of an array to read: a slice, or positions in any order."""
+
+
+def dataset(group: h5py.Group, name: str) -> h5py.Dataset:
+    """The dataset `name` of a group.
+
+    Raises:
+        StoreError: there is none.
+    """
+    found = group.get(name)
+    if not isinstance(found, h5py.Dataset):
+        path = f"{group.name.rstrip('/')}/{name}"
+        raise StoreError(f"{group.file.filename}: the dataset {path} is missing; the file is incomplete.")
+    return found
+
+
+def read_rows(data: h5py.Dataset, rows: RowChoice) -> np.ndarray:
+    """(chosen rows, ...) of a dataset, in the order asked for.
+
+    Raises:
+        StoreError: the file is damaged there.
+    """
+    try:
+        if isinstance(rows, slice):
+            return np.asarray(data[rows])
+        if len(rows) == 0:
+            return np.empty((0, *data.shape[1:]), data.dtype)
+        # HDF5 selects increasing positions only, each once
+        wanted, places = np.unique(np.asarray(rows), return_inverse=True)
+        return np.asarray(data[wanted])[places]
+    except OSError as error:
+        raise StoreError(
+            f"{data.file.filename}: {data.name} cannot be read ({error}); the file is damaged: copy or "
+            "compute it again."
+        ) from error
+
+
+def texts(group: h5py.Group, name: str) -> tuple[str, ...]:
+    """The strings of a dataset; empty if there is none."""
+    return tuple(group[name].asstr()[()]) if name in group else ()
+
+
+def mapping(text: Any) -> dict[str, Any]:
+    """A YAML text as a mapping; empty if it is none."""
+    value = yaml.safe_load(plain(text)) if text is not None else None
+    return value if isinstance(value, dict) else {}
+
+
+def plain(value: Any) -> Any:
+    """An attribute as a Python value."""
+    if isinstance(value, bytes):
+        return value.decode()
+    return value.item() if isinstance(value, np.generic) else value
