@@ -62,8 +62,8 @@ class IntegratedHessians(InteractionEngine):
 
     def explain(self, block: Block) -> Explanation:
         bench = block.interactions(self)
-        path, found = bench.integrated(self.rtol, self.max_nodes)
-        ends = bench.ends_of(path, found)
+        found = bench.integrated(self.rtol, self.max_nodes)
+        ends = bench.ends()
         curves = {
             "interaction": found.interaction,
             "row_sum_gap": found.row_sum_gap,
@@ -76,7 +76,7 @@ class IntegratedHessians(InteractionEngine):
             curves["interaction_gap"] = total - (ends.input.double() - ends.baseline.double())
         products = len(bench.groups.chosen)
         return Explanation(
-            attribution=path.delta * found.mean_gradient,
+            attribution=found.attribution,
             relative_error=found.relative_error,
             evaluations=found.nodes * (1 + products) + 2,
             score_input=ends.input,
