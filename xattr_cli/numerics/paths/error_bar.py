@@ -135,7 +135,8 @@ def percentile_factor(sketches: Tensor) -> Tensor:
     """How many times its root-mean-square the error of a mean of replicates is, at the 95th percentile.
 
     The squared error over its estimate follows F(ν, ν (R − 1)) for R replicates of a vector that varies
-    in ν effective directions; ν comes from the replicates' covariance (with the bias of a small R removed).
+    in ν effective directions; ν comes from the replicates' covariance (with the bias of a small R removed), and
+    stays below R: replicates are few, and their tails heavier than normal.
 
     Arguments:
         sketches: (rows, R, s) sketches of the replicates.
@@ -150,7 +151,9 @@ def percentile_factor(sketches: Tensor) -> Tensor:
     square = gram.square().sum(dim=(1, 2)) - trace.square() / (count - 1)
     unbiased = square * (count - 1) ** 2 / ((count - 2) * (count + 1))
     directions = trace.square() / unbiased.clamp(min=1e-300) - 2 / (count - 1)
-    directions = directions.clamp(1, sketches.shape[2])
+    # no more directions than replicates: a few of them cannot tell a spectrum that decays from a flat one
+    directions = 1 / (1 / directions.clamp(1, sketches.shape[2]) + 1 / count)
+    directions = directions.clamp(min=1)
     return _f_quantile(directions, directions * (count - 1)).sqrt()
 
 
