@@ -17,7 +17,7 @@ from xattr_cli.numerics.sensitivity.factorial import FullFactorial, PairDesign, 
 from xattr_cli.numerics.sensitivity.linear_extensions import DownSets, TopologicalOrders, topological_values
 from xattr_cli.numerics.sensitivity.permutation_walk import RoundWalk, last_node_first
 from xattr_cli.numerics.sensitivity.polynomial_chaos import Chaos
-from xattr_cli.numerics.sensitivity.replicates import mean_of, share_of, student_factor
+from xattr_cli.numerics.sensitivity.replicates import mean_of, share_of
 from xattr_cli.numerics.sensitivity.shapley import (
     closed_pairs,
     last_gains,
@@ -29,6 +29,7 @@ from xattr_cli.numerics.sensitivity.shapley import (
     walsh_hadamard,
 )
 from xattr_cli.numerics.sensitivity.sobol_sequence import paired_draws
+from xattr_cli.numerics.student import student_factor
 
 DIAMOND = ((), (0,), (0,), (1, 2), ())
 
@@ -253,7 +254,7 @@ def test_progress_ends_at_the_evaluations():
 
 
 def test_standard_errors_follow_student_and_the_delta_method():
-    for freedom in (3, 7, 15, 63):
+    for freedom in (1, 2, 3, 7, 15, 63):
         ratio = stats.t.ppf(0.975, freedom) / stats.norm.ppf(0.975)
         assert student_factor(freedom) == pytest.approx(ratio, rel=2e-3)
     random = np.random.default_rng(0)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 from torch import Tensor
 
-__all__ = ["NORMAL_95", "ReplicateEstimate", "mean_of", "share_of", "student_factor"]
+from ..student import student_factor
 
-NORMAL_95 = 1.959963984540054
+__all__ = ["ReplicateEstimate", "mean_of", "share_of"]
 
 
 @dataclass(frozen=True)
@@ -47,18 +46,3 @@ def _standard_error(residuals: Tensor) -> Tensor:
     count = len(residuals)
     spread = residuals.square().sum(dim=0) / (count * (count - 1))
     return student_factor(count - 1) * spread.sqrt()
-
-
-def student_factor(freedom: int) -> float:
-    """Student's 97.5th percentile over the normal one; to three digits from 3 degrees of freedom on.
-
-    Reference: the expansion in 1 / freedom of Abramowitz and Stegun 1964, 26.7.5.
-    """
-    z, n = NORMAL_95, freedom
-    terms = [
-        (z**3 + z) / 4,
-        (5 * z**5 + 16 * z**3 + 3 * z) / 96,
-        (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
-        (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / 92160,
-    ]
-    return math.fsum([z, *(term / n**power for power, term in enumerate(terms, 1))]) / z
