@@ -16,7 +16,7 @@ SENTENCES := vaderSentiment==3.3.2
 
 .PHONY: help install demo tables photos resnet18 googlenet vowels breast-cancer minilm minilm-interactions \
 	movies next-word solubility screening \
-	test test-slow test-gpu lint format clean \
+	test test-slow test-gpu test-portable test-networks lint format clean \
 	bench bench-gpu bench-nodes bench-error-bars bench-error-bars-photos bench-error-bars-language bench-jobs bench-ace bench-icc bench-interactions \
 	reproduce-ig reproduce-interior reproduce-interactions reproduce-ace reproduce-icc
 
@@ -104,6 +104,22 @@ test-slow: install ## Run the long tests too
 
 test-gpu: install ## Run the tests that need a CUDA device
 	$(BIN)/python -m pytest -m gpu
+
+# numbers that must not depend on the processor: an older one takes other kernels, and rounds otherwise
+NUMERICAL := $(addprefix tests/,numerics engines device causal baselines models evaluation apply \
+	test_axioms.py test_captum.py test_company.py test_error_bars.py)
+PORTABLE := $(addprefix test-portable-,default-1 default-2 avx2-1 avx2-2)
+.PHONY: $(PORTABLE)
+
+test-portable: $(PORTABLE) ## Run the numerical tests as on older processors, with one thread and with two
+
+$(PORTABLE): test-portable-%: install
+	ATEN_CPU_CAPABILITY=$(word 1,$(subst -, ,$*)) ONEDNN_MAX_CPU_ISA=AVX2 OMP_WAIT_POLICY=PASSIVE \
+		OMP_NUM_THREADS=$(word 2,$(subst -, ,$*)) \
+		$(BIN)/python -m pytest -n auto --dist loadfile $(NUMERICAL)
+
+test-networks: install ## Train the small networks of tests/helpers/trained again (they are committed: other processors make others)
+	$(BIN)/python -m scripts.networks.train_test_networks tests/helpers/trained
 
 lint: install ## Check style, formatting and types
 	$(BIN)/ruff check .

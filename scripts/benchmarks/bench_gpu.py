@@ -233,7 +233,7 @@ def ways(case: SpeedCase) -> list[list[Any]]:
     """The rows of a network."""
     with case.opened(rtol=TOLERANCE) as job, open_session(job) as session:
         block = session.block(session.read_rows(slice(0, 2)))
-        (demand,) = session.planned.values()
+        (demand,) = session.sweeps.values()
         found = measure_executions(
             session.scorer,
             block.inputs,

@@ -127,7 +127,7 @@ def seconds_of_ours(module: nn.Sequential, inputs: Tensor, **options: Any) -> fl
     blocks = [block_of(module, some, engines=[engine], rows=ROWS_PER_CALL) for some in inputs.split(ROWS_AT_ONCE)]
     engine.check(blocks[0])
     for block in blocks[1:]:
-        block.scorer.curvatures = blocks[0].scorer.curvatures
+        block.scorer.curvatures.update(blocks[0].scorer.curvatures)
     began = time.process_time()
     for block in blocks:
         engine.explain(block)

@@ -16,16 +16,12 @@ from scripts.benchmarks.hessian_cases import CASES, SecondOrderCase, matrix_erro
 from xattr_cli.device.curvature.field import SecondOrder
 from xattr_cli.device.curvature.hvp import WAYS
 from xattr_cli.device.curvature.network import Smoothing, find_curvature
+from xattr_cli.engines.interactions.bench import InteractionBench
 from xattr_cli.engines.interactions.integrated_hessians import IntegratedHessians
 from xattr_cli.numerics.interactions.fan import Fan
 from xattr_cli.numerics.interactions.grouping import Grouping
 from xattr_cli.numerics.interactions.integrate import InteractionRule, integrate_interactions
-from xattr_cli.numerics.interactions.log_rules import (
-    NODE_COUNTS,
-    LogRule,
-    interpolatory_rule,
-    nested_log_rules,
-)
+from xattr_cli.numerics.interactions.log_rules import NODE_COUNTS, LogRule, interpolatory_rule, nested_log_rules
 
 __all__ = ["error_bar_table", "rule_table", "way_table"]
 
@@ -143,8 +139,8 @@ def _by_rule(case: SecondOrderCase, weighted: Weighted) -> Tensor:
     nodes, rule = weighted
     engine = IntegratedHessians(**case.options)
     block = case.block(engine)
-    groups = block.interactions(engine).groups
-    field = block.interactions(engine).curvature.field(block.rows)
+    groups = InteractionBench(block, engine).groups
+    field = InteractionBench(block, engine).curvature.field(block.rows)
     total = block.inputs.new_zeros(len(block.rows), len(groups.chosen), groups.count)
     points = _Every(block.inputs, torch.from_numpy(nodes))
     ramp, log = torch.from_numpy(rule.ramp), torch.from_numpy(rule.log)
@@ -197,7 +193,7 @@ def way_table(repetitions: int = 7) -> Table:
 def _way_line(case: SecondOrderCase, repetitions: int) -> tuple[object, ...]:
     engine = IntegratedHessians(**case.options)
     block = case.block(engine, torch.float32)
-    groups: Grouping = block.interactions(engine).groups
+    groups: Grouping = InteractionBench(block, engine).groups
     found = find_curvature(block.scorer, block.rows, Smoothing(), len(groups.chosen))
     chosen, lanes = found.how.way, found.how.lanes
     fan = Fan(block.inputs, torch.zeros_like(block.inputs), is_shared=False)

@@ -10,8 +10,8 @@ from helpers.cli import invoke, write_data, write_job
 from helpers.datasets import opened, refused, source
 from helpers.networks import CLASSES
 
-from xattr_cli.datasets.class_names import read_class_names
-from xattr_cli.datasets.labels import as_labels
+from xattr_cli.datasets.classes.labels import as_labels
+from xattr_cli.datasets.classes.names import read_class_names
 from xattr_cli.errors import DataError
 from xattr_cli.store.results.reader import Results
 

@@ -232,7 +232,7 @@ def test_calls_are_as_short_as_their_rows_where_the_network_bears_it(tmp_path, i
         with open_session(load_job(str(write_job(tmp_path, **{**WORD_JOB, "model": model(factory)})))) as session:
             assert session.scorer.shortens is bears
             seen = []
-            points = session.tensors(session.samples.read(4, 5))
+            points = session.scorer.placed(session.samples.read(4, 5))
             handle = session.scorer.module.mix.register_forward_pre_hook(_keep_lengths(seen))
             session.scorer.scores(*points)
             handle.remove()
@@ -287,7 +287,7 @@ def baselines(folder, baseline, explain=None, **sections):
         "explain": explain or {"embedding": "auto"},
     }
     with open_session(load_job(str(write_job(folder, **given)))) as session:
-        bound = session.bound(session.job.engines["integrated_gradients"].baseline)
+        bound = session.baselines.bound(session.job.engines["integrated_gradients"].baseline)
         return bound.reference(session.samples.read(0, len(session.samples)))[session.layout.specs[0].name]
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -145,10 +147,10 @@ class OnGraphs(Runner):
 
 
 @pytest.mark.parametrize(("runner", "survives"), [(Runner, False), (OnGraphs, True)])
-def test_no_later_call_overwrites_what_a_graph_has_found(runner, survives):
+def test_no_later_call_overwrites_what_a_graph_has_found(runner, survives, monkeypatch):
     points = torch.rand(40, 3, generator=torch.Generator().manual_seed(0)) + 1
     scorer = scorer_of(Graphed(), points, rows=8)
-    scorer.runner = runner(scorer.module)
+    monkeypatch.setattr("xattr_cli.device.scorer.Runner", runner)
     scores = scorer.scores(points, {})
     targets = [torch.zeros(8, dtype=torch.int64), torch.ones(8, dtype=torch.int64)]
     calls = [scorer.gradients_of_call(points[s : s + 8], {}, targets, 8) for s in range(0, 40, 8)]
@@ -161,13 +163,13 @@ def test_no_later_call_overwrites_what_a_graph_has_found(runner, survives):
 
 
 @pytest.mark.parametrize("runner", [Runner, OnGraphs])
-def test_a_compiled_network_has_the_same_scores_and_gradients(runner):
+def test_a_compiled_network_has_the_same_scores_and_gradients(runner, monkeypatch):
+    monkeypatch.setattr("xattr_cli.device.scorer.Runner", runner)
     network, images = trained("gelu_mlp"), digits()[2][:8]
     found = []
     for how in (Execution(), Execution(compiled=True)):
-        scorer = scorer_of(network, images, rows=8)
         # the mode for CUDA graphs compiles the same way where there is no CUDA
-        scorer.runner = runner(network, how)
+        scorer = replace(scorer_of(network, images, rows=8), execution=how)
         with scorer.exact_arithmetic():
             targets = [torch.zeros(8, dtype=torch.int64), torch.ones(8, dtype=torch.int64)]
             found.append(scorer.gradients_of_call(images.flatten(1), {}, targets, 8))

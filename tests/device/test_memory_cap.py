@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import ClassVar
@@ -14,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.cli import datasets, differences, digits_job, fork, invoke, relative, run, write_data, write_job
-from helpers.peaks import PEAKS
+from helpers.peaks import growth
 from torch import nn
 
 from xattr_cli.engines.base import LocalEngine, exact
@@ -104,7 +102,7 @@ def settled(path, *overrides):
     """Rows per call, rows at once, rows of a part."""
     with open_session(load_job(str(path), overrides)) as session:
         rows = session.scorer.packing.rows
-        return rows, session.working.rows_at_once(rows), session.part_rows
+        return rows, session.settings.working.rows_at_once(rows), session.parts.part_rows
 
 
 def test_less_memory_makes_calls_and_pieces_smaller_but_no_parts(tmp_path):
@@ -168,16 +166,6 @@ def test_a_resumed_run_calls_as_it_began_unless_memory_is_shorter(tmp_path):
 # --- the truth ----------------------------------------------------------------------------------
 
 
-def growth(folder, *jobs):
-    """MiB by which the peak of a process of its own grows from each run to the next."""
-    path = os.pathsep.join([str(folder), str(Path(__file__).parents[1])])
-    environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-c", PEAKS, *map(str, jobs)]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
-    assert done.returncode == 0, done.stderr
-    return np.diff(json.loads(done.stdout.splitlines()[-1])).tolist()
-
-
 @pytest.mark.skipif(sys.platform != "linux", reason="the peak is counted in other units elsewhere")
 def test_a_run_holds_what_it_may_and_no_more(tmp_path):
     def job(name, rows, memory):
@@ -189,7 +177,7 @@ def test_a_run_holds_what_it_may_and_no_more(tmp_path):
         )  # fmt: skip
 
     capped, free = growth(
-        tmp_path, job("first", 4, "256MiB"), job("capped", 300, "160MiB"), job("free", 300, "4GiB")
+        job("first", 4, "256MiB"), job("capped", 300, "160MiB"), job("free", 300, "4GiB"), folders=(tmp_path,)
     )
     mapped = 300 * 20_000 * 4 / MIB  # pages of the data are counted, too
     assert capped < 160 + mapped < capped + free
@@ -221,7 +209,7 @@ def test_rows_that_do_not_fit_are_worked_on_in_halves(tmp_path, caplog, target):
     job = load_job(str(write_job(tmp_path, target=target, engines={"greedy": {"engine": "saliency"}})))
     job.engines["greedy"] = Greedy()
     with open_session(job) as session:
-        rows = slice(3, session.rows - 1)
+        rows = slice(3, session.parts.rows - 1)
         columns, _ = explain_rows(session, rows)
         warned = [record.args[0] for record in caplog.records]
         assert warned == ([8] if target == "predicted" else [38, 18, 6])  # pieces end where a sample does

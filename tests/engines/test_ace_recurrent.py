@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -164,10 +166,11 @@ def test_padding_that_the_dataset_knows_of_needs_no_option():
     population = population_of(network, points, context={"n": lengths})
     spec = population.scorer.layout.specs[0]
     padded_spec = InputSpec(spec.name, spec.shape, spec.dtype, sequence="s")
-    population.scorer.layout = Layout((padded_spec,))
-    population.scorer.inputs = (padded_spec, *population.scorer.inputs[1:])
+    inputs = (padded_spec, *population.scorer.inputs[1:])
+    scorer = replace(population.scorer, layout=Layout((padded_spec,)), inputs=inputs)
     real = torch.arange(STEPS) < lengths[:, None]
-    population.source = InMemory(points.flatten(1), {"n": lengths, real_key("s"): real})
+    source = InMemory(points.flatten(1), {"n": lengths, real_key("s"): real})
+    population = replace(population, scorer=scorer, source=source)
     values = AverageCausalEffects(alphas=8).study(population).values
     np.testing.assert_allclose(values["ace"], expected["ace"], atol=1e-12)
     np.testing.assert_array_equal(values["samples"], expected["samples"])
@@ -355,6 +358,6 @@ def test_feedback_needs_a_network_that_predicts_the_next_step():
     with pytest.raises(JobError, match="this one has 3 outputs for 2 channels"):
         study(recurrent(), sequences(), options={"feedback": "autoregressive"})
     population = population_of(VectorAutoregression(matrices()), sequences())
-    population.scorer.score = "probability"
+    population = replace(population, scorer=replace(population.scorer, score="probability"))
     with pytest.raises(JobError, match=r"score: probability changes them. Set score: raw"):
         AverageCausalEffects(feedback="autoregressive").check(population)

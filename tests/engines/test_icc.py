@@ -291,4 +291,5 @@ def test_an_order_alone_allows_every_arrow_it_can(tmp_path):
     run(job_of(tmp_path, "weighted_sum", x, options=options))
     found = effects(tmp_path)
     assert found["edges"].tolist() == [[0, 1], [0, 2], [1, 2]]
+    # of five seeds 0.016 to 0.018, which 1500 rows are off by
     np.testing.assert_allclose(found["topological"][:, 0], (1 / 9, 4 / 9, 4 / 9), atol=0.06)

@@ -58,6 +58,7 @@ def test_a_one_hot_block_and_its_effect_through_a_fitted_flow(tmp_path):
     shares = x[:, :3].mean(axis=0, dtype=np.float64)
     reached = np.array([3, 1 + 2 * 2, 2 * -1])
     colour = shares @ reached**2 - (shares @ reached) ** 2
+    # of five seeds 0.0006 to 0.0023
     np.testing.assert_allclose(found["topological"][:, 0], np.array([colour, 4]) / (colour + 4), atol=0.02)
 
 
@@ -71,6 +72,7 @@ def test_integers_and_categories_through_a_fitted_flow(tmp_path):
     run(job_of(tmp_path, "plain_sum", x, options=options))
     found = effects(tmp_path)
     parts = np.array([25 * 2 / 3, 6, 1])
+    # of five seeds 0.0018 to 0.0046
     np.testing.assert_allclose(found["topological"][:, 0], parts / parts.sum(), atol=0.03)
 
 

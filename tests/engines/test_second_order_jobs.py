@@ -123,10 +123,10 @@ def test_parts_are_as_small_as_their_matrices_demand(tmp_path):
     for options, rows in (({}, 33), ({"row": 3}, 1024), ({"top": 9}, 1024)):
         path = job(tmp_path, mlp("tanh", 500), {"integrated_hessians": options})
         with open_session(load_job(str(path))) as session:
-            assert session.part_rows == rows, options
+            assert session.parts.part_rows == rows, options
     path = job(tmp_path, mlp("tanh", 500), {"integrated_gradients": {}})
     with open_session(load_job(str(path))) as session:
-        assert session.part_rows == 1024
+        assert session.parts.part_rows == 1024
 
 
 def test_the_plan_tells_a_result_that_the_disk_cannot_hold(tmp_path):

@@ -78,9 +78,9 @@ def population_of(
         for name, t in context.items()
     )
     scorer = Scorer(
-        module.eval().requires_grad_(False),
-        (*layout.specs, *beside),
-        layout,
+        module=module.eval().requires_grad_(False),
+        inputs=(*layout.specs, *beside),
+        layout=layout,
         score="raw",
         device=samples.device,
         dtype=samples.dtype,

@@ -11,6 +11,7 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 from torch import Tensor, nn
 
+from helpers.weights import with_weights
 from xattr_cli.device import Packing, Rows, Scorer, kinked_operations
 from xattr_cli.engines.block import Block
 from xattr_cli.engines.sweeps import merge_demands
@@ -45,9 +46,9 @@ def layout_of(inputs: Tensor) -> Layout:
 def scorer_of(module, inputs, *, score="auto", rows=64):
     layout = layout_of(inputs)
     return Scorer(
-        module.eval(),
-        layout.specs,
-        layout,
+        module=module.eval(),
+        inputs=layout.specs,
+        layout=layout,
         score=score,
         device=inputs.device,
         dtype=inputs.dtype,
@@ -127,22 +128,9 @@ KINKED = {"relu_cnn_maxpool", "relu_mlp"}
 
 
 @cache
-def trained(name, epochs=12, seed=0):
+def trained(name):
     """One of `NETWORKS`, trained on the digits for a few seconds; accuracy is above 90 %."""
-    torch.manual_seed(seed)
-    images, labels, test_images, test_labels = digits()
-    network = NETWORKS[name]()
-    optimizer = torch.optim.Adam(network.parameters(), lr=3e-3)
-    for _ in range(epochs):
-        for part in torch.randperm(len(images)).split(64):
-            optimizer.zero_grad()
-            nn.functional.cross_entropy(network(images[part]), labels[part]).backward()
-            optimizer.step()
-    network.eval().requires_grad_(False)
-    with torch.no_grad():
-        accuracy = (network(test_images).argmax(1) == test_labels).float().mean()
-    assert accuracy > 0.9
-    return network
+    return with_weights(NETWORKS[name](), name)
 
 
 __all__ = [

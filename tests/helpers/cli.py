@@ -60,10 +60,10 @@ def write_data(folder, x=None, y=None, name="data.npz", **arrays):
 
 
 def digits_job(folder, rows, name="job.yaml", **sections):
-    """A job on the digits CNN, trained; its checkpoint and data lie in the folder."""
+    """A job on the trained digits CNN; its checkpoint and data lie in the folder."""
     images, labels = digits()[2][:rows].numpy(), digits()[3][:rows].numpy()
     if not (folder / "model.pt").exists():
-        torch.save(trained("relu_cnn_maxpool", epochs=4).state_dict(), folder / "model.pt")
+        torch.save(trained("relu_cnn_maxpool").state_dict(), folder / "model.pt")
         np.savez(folder / "train.npz", X=digits()[0][:200].numpy())
     np.savez(folder / "data.npz", X=images, y=labels)
     background = {"kind": "samples", "dataset": {"kind": "arrays", "path": "train.npz"}}

@@ -6,6 +6,7 @@ input asks for something, a line of JSON on standard output answers.
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import resource
@@ -56,7 +57,8 @@ def poll(pid):
 
 
 if __name__ == "__main__":
-    torch.set_num_threads(1)
+    torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+    gc.freeze()  # a collection in the forked process would copy every page that it looks at
     print(json.dumps("ready"), flush=True)
     for line in sys.stdin:
         request = json.loads(line)

@@ -8,6 +8,8 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from torch import nn
 
+from helpers.weights import with_weights
+
 PADDING = "[PAD]"
 SUBJECTS = ("the film", "the plot", "the cast of the film")
 GOOD, BAD = ("good", "great", "charming"), ("bad", "dull", "tedious")
@@ -51,32 +53,14 @@ def save_tokenizer(path):
     tokenizer.save(str(path))
 
 
-def trained(epochs=300):
+def trained():
     """An LSTM that has read every sentence of the language, with gaps in them; its answers are all right."""
+    return with_weights(Reader(), "negation")
+
+
+def numbered():
+    """Ids of all sentences (n, L) with their mask, and whether each is praise (n,)."""
     texts, praise = zip(*sentences(), strict=True)
     numbers = [[WORDS.index(word) for word in text.split()] for text in texts]
     ids = nn.utils.rnn.pad_sequence([torch.tensor(row) for row in numbers], batch_first=True)
-    mask = ids > 0
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        network = Reader()
-        adam = torch.optim.AdamW(network.parameters(), lr=0.02, weight_decay=0.1)
-        for _ in range(epochs):
-            read = ids.where(torch.rand(ids.shape) > 0.25, 0)
-            adam.zero_grad()
-            nn.functional.binary_cross_entropy_with_logits(network(read, mask), praised(read)).backward()
-            adam.step()
-    with torch.no_grad():
-        assert ((network(ids, mask)[:, 0] > 0) == torch.tensor(praise)).all()
-    return network.eval()
-
-
-def praised(ids):
-    """(n, 1): 1 for praise, 0 for blame, a half where no word says which."""
-    good, bad, turned = (_holds(ids, words) for words in (GOOD, BAD, ("not",)))
-    return torch.where(good | bad, (good ^ turned).float(), torch.tensor(0.5))[:, None]
-
-
-def _holds(ids, words):
-    """(n,) whether a sentence has any of the words."""
-    return torch.isin(ids, torch.tensor([WORDS.index(word) for word in words])).any(1)
+    return ids, ids > 0, torch.tensor(praise)

@@ -15,6 +15,8 @@ import yaml
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits, load_sample_images
 from torch import nn
 
+from helpers.weights import with_weights
+
 ALPHAS = np.linspace(0.0, 1.0, 21)
 MAP_ALPHA = np.array([0.05, 0.25, 0.5, 0.75, 1.0])
 
@@ -38,43 +40,14 @@ class Problem:
     tensors: dict[str, slice] = field(default_factory=dict)  # cuts of the last axis, as inputs of their own
 
 
-def train(module: nn.Module, inputs: Any, labels: Any, loss: Any, steps: int, lr: float = 1e-2) -> nn.Module:
-    optimiser = torch.optim.Adam(module.parameters(), lr=lr)
-    generator = torch.Generator().manual_seed(0)
-    for _ in range(steps):
-        chosen = torch.randint(len(inputs), (min(64, len(inputs)),), generator=generator)
-        optimiser.zero_grad()
-        loss(module(inputs[chosen]), labels[chosen]).backward()
-        optimiser.step()
-    return module.eval().requires_grad_(False)
+# --- networks, and what they were trained on ------------------------------------------------------
 
 
-@cache
-def digits() -> Problem:
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-    data = load_digits()
-    images = torch.tensor(data.images[:, None] / 16, dtype=torch.float32)
-    module = nn.Sequential(
+def digits_network() -> nn.Module:
+    return nn.Sequential(
         nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(),
         nn.Linear(128, 32), nn.ReLU(), nn.Linear(32, 10),
     )  # fmt: skip
-    train(module, images, torch.tensor(data.target), nn.functional.cross_entropy, 300)
-    return Problem(
-        module, images[:40].numpy(), data.target[:40], tuple(str(d) for d in range(10)),
-        offset=np.zeros(1), scale=np.full(1, 1 / 16), axes=("channel", "height", "width"), layers=("1", "5"),
-    )  # fmt: skip
-
-
-@cache
-def scanned_digits() -> Problem:
-    """Digits read line by line: 8 steps of 8 features, without labels."""
-    torch.manual_seed(0)
-    data = load_digits()
-    lines = torch.tensor(data.images / 16, dtype=torch.float32)
-    module = LastStep(8, 24, 10)
-    train(module, lines, torch.tensor(data.target), nn.functional.cross_entropy, 120)
-    return Problem(module, lines[:20].numpy(), None, axes=("step", "feature"))
 
 
 class LastStep(nn.Module):
@@ -87,31 +60,84 @@ class LastStep(nn.Module):
         return self.head(self.rnn(lines)[0][:, -1])
 
 
+def lines_network() -> nn.Module:
+    return LastStep(8, 24, 10)
+
+
+def cancer_network() -> nn.Module:
+    return nn.Sequential(nn.Linear(30, 32), nn.ReLU(), nn.Linear(32, 16), nn.ReLU(), nn.Linear(16, 2))
+
+
+def diabetes_network() -> nn.Module:
+    return nn.Sequential(nn.Linear(10, 32), nn.GELU(), nn.Linear(32, 1))
+
+
+def photograph_network() -> nn.Module:
+    return nn.Sequential(
+        nn.Conv2d(3, 8, 7, stride=4), nn.ReLU(), nn.Conv2d(8, 16, 5, stride=3), nn.ReLU(),
+        nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(64, 2),
+    )  # fmt: skip
+
+
+def digit_lines() -> tuple[torch.Tensor, np.ndarray]:
+    """Digits (n, 8, 8) in [0, 1] and their labels (n,)."""
+    data = load_digits()
+    return torch.tensor(data.images / 16, dtype=torch.float32), data.target
+
+
+def standardised(data: Any) -> tuple[torch.Tensor, np.ndarray, np.ndarray]:
+    """A table of scikit-learn (n, columns), each column with mean 0 and deviation 1; and both as they were."""
+    offset, scale = data.data.mean(0), data.data.std(0)
+    return torch.tensor((data.data - offset) / scale, dtype=torch.float32), offset, scale
+
+
+MEAN, STD = np.array([0.485, 0.456, 0.406]) * 255, np.array([0.229, 0.224, 0.225]) * 255
+
+
+def crops() -> tuple[torch.Tensor, torch.Tensor]:
+    """Crops of two photographs (24, 3, 224, 224), and which of the two each is of (24,)."""
+    photos = load_sample_images().images
+    corners = [(top, left) for top in (0, 100, 200) for left in (0, 130, 260, 400)]
+    pixels = np.stack([photo[t : t + 224, s : s + 224] for photo in photos for t, s in corners])
+    images = torch.tensor((pixels - MEAN) / STD, dtype=torch.float32).permute(0, 3, 1, 2).contiguous()
+    return images, torch.arange(2).repeat_interleave(len(corners))
+
+
+@cache
+def digits() -> Problem:
+    lines, labels = digit_lines()
+    return Problem(
+        with_weights(digits_network(), "reports_digits"), lines[:40, None].numpy(), labels[:40],
+        tuple(str(d) for d in range(10)), offset=np.zeros(1), scale=np.full(1, 1 / 16),
+        axes=("channel", "height", "width"), layers=("1", "5"),
+    )  # fmt: skip
+
+
+@cache
+def scanned_digits() -> Problem:
+    """Digits read line by line: 8 steps of 8 features, without labels."""
+    module = with_weights(lines_network(), "reports_lines")
+    return Problem(module, digit_lines()[0][:20].numpy(), None, axes=("step", "feature"))
+
+
 @cache
 def cancer() -> Problem:
-    torch.manual_seed(0)
     data = load_breast_cancer()
-    offset, scale = data.data.mean(0), data.data.std(0)
-    table = torch.tensor((data.data - offset) / scale, dtype=torch.float32)
-    module = nn.Sequential(nn.Linear(30, 32), nn.ReLU(), nn.Linear(32, 16), nn.ReLU(), nn.Linear(16, 2))
-    train(module, table, torch.tensor(data.target), nn.functional.cross_entropy, 200)
+    table, offset, scale = standardised(data)
     return Problem(
-        module, table[:200].numpy(), data.target[:200], tuple(data.target_names),
-        features=tuple(data.feature_names), offset=offset, scale=scale, axes=("feature",), layers=("1", "3"),
+        with_weights(cancer_network(), "reports_cancer"), table[:200].numpy(), data.target[:200],
+        tuple(data.target_names), features=tuple(data.feature_names), offset=offset, scale=scale,
+        axes=("feature",), layers=("1", "3"),
     )  # fmt: skip
 
 
 @cache
 def diabetes() -> Problem:
-    torch.manual_seed(0)
     data = load_diabetes(scaled=False)
-    offset, scale = data.data.mean(0), data.data.std(0)
-    table = torch.tensor((data.data - offset) / scale, dtype=torch.float32)
-    module = nn.Sequential(nn.Linear(10, 32), nn.GELU(), nn.Linear(32, 1))
-    labels = torch.tensor(data.target[:, None], dtype=torch.float32)
-    train(module, table, labels, nn.functional.mse_loss, 300, lr=3e-2)
+    table, offset, scale = standardised(data)
     return Problem(
-        module, table[:120].numpy(), data.target[:120].astype(np.float64), features=tuple(data.feature_names),
+        with_weights(diabetes_network(), "reports_diabetes"), table[:120].numpy(),
+        data.target[:120].astype(np.float64), features=tuple(data.feature_names),
         offset=offset, scale=scale, axes=("feature",), regression=True,
     )  # fmt: skip
 
@@ -119,22 +145,12 @@ def diabetes() -> Problem:
 @cache
 def photographs() -> Problem:
     """Crops of two photographs, 3x224x224, and a network that tells them apart."""
-    torch.manual_seed(0)
-    photos = load_sample_images().images
-    corners = [(top, left) for top in (0, 100, 200) for left in (0, 130, 260, 400)]
-    crops = np.stack([photo[t : t + 224, s : s + 224] for photo in photos for t, s in corners])
-    mean, std = np.array([0.485, 0.456, 0.406]) * 255, np.array([0.229, 0.224, 0.225]) * 255
-    images = torch.tensor((crops - mean) / std, dtype=torch.float32).permute(0, 3, 1, 2).contiguous()
-    labels = torch.arange(2).repeat_interleave(len(corners))
-    module = nn.Sequential(
-        nn.Conv2d(3, 8, 7, stride=4), nn.ReLU(), nn.Conv2d(8, 16, 5, stride=3), nn.ReLU(),
-        nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(64, 2),
-    )  # fmt: skip
-    train(module, images, labels, nn.functional.cross_entropy, 25)
+    images, labels = crops()
     shown = [0, 5, 13, 20]
     return Problem(
-        module, images[shown].numpy(), labels[shown].numpy(), ("Chinese temple at the lake", "dahlia, yellow"),
-        offset=mean, scale=std, axes=("channel", "height", "width"),
+        with_weights(photograph_network(), "reports_photographs"), images[shown].numpy(), labels[shown].numpy(),
+        ("Chinese temple at the lake", "dahlia, yellow"), offset=MEAN, scale=STD,
+        axes=("channel", "height", "width"),
         keys=tuple(f"crops/{'china' if k < 12 else 'flower'}-{k:02d}.jpg" for k in shown),
     )  # fmt: skip
 

@@ -113,7 +113,7 @@ def test_pairs_of_texts_have_types(tmp_path, folder):
     given = sections(folder / "classifier")
     given["dataset"] = {"kind": "text", "path": "pairs.jsonl", "partner": "partner", "labels": None}
     with open_session(load_job(str(write_job(tmp_path, **given)))) as session:
-        scores = session.scorer.scores(*session.tensors(session.samples.read(0, 2)))
+        scores = session.scorer.scores(*session.scorer.placed(session.samples.read(0, 2)))
     tokenizer = transformers.AutoTokenizer.from_pretrained(str(folder / "classifier"))
     network = network_of(folder / "classifier", "BertForSequenceClassification")
     for row, pair in enumerate((("a cat", "the dog ran"), ("film", "bad"))):
@@ -126,7 +126,7 @@ def test_a_smooth_network_is_known_to_be_smooth(tmp_path, folder):
     """The comparisons that make an attention mask do not count: they do not depend on what is explained."""
     for name, options in (("classifier", {}), ("gpt2", {}), ("encoder", {"reference": "a cat"})):
         with open_session(load_job(str(write_job(tmp_path, **sections(folder / name, **options))))) as session:
-            assert session.kinks == ()
+            assert session.probe.kinks == ()
             assert session.scorer.shortens
 
 
@@ -279,7 +279,7 @@ def test_neutral_sequences(tmp_path, folder):
             plugin = type(session.job.engines["integrated_gradients"]).model_validate(
                 {"baseline": {"kind": "token", **options}}
             )
-            (found,) = session.bound(plugin.baseline).reference(batch).values()
+            (found,) = session.baselines.bound(plugin.baseline).reference(batch).values()
             for row, words in enumerate((first, second)):
                 ids = [number[word] for word in ["[CLS]", *words, "[SEP]"]]
                 truth = embed(torch.tensor(ids)).detach().numpy()

@@ -7,11 +7,7 @@ import pytest
 from numpy.polynomial import legendre, polynomial
 from sklearn.linear_model import BayesianRidge
 
-from xattr_cli.numerics.interventions.regression import (
-    CausalRegressors,
-    default_order,
-    fit_regressors,
-)
+from xattr_cli.numerics.interventions.regression import CausalRegressors, default_order, fit_regressors
 
 LOWER, UPPER = 2.0, 5.0
 ALPHA = np.linspace(LOWER, UPPER, 100)

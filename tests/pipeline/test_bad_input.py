@@ -600,7 +600,7 @@ def test_a_network_that_fails_in_mid_run_names_the_samples_and_loses_nothing(fol
         write_job(folder, model={"factory": "helpers.networks:fails_above_90"}, output={"part_rows": 4}), code=1
     )
     assert "samples 12 to 15: IndexError: token 91 is not in the vocabulary" in outcome.stderr
-    assert "helpers.networks.py, line " in outcome.stderr and "Traceback" not in outcome.stderr
+    assert "networks.py, line " in outcome.stderr and "Traceback" not in outcome.stderr
     assert len(parts_of(folder)) == 3
     with h5py.File(folder / "out.h5.parts" / "part-00001.h5") as part:
         found = part["engines/integrated_gradients/attribution"][()]

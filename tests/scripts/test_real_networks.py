@@ -50,8 +50,9 @@ def small(name, folder, *overrides):
 
 def test_networks_read_what_they_were_made_for(ready):
     _, said = ready
-    assert float(said["vowels"].split()[2].strip("%,")) > 95
-    assert float(said["breast_cancer"].split()[1].strip("%,")) > 92
+    # of six seeds 94.6 to 96.8 % (mean 95.6, deviation 0.7) and 95.1 to 97.2 % (95.6, 0.8)
+    assert float(said["vowels"].split()[2].strip("%,")) > 92
+    assert float(said["breast_cancer"].split()[1].strip("%,")) > 91
     assert said["photos"] == f"efficientnet-lite0 and {len(PHOTOGRAPHS)} photographs"
 
 

@@ -120,7 +120,8 @@ def test_networks_that_are_finished_keep_their_best_weights():
     ensemble, errors = train(inputs, labels, seed=0, recipe=Recipe(epochs=40))
     test = Split.of(600).test
     assert torch.allclose(ensemble.squared_error(inputs[test], labels[:, test]), errors)
-    assert (errors[:2] < 1.5).all()  # an overfitted network is far above the variance, 1
+    # of six seeds: noise 0.88 to 1.22 (its variance is 1; an overfitted network is far above), the others to 0.16
+    assert (errors[:2] < 1.5).all()
     assert (errors[2:] < 0.25).all()
 
 
@@ -198,7 +199,7 @@ def test_perfect_knowledge_beats_chance():
     labels = torch.stack([simulation.labels(order, k) for order in orders.values() for k in removed])
     _, errors = train(simulation.inputs, labels, seed=0, recipe=Recipe(epochs=20))
     known, chance = (area_under(removed, some) for some in errors.view(2, -1).tolist())
-    assert known > 1.15 * chance
+    assert known > 1.15 * chance  # of six seeds: 1.44 to 1.47
 
 
 def test_area_is_a_mean_over_k():
@@ -252,6 +253,7 @@ def test_exclusive_or_is_told_by_interactions_alone(tmp_path):
     def mean(name, column):
         return float(by_name[name, "(1, 1)"][column].split()[0])
 
+    # of six seeds the first differ by 0.01 at most, the others from the exact ones by 0.04
     for column in ("IG₁", "IG₂"):
         assert mean("exclusive or", column) == pytest.approx(mean("never", column), abs=0.05)
     for name in ("exclusive or", "inclusive or", "never"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json as json_format
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -111,24 +112,16 @@ __all__ = ["evaluate"]
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table.")
 def evaluate(
     file: Path,
-    metrics: tuple[str, ...],
     engines: tuple[str, ...],
-    averages: bool,
     importances: tuple[str, ...],
     perturbation: str,
-    draws: int,
-    unit: str,
-    steps: int,
-    sizes: tuple[int, ...],
-    subsets: int,
-    limit: int | None,
     seed: int | None,
     overrides: tuple[str, ...],
     folder: Path | None,
-    changed: bool,
     output: Path | None,
     quiet: bool,
     as_json: bool,
+    **asked: Any,
 ) -> None:
     """Say how faithful the maps and indices in FILE, the result of a run, are to the network.
 
@@ -156,23 +149,15 @@ def evaluate(
 
     if output is not None and not output.parent.is_dir():
         raise JobError(f"--output {output}: the folder {output.parent} does not exist.")
-    inquiry = EvaluationOptions(
-        metrics=metrics,
+    options = EvaluationOptions(
         engines=engines or None,
-        averages=averages,
         importances=dict(map(read_importance, importances)),
         perturbation=read_perturbation(perturbation, folder or Path.cwd()),
-        unit=unit,
-        steps=steps,
-        draws=draws,
-        sizes=sizes,
-        subsets=subsets,
-        limit=limit,
-        changed=changed,
+        **asked,
     )
     seeded = () if seed is None else (f"compute.seed={seed}",)
     with report_progress(quiet) as progress:
-        found = evaluate_file(file, inquiry, overrides=(*overrides, *seeded), folder=folder, progress=progress)
+        found = evaluate_file(file, options, overrides=(*overrides, *seeded), folder=folder, progress=progress)
     if output is not None:
         write_rows(found, output)
     summary = json_format.dumps(evaluation_summary(found), allow_nan=False)

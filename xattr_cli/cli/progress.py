@@ -42,7 +42,8 @@ def report_stages(quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
 
 
 def _update(bar: tqdm[Any], done: int, total: int, label: str = "") -> None:
-    bar.total = total
+    if bar.total != total:
+        bar.reset(total)
     if label:
         bar.set_description(label, refresh=False)
     bar.update(done - bar.n)

@@ -15,9 +15,9 @@ from ..registry import DATASETS
 from ..samples import InputSpec
 from .array_files import ArrayFile, open_array_file
 from .base import DatasetSource, Samples
+from .classes.labels import Labels, as_labels
 from .columns import ArraySamples, Column, Sliceable, check_samples
 from .files import combined
-from .labels import Labels, as_labels
 from .scaling import default_axes, nonzero_scale, per_feature
 
 __all__ = ["Arrays"]

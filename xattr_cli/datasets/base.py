@@ -13,7 +13,7 @@ from pydantic import Field, PrivateAttr
 
 from ..registry import Plugin
 from ..samples import Batch, InputSpec
-from .class_names import ClassNames, read_class_names
+from .classes.names import ClassNames, read_class_names
 
 __all__ = ["DatasetSource", "Samples", "Vocabulary"]
 

@@ -11,9 +11,9 @@ from ..fingerprint import fingerprint_arrays
 from ..registry import DATASETS
 from ..samples import InputSpec
 from .base import DatasetSource, Samples
+from .classes.labels import as_labels
 from .columns import ArraySamples, Column
 from .files import optional
-from .labels import as_labels
 from .scaling import default_axes, nonzero_scale
 
 __all__ = ["Builtin"]

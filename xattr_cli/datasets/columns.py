@@ -11,7 +11,7 @@ import numpy as np
 from ..errors import DataError
 from ..samples import Batch, InputSpec
 from .base import Samples
-from .labels import Labels
+from .classes.labels import Labels
 
 __all__ = ["ArraySamples", "Column", "Sliceable", "check_numbers", "check_samples"]
 

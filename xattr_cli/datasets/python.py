@@ -15,9 +15,9 @@ from ..importing import import_callable, importable_from
 from ..registry import DATASETS
 from ..samples import InputSpec
 from .base import DatasetSource, Samples
+from .classes.labels import as_labels
 from .columns import ArraySamples, Column, Sliceable, check_samples
 from .files import to_numpy
-from .labels import as_labels
 from .map_style import MapSamples
 from .padded import PaddedSamples, PaddedSequence, RaggedArray, is_ragged, ragged_array
 from .scaling import default_axes

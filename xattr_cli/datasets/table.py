@@ -17,9 +17,9 @@ from ..job.config import JobPath
 from ..registry import DATASETS, Options
 from ..samples import InputSpec
 from .base import DatasetSource, Samples
+from .classes.labels import Labels, as_labels
 from .columns import ArraySamples, Column
 from .files import combined, existing_file, optional
-from .labels import Labels, as_labels
 from .scaling import nonzero_scale
 
 __all__ = ["Statistics", "Table", "check_header", "frame_numbers", "read_statistics", "refuse_missing"]
@@ -78,8 +78,7 @@ class Table(DatasetSource):
             raise DataError(f"dataset.path: {path} cannot be read as a table: {error}") from error
         if len(frame) == 0:
             raise DataError(f"dataset.path: {path}: the dataset is empty, a header without rows.")
-        frame.columns = [str(name) for name in frame.columns]
-        return frame
+        return frame.set_axis([str(name) for name in frame.columns], axis="columns")
 
     def _read_csv(self, path: Path) -> Any:
         pandas = optional("pandas", needed_by="dataset kind 'table'", install="xattr-cli[tables]")

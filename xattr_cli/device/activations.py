@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -35,8 +36,8 @@ def layer_activations(
         ModelError: a layer is not called exactly once, or does not return one tensor.
     """
     # calls of the same length, so that their results fit together
-    whole = scorer.shortening(False)
-    with torch.no_grad(), scorer.exact_arithmetic(), whole, _captured(scorer.module, layers) as calls:
+    scorer = replace(scorer, shortens=False) if scorer.shortens else scorer
+    with torch.no_grad(), scorer.exact_arithmetic(), _captured(scorer.module, layers) as calls:
 
         def call(part: slice, rows: int) -> dict[str, Tensor]:
             calls.clear()

@@ -93,11 +93,15 @@ class Packing:
         self.rows = rows
         self.fixed = fixed
 
-    def run(self, count: int, call: Callable[[slice, int], Result]) -> Iterator[Result]:
+    def run(
+        self, count: int, call: Callable[[slice, int], Result], again: Callable[[int], int] = lambda stop: 0
+    ) -> Iterator[Result]:
         """`call(part, rows)` for consecutive parts of `count` points, in order, none left out.
 
         Arguments:
             call: evaluates the points of `part`, filled up to `rows` rows.
+            again: how many of the last points before `stop` the next call begins with again; fewer than a
+                call takes.
 
         Raises:
             RunError: memory ran out with a single row, or with a network of fixed batch size.
@@ -109,7 +113,11 @@ class Packing:
             found = self._attempt(partial(call, part, rows))
             if found is not None:
                 yield found
-                start = part.stop
+                start = part.stop if part.stop == count else part.stop - again(part.stop)
+
+    def recover(self, rows: int) -> None:
+        """Go on after calls of `rows` rows failed beside too many others: in calls that still round alike."""
+        self.rows = max(self.rows, min(rows, FEWEST_ROWS))
 
     def calls(self, count: int) -> int:
         """How many calls `count` points take."""

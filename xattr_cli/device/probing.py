@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -71,8 +72,7 @@ def bears_shortening(scorer: Scorer, points: Tensor, context: Mapping[str, Tenso
 
 
 def _scores(scorer: Scorer, points: Tensor, context: Mapping[str, Tensor], *, shortens: bool) -> Tensor:
-    with scorer.shortening(shortens):
-        return scorer.scores(points, context)
+    return replace(scorer, shortens=shortens).scores(points, context)
 
 
 def _forward(scorer: Scorer, points: Tensor, context: Mapping[str, Tensor]) -> tuple[Tensor, Callable[[], Tensor]]:

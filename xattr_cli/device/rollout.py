@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from copy import copy
 from dataclasses import dataclass, replace
 
 import torch
@@ -44,9 +43,7 @@ class Rollout:
     def scorer_of(self, steps: int) -> Scorer:
         """The network as a function of flat sequences of another length."""
         spec = replace(self.scorer.layout.specs[0], shape=(steps, self.channels))
-        scorer = copy(self.scorer)
-        scorer.inputs, scorer.layout = (spec,), Layout((spec,))
-        return scorer
+        return replace(self.scorer, inputs=(spec,), layout=Layout((spec,)))
 
     def predict(self, sequences: Tensor) -> Tensor:
         """(n, channels) of the step after sequences (n, steps, channels) of any length."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -13,10 +14,10 @@ from torch import Tensor, nn
 from ..errors import ModelError
 from ..models.repairs import Repairs
 from ..numerics.paths.field import Evaluation, Part, PlainPoints, Points
-from ..samples import InputSpec, Layout
-from .execution.runner import Runner
+from ..samples import Batch, InputSpec, Layout
+from .execution.runner import Execution, Runner
 from .packing import Packing
-from .padding import mask_of, masks_in, pinned, shortened
+from .padding import mask_of, masks_in, pinned, real_key, shortened
 from .patching import HookPoint, replaced
 from .places import SharedPoints
 from .scores import Score, scores_of
@@ -50,10 +51,13 @@ class Rows:
         return Rows(self.inputs[part], context, self.target[part], sample)
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Scorer:
     """A frozen network on its device, seen as a function of flat rows.
 
-    Arguments:
+    Nothing of it changes but the rows per call, when memory runs out; `dataclasses.replace` makes another one.
+
+    Attributes:
         module: in eval mode, parameters frozen, on `device` in `dtype`.
         inputs: of the dataset, in the order in which the module takes them.
         layout: which of them are explained, and how they lie in a row.
@@ -62,40 +66,37 @@ class Scorer:
         packing: rows per call.
         interrupt: called before every device call; may raise to stop the computation there.
         sites: where the network passes those of the explained tensors that are no inputs.
-
-    Attributes:
-        runner: how the network is run.
+        execution: how the network is run.
         repairs: what the network needs so that it can be differentiated.
         shortens: whether a call leaves out the steps that are padding in all of its rows.
         curvatures: what was settled about second derivatives; see `device.curvature`.
     """
 
-    def __init__(
-        self,
-        module: nn.Module,
-        inputs: tuple[InputSpec, ...],
-        layout: Layout,
-        *,
-        score: Score,
-        device: torch.device,
-        dtype: torch.dtype,
-        packing: Packing,
-        interrupt: Callable[[], None] = lambda: None,
-        sites: tuple[HookPoint, ...] = (),
-    ) -> None:
-        self.module = module
-        self.inputs = inputs
-        self.layout = layout
-        self.score = score
-        self.device = device
-        self.dtype = dtype
-        self.packing = packing
-        self.interrupt = interrupt
-        self.sites = sites
-        self.runner = Runner(module)
-        self.repairs = Repairs()
-        self.shortens = False
-        self.curvatures: dict[str, Any] = {}
+    module: nn.Module
+    inputs: tuple[InputSpec, ...]
+    layout: Layout
+    score: Score
+    device: torch.device
+    dtype: torch.dtype
+    packing: Packing
+    interrupt: Callable[[], None] = lambda: None
+    sites: tuple[HookPoint, ...] = ()
+    execution: Execution = field(default_factory=Execution)
+    repairs: Repairs = field(default_factory=Repairs)
+    shortens: bool = False
+    curvatures: dict[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def runner(self) -> Runner:
+        """The network, run in its way."""
+        return Runner(self.module, self.execution)
+
+    @cached_property
+    def eager(self) -> Scorer:
+        """The same without compilation, so that the network's functions can be seen as it calls them."""
+        return (
+            replace(self, execution=replace(self.execution, compiled=False)) if self.execution.compiled else self
+        )
 
     @property
     def has_context(self) -> bool:
@@ -185,14 +186,17 @@ class Scorer:
         with self.runner.arithmetic(), self.repairs.applied():
             yield
 
-    @contextmanager
-    def shortening(self, shortens: bool) -> Iterator[None]:
-        """While open, calls leave out what is padding in all of their rows, or do not."""
-        before, self.shortens = self.shortens, shortens
-        try:
-            yield
-        finally:
-            self.shortens = before
+    def placed(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """Explained inputs (n, D) and context of a batch, on the device."""
+        explained = {spec.name for spec in self.layout.specs}
+        context = {name: self.tensor(values) for name, values in batch.inputs.items() if name not in explained}
+        context |= {real_key(name): self.tensor(real) for name, real in batch.real.items()}
+        return self.flat(batch.inputs), context
+
+    def flat(self, inputs: Mapping[str, Any]) -> Tensor:
+        """(n, D) of the explained tensors among arrays (n, *shape) by name, on the device."""
+        pieces = [self.tensor(piece) for piece in self.layout.flatten(inputs)]
+        return pieces[0] if len(pieces) == 1 else torch.cat(pieces, dim=1)
 
     def field(self, rows: Rows) -> BlockField:
         """The gradient field of a block of rows."""

@@ -1,18 +1,26 @@
-"""Attribution methods: one file each, named as in its paper; importing this package registers them."""
+"""Attribution methods, each named as in its paper; importing this package registers them."""
 
-from .ace import engine as ace
-from .interactions import expected_hessians, integrated_hessians
-from .path import expected_gradients, gradients, integrated_gradients, interior_gradients
-from .sensitivity import icc, sobol
+from .ace.engine import AverageCausalEffects
+from .interactions.expected_hessians import ExpectedHessians
+from .interactions.integrated_hessians import IntegratedHessians
+from .path.deeplift import DeepLift
+from .path.expected_gradients import ExpectedGradients
+from .path.gradients import InputXGradient, Saliency
+from .path.integrated_gradients import IntegratedGradients
+from .path.interior_gradients import InteriorGradients
+from .sensitivity.icc import IntrinsicCausalContributions
+from .sensitivity.sobol import SobolIndices
 
 __all__ = [
-    "ace",
-    "expected_gradients",
-    "expected_hessians",
-    "gradients",
-    "icc",
-    "integrated_gradients",
-    "integrated_hessians",
-    "interior_gradients",
-    "sobol",
+    "AverageCausalEffects",
+    "DeepLift",
+    "ExpectedGradients",
+    "ExpectedHessians",
+    "InputXGradient",
+    "IntegratedGradients",
+    "IntegratedHessians",
+    "InteriorGradients",
+    "IntrinsicCausalContributions",
+    "Saliency",
+    "SobolIndices",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
@@ -12,17 +12,18 @@ import torch
 from torch import Tensor
 
 from ..device import BlockField, Rows, Scorer
+from ..device.secant import SecantField, SecantProbe, probe_secants
 from ..errors import DataError
+from ..numerics.paths.calibration import Calibration
 from ..numerics.paths.expectation import PathExpectation, expected_path_gradient
 from ..numerics.paths.field import Part
 from ..numerics.paths.integrate import integrate, integrate_fixed
 from ..numerics.paths.quadrature import AdaptiveRule, fixed_rule
 from ..numerics.paths.sampling import SamplingRule
+from ..numerics.paths.secants import CellMaps, SecantRule, cell_maps, integrate_secants
 from ..numerics.paths.straight import StraightPath
 from ..randomness import Purpose, sample_generator
 from .curves import CurveRecorder, InputGradientRecorder
-from .interactions.bench import InteractionBench, InteractionOptions
-from .path.saturation import saturation
 from .sweeps import Sweep, SweepKey, SweepRequest, sweep_key
 
 __all__ = ["Baselines", "Block"]
@@ -49,6 +50,7 @@ class Block:
         scorer: the network on its device.
         seed: of the job.
         smooth: the network is known to have no kinks.
+        cells: the sweeps that are made of secant cells, with what the job's rows have told about them.
         memory_bytes: what an engine may hold at once, beside network and rows.
     """
 
@@ -61,12 +63,14 @@ class Block:
         planned: Mapping[SweepKey, SweepRequest],
         seed: int,
         smooth: bool,
+        cells: Mapping[SweepKey, Calibration] | None = None,
         memory_bytes: int = 2**30,
     ) -> None:
         self.rows = rows
         self.scorer = scorer
         self.seed = seed
         self.smooth = smooth
+        self.cells = cells or {}
         self.memory_bytes = memory_bytes
         self._baselines = baselines
         self._planned = planned
@@ -82,6 +86,19 @@ class Block:
     def field(self) -> BlockField:
         """Scores and gradients at any points."""
         return self.scorer.field(self.rows)
+
+    @cached_property
+    def secants(self) -> SecantField:
+        """The cells of paths, with secants in place of derivatives."""
+        return SecantField(self.scorer, self.rows)
+
+    def probe_secants(self, baseline: object) -> SecantProbe:
+        """Whether secants serve the network, tried on the paths of this block."""
+        return probe_secants(self.scorer, self.rows, self.reference(baseline))
+
+    def cell_maps(self, baseline: object, cells: int, warp: float) -> CellMaps:
+        """The maps of a given number of secant cells for every row, and what the cells tell about their error."""
+        return cell_maps(self.secants, self._path(self.reference(baseline)), cells, warp)
 
     def reference(self, baseline: object) -> Tensor:
         """x', (rows, D), of a baseline plugin."""
@@ -103,16 +120,6 @@ class Block:
                 "be zero. Choose another baseline, such as {kind: zero} or {kind: mean}."
             )
 
-    def check_layers(self, layers: Sequence[str]) -> None:
-        """Refuse layers that the network does not have, or that cannot be followed.
-
-        Raises:
-            JobError: there is no such layer.
-            ModelError: a layer is not called exactly once, or does not return one tensor.
-        """
-        path = StraightPath(self.inputs[:1], self.inputs[:1])
-        saturation(self.scorer, self.rows, path, torch.ones_like(self.inputs[0, :1]), layers)
-
     def generator(self, row: int, stream: int = 0) -> np.random.Generator:
         """Random numbers that belong to a row's sample, whatever block the row is in."""
         return sample_generator(self.seed, int(self.rows.sample[row]), Purpose.PLUGIN, stream)
@@ -129,7 +136,8 @@ class Block:
     def input_gradient(self) -> tuple[Tensor, Tensor]:
         """Scores (rows,) and gradients (rows, D) at the inputs; from a sweep if the job has one."""
         for demand in self._planned.values():
-            if self._input_gradient is None and isinstance(demand.rule, AdaptiveRule):
+            by_cells = self._by_cells(sweep_key(demand), demand) is not None
+            if self._input_gradient is None and isinstance(demand.rule, AdaptiveRule) and not by_cells:
                 self.path(demand)
         if self._input_gradient is None:
             values, gradients = self.gradients(self.inputs[:, None])
@@ -147,18 +155,32 @@ class Block:
         key = sweep_key(demand)
         planned = self._planned.get(key, demand)
         if key not in self._sweeps:
-            self._sweeps[key] = self._sweep(planned)
+            self._sweeps[key] = self._sweep(key, planned)
         return self._sweeps[key].seen_by(demand, planned)
 
-    def _sweep(self, demand: SweepRequest) -> Sweep:
-        sample, reference = self.rows.sample.to(self.inputs.device), self.reference(demand.baseline)
+    def _path(self, reference: Tensor) -> StraightPath:
+        """From the baselines (rows, D) to the inputs."""
+        sample = self.rows.sample.to(self.inputs.device)
         # what goes with an input, such as its length, goes with its baseline too
         one = not self.rows.context and bool((reference == reference[:1]).all())
-        path = StraightPath(reference, self.inputs, sample, torch.zeros_like(sample) if one else sample)
+        return StraightPath(reference, self.inputs, sample, torch.zeros_like(sample) if one else sample)
+
+    def _by_cells(self, key: SweepKey, demand: SweepRequest) -> Calibration | None:
+        """What is known of the cells that a sweep is made of; None if it is made of gradients."""
+        if not demand.may_be_secant:
+            return None
+        return self.cells.get(key, Calibration() if demand.by == "secant" else None)
+
+    def _sweep(self, key: SweepKey, demand: SweepRequest) -> Sweep:
+        path = self._path(self.reference(demand.baseline))
         rule = demand.rule
         if not isinstance(rule, AdaptiveRule):
             found = integrate_fixed(self.field, path, fixed_rule(rule.name, rule.nodes))
             return Sweep(path, found, (1.0,), None)
+        cells = self._by_cells(key, demand)
+        if cells is not None:
+            secant = SecantRule(rule.rtol, rule.max_nodes, cells.cells, rule.warp, cells.share)
+            return Sweep(path, integrate_secants(self.secants, path, secant), (1.0,), None)
         gradient = InputGradientRecorder(path.input, last_node=rule.intervals)
         curves = CurveRecorder(path, rule) if demand.curves else None
         found = integrate(
@@ -189,14 +211,6 @@ class Block:
         # row by row: all rows together would hold rows × background × D numbers
         means = [self.field.values(_GivenPoints(background, every + r)).mean() for r in range(len(self.rows))]
         return torch.stack(means)
-
-    def interactions(self, options: InteractionOptions) -> InteractionBench:
-        """This block, its groups, and a network that can be differentiated twice, for a second-order engine."""
-        return InteractionBench(self, options)
-
-    def saturation(self, sweep: Sweep, layers: Sequence[str]) -> Tensor:
-        """(rows, layers, alphas) cosine between a layer's activation at γ(α) and at the input."""
-        return saturation(self.scorer, self.rows, sweep.path, sweep.curves.alpha, layers)
 
 
 @dataclass(frozen=True)

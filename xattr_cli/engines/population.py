@@ -14,11 +14,8 @@ import numpy as np
 from torch import Tensor
 
 from ..device import Scorer
-from ..device.curvature.directional import DirectionalField, Pairs, Scheme, choose_scheme
-from ..device.rollout import Rollout
 from ..randomness import Purpose, dataset_generator
 from ..samples import InputSpec, Layout, feature_names
-from .sensitivity.study import ContributionStudies
 
 __all__ = ["Memo", "Population", "PopulationBlock", "PopulationSource"]
 
@@ -155,28 +152,6 @@ class Population:
     def scores(self, points: Tensor, context: Mapping[str, Tensor] | None = None) -> Tensor:
         """(n, targets) scores of any number of points (n, D), without gradients."""
         return self.scorer.scores(points, context or {})[:, list(self.targets)]
-
-    def directional(self, probe: Pairs, scorer: Scorer | None = None) -> DirectionalField:
-        """Second directional derivatives of the studied outputs.
-
-        Arguments:
-            probe: pairs on which the way to take them is tried; the first ones ever given decide.
-            scorer: the network, if not as it is for this dataset.
-        """
-        network = scorer or self.scorer
-        chosen = self.once(
-            "scheme", lambda: {"scheme": np.array(int(choose_scheme(network, probe, self.targets)))}
-        )
-        return DirectionalField(network, self.targets, Scheme(int(chosen["scheme"])))
-
-    def rollout(self, window: int | None = None) -> Rollout:
-        """The network as one that predicts the next step of the sequences, fed with its own predictions."""
-        return Rollout(self.scorer, window)
-
-    @property
-    def contributions(self) -> ContributionStudies:
-        """Studies of what the inputs contribute to the variance of the outputs."""
-        return ContributionStudies(self)
 
     def background(self, baseline: object) -> Tensor:
         """The set of baselines (m, D) of a baseline plugin."""

@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from ..numerics.paths.quadrature import AdaptiveRule
 
@@ -17,9 +17,10 @@ if TYPE_CHECKING:
     from ..numerics.paths.straight import StraightPath
     from .curves import PathCurves
 
-__all__ = ["NamedRule", "Sweep", "SweepKey", "SweepRequest", "merge_demands", "sweep_key"]
+__all__ = ["Integration", "NamedRule", "Sweep", "SweepKey", "SweepRequest", "merge_demands", "sweep_key"]
 
 SweepKey = tuple[Any, ...]
+Integration = Literal["auto", "secant", "gradient"]
 
 
 @dataclass(frozen=True)
@@ -42,12 +43,20 @@ class SweepRequest:
         rule: where the nodes lie, and when a row stops.
         curves: the values at the nodes of the first trapezoid are wanted (nested rule only).
         marks: path positions α in (0, 1) up to which the running integral is wanted (nested rule only).
+        by: whether an adaptive rule sums gradients at nodes, or cells whose derivatives are secants; auto
+            leaves it to what the job's rows have told.
     """
 
     baseline: Any
     rule: AdaptiveRule | NamedRule
     curves: bool = False
     marks: tuple[float, ...] = ()
+    by: Integration = "auto"
+
+    @property
+    def may_be_secant(self) -> bool:
+        """Whether cells can serve it: gradients at the nodes themselves are not among what they give."""
+        return isinstance(self.rule, AdaptiveRule) and self.by != "gradient" and not (self.curves or self.marks)
 
 
 @dataclass(frozen=True)
@@ -97,7 +106,7 @@ def sweep_key(demand: SweepRequest) -> SweepKey:
     """Demands of equal key lie on the same paths and on nested nodes, and are served by one sweep."""
     baseline = json.dumps(demand.baseline.model_dump(mode="json"), sort_keys=True)
     rule = demand.rule
-    return (baseline, rule.warp) if isinstance(rule, AdaptiveRule) else (baseline, rule)
+    return (baseline, rule.warp, demand.by == "secant") if isinstance(rule, AdaptiveRule) else (baseline, rule)
 
 
 def merge_demands(demands: Iterable[SweepRequest | None]) -> dict[SweepKey, SweepRequest]:
@@ -120,7 +129,9 @@ def _merge(one: SweepRequest, other: SweepRequest) -> SweepRequest:
         warp=one.rule.warp,
     )
     marks = tuple(sorted({*one.marks, *other.marks}))
-    return SweepRequest(one.baseline, rule, curves=one.curves or other.curves, marks=marks)
+    # whoever leaves it open is served by gradients that another one needs
+    by: Integration = one.by if one.by == other.by else "gradient"
+    return SweepRequest(one.baseline, rule, curves=one.curves or other.curves, marks=marks, by=by)
 
 
 def _common_intervals(wishes: list[tuple[int, bool]]) -> int:

@@ -133,14 +133,14 @@ class Reader:
 
     def _replacement(self, rows: Rows, blocks: list[Block]) -> FeatureReplacement:
         baseline = self.inquiry.perturbation
-        if self.session.bound(baseline).background() is not None:
+        if self.session.baselines.bound(baseline).background() is not None:
             return self._turns(baseline, rows)
         table = torch.cat([block.reference(baseline) for block in blocks])
         return FeatureReplacement(table, torch.arange(len(rows), device=table.device)[:, None])
 
     def _turns(self, baseline: Baseline, rows: Rows) -> FeatureReplacement:
         """Random members of a background for each row, by its seed and sample; others than the row itself."""
-        table = self.session.background(baseline)[0]
+        table = self.session.baselines.background(baseline)[0]
         draws = min(self.inquiry.draws, max(1, len(table) - 1))
         seed, samples = self.session.job.compute.seed, rows.sample.numpy()
         index = np.empty((len(rows), draws), np.int64)

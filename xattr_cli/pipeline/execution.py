@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import torch
 
-from ..device import Execution, Measured, Pinned, Runner, Workload, chosen_text, measure_executions
+from ..device import Execution, Measured, Pinned, Workload, chosen_text, measure_executions
 from ..engines.base import LocalEngine
 from ..errors import JobError
 from ..job.config import Job
 from ..numerics.paths.quadrature import AdaptiveRule
+from .parts import row_engines
 from .session import Session
 
-__all__ = ["follow_execution", "plan_execution"]
+__all__ = ["plan_execution"]
 
 PROBE_ROWS = 2
 GRADIENTS_OF_SAMPLED_MAPS = 200  # of expected gradients and the like; roughly, at the default tolerance
@@ -24,7 +24,7 @@ LOOSEST = 0.05
 
 
 def plan_execution(session: Session) -> dict[str, Any]:
-    """Settle how the network is run, and run it so from now on.
+    """Settle how the network is run.
 
     Returns:
         For the plan of a job: "execution", what was chosen; "execution_tried", all that was measured; and
@@ -34,23 +34,15 @@ def plan_execution(session: Session) -> dict[str, Any]:
         JobError: the job file pins something that this network, or an engine, cannot do.
     """
     pins = _pins(session.job)
-    measured = _plain(pins) if _only_plain(session, pins) or not session.rows else _measured(session, pins)
+    measured = _plain(pins) if _only_plain(session, pins) or not session.parts.rows else _measured(session, pins)
     if measured[0].verdict.startswith("fails") and pins.base != Execution():
         raise JobError(f"compute: this network cannot be run as asked ({measured[0].how}): {measured[0].verdict}.")
-    session.scorer.runner = Runner(session.scorer.module, measured[0].how)
     record = [one.as_dict() for one in measured]
     return {
         "execution": record[0]["execution"],
         "execution_tried": record,
         "execution_text": chosen_text(measured),
     }
-
-
-def follow_execution(session: Session, plan: Mapping[str, Any]) -> None:
-    """Run the network as a stored plan says, so that resumed runs and shards get the same bits."""
-    how = Execution(**plan["execution"])
-    if how != session.scorer.runner.how:
-        session.scorer.runner = Runner(session.scorer.module, how)
 
 
 def _pins(job: Job) -> Pinned:
@@ -90,12 +82,12 @@ def _plain(pins: Pinned) -> list[Measured]:
 
 
 def _measured(session: Session, pins: Pinned) -> list[Measured]:
-    table = session.read_rows(slice(0, min(PROBE_ROWS, session.rows)))
+    table = session.read_rows(slice(0, min(PROBE_ROWS, session.parts.rows)))
     if not table.finite.any():
         return _plain(pins)
     block, finite = session.block(table), torch.from_numpy(np.flatnonzero(table.finite))
     rows = block.rows.take(finite.to(block.inputs.device))
-    demand = next(iter(session.planned.values()), None)
+    demand = next(iter(session.sweeps.values()), None)
     start = torch.zeros_like(block.inputs) if demand is None else block.reference(demand.baseline)
     return measure_executions(
         session.scorer,
@@ -111,16 +103,16 @@ def _measured(session: Session, pins: Pinned) -> list[Measured]:
 
 def _workload(session: Session) -> Workload:
     known, rtols = 0.0, []
-    for label, engine in session.row_engines.items():
+    for label, engine in row_engines(session.job).items():
         demand = engine.path() if isinstance(engine, LocalEngine) else None
         if demand is None:
             known += GRADIENTS_OF_SAMPLED_MAPS if hasattr(session.job.engines[label], "rtol") else 1
-    for demand in session.planned.values():
+    for demand in session.sweeps.values():
         if isinstance(demand.rule, AdaptiveRule):
             rtols.append(float(demand.rule.rtol))
         else:
             known += demand.rule.nodes
-    return Workload(session.rows, known, min(rtols, default=None))
+    return Workload(session.parts.rows, known, min(rtols, default=None))
 
 
 def _tolerances(job: Job) -> list[float]:

@@ -8,13 +8,15 @@ from collections.abc import Collection, Mapping
 
 import numpy as np
 
-from ..device.packing import FEWEST_ROWS, give_back_memory, is_out_of_memory
+from ..device.packing import give_back_memory, is_out_of_memory
 from ..engines.base import Explanation, LocalEngine, PopulationEngine
 from ..engines.block import Block
 from ..errors import RunError, XattrError
 from ..samples import Batch
 from ..store import ResultColumn
 from .columns import ColumnBuffer, engine_attributes, engine_columns, input_columns, map_attributes, row_columns
+from .integration import rule_of
+from .parts import row_engines
 from .session import RowTable, Session
 
 __all__ = ["explain_rows"]
@@ -40,7 +42,7 @@ def explain_rows(
     Raises:
         RunError: the network, the dataset or an engine fails on these rows; names the samples and the engine.
     """
-    engines = {k: e for k, e in session.row_engines.items() if labels is None or k in labels}
+    engines = {k: e for k, e in row_engines(session.job).items() if labels is None or k in labels}
     gathered, start = ColumnBuffer(rows.stop - rows.start), rows.start
     while start < rows.stop:
         some = _next_rows(session, slice(start, rows.stop))
@@ -50,22 +52,23 @@ def explain_rows(
             _gather(gathered, found, session, rows)
             start = some.stop
     reduced = map_attributes(session.job.explain)
-    return gathered.columns(), {f"engines/{k}": {**engine_attributes(e), **reduced} for k, e in engines.items()}
+    attributes = {k: {**engine_attributes(e), "rule": rule_of(session, e), **reduced} for k, e in engines.items()}
+    return gathered.columns(), {f"engines/{k}": found for k, found in attributes.items()}
 
 
 def _gather(gathered: ColumnBuffer, found: dict[str, ResultColumn], session: Session, rows: slice) -> None:
     try:
         gathered.add(found)
     except MemoryError as error:
-        advice = (
-            f"The results of {session.part_rows} rows do not fit into memory together: lower output.part_rows."
-        )
+        most = session.parts.part_rows
+        advice = f"The results of {most} rows do not fit into memory together: lower output.part_rows."
         raise RunError(f"{_failure(session, rows, error)} {advice}") from error
 
 
 def _next_rows(session: Session, left: slice) -> slice:
     """The next of some rows, in pieces of equal length, and all rows of a sample in the same if that can be."""
-    together, per_sample = session.working.rows_at_once(session.scorer.packing.rows), session.rows_per_sample
+    together = session.settings.working.rows_at_once(session.scorer.packing.rows)
+    per_sample = session.parts.rows_per_sample
     count = left.stop - left.start
     if count <= together:
         return left
@@ -77,7 +80,7 @@ def _next_rows(session: Session, left: slice) -> slice:
 def _samples_of(session: Session, some: slice, rows: slice, batch: Batch | None) -> Batch | None:
     if batch is None or some == rows:
         return batch
-    first, per_sample = rows.start // session.rows_per_sample, session.rows_per_sample
+    first, per_sample = rows.start // session.parts.rows_per_sample, session.parts.rows_per_sample
     return batch.take(np.arange(some.start // per_sample - first, -(-some.stop // per_sample) - first))
 
 
@@ -95,9 +98,8 @@ def _attempt(
         reason = str(error.__cause__ or error).strip().partition("\n")[0]
     # outside the except block: the traceback would keep the tensors of the failed piece alive
     half = max(1, (rows.stop - rows.start) // 2)
-    session.working.allow(half)
-    # calls that failed beside too many rows need not be smaller than those that round alike
-    packing.rows = max(packing.rows, min(rows_per_call, FEWEST_ROWS))
+    session.settings.working.allow(half)
+    packing.recover(rows_per_call)
     _LOG.warning("out of memory; going on with %d rows at once (%s)", half, reason)
     give_back_memory()
     return None
@@ -124,14 +126,14 @@ def _columns(session: Session, rows: slice, engines: _Engines, batch: Batch | No
 
 
 def _explanation(session: Session, label: str, block: Block) -> Explanation:
-    engine = session.row_engines[label]
+    engine = row_engines(session.job)[label]
     if isinstance(engine, PopulationEngine):
         return engine.explain(block, session.effects[label])
     return engine.explain(block)
 
 
 def _failure(session: Session, rows: slice, error: Exception) -> str:
-    first, last = rows.start // session.rows_per_sample, (rows.stop - 1) // session.rows_per_sample
+    first, last = rows.start // session.parts.rows_per_sample, (rows.stop - 1) // session.parts.rows_per_sample
     where = traceback.extract_tb(error.__traceback__)[-1]
     text = (
         f"samples {first} to {last}: {type(error).__name__}: {str(error).strip()} "
@@ -146,7 +148,7 @@ def _failure(session: Session, rows: slice, error: Exception) -> str:
 
 def _stored(session: Session, table: RowTable) -> np.ndarray:
     """Which samples of the part's batch go into the file: those whose first row lies in this part."""
-    first_row_here = np.flatnonzero(table.id % session.rows_per_sample == 0)
+    first_row_here = np.flatnonzero(table.id % session.parts.rows_per_sample == 0)
     position = table.position[first_row_here]
-    ordinal = table.id[first_row_here] // session.rows_per_sample
+    ordinal = table.id[first_row_here] // session.parts.rows_per_sample
     return position[ordinal < session.stored_samples]

@@ -15,7 +15,7 @@ from ..datasets.scaling import default_axes
 from ..device import HookPoint, Packing, Scorer, find_embedding, find_layer, site_activations
 from ..errors import Interrupted, ModelError, XattrError
 from ..job.sections import AUTO, Explain
-from ..samples import InputSpec
+from ..samples import InputSpec, Layout
 from .preflight import does_not_run
 
 __all__ = ["find_sites", "look_inside"]
@@ -43,15 +43,17 @@ def find_sites(explain: Explain, network: nn.Module) -> tuple[HookPoint, ...]:
     return (*embeddings, *layers)
 
 
-def look_inside(scorer: Scorer, samples: Samples) -> tuple[Samples, tuple[InputSpec, ...]]:
-    """The dataset with the tensors at the scorer's sites, and what they are like.
+def look_inside(scorer: Scorer, samples: Samples) -> tuple[Scorer, Samples]:
+    """The network and its dataset with the tensors at the scorer's sites among what is explained, if it has any.
 
-    The sites of the scorer learn which of them run along a padded sequence.
+    The sites of the scorer returned know which of them run along a padded sequence.
 
     Raises:
         ModelError: a site is not passed exactly once; its tensor has no gradient, does not begin with the
             axis of the samples, or has a shape that depends on the data.
     """
+    if not scorer.sites:
+        return scorer, samples
     batch = samples.read(0, min(PROBE_SAMPLES, len(samples)))
     inputs = {name: scorer.tensor(values) for name, values in batch.inputs.items()}
     calls = [scorer.packing] if scorer.packing.fixed else [Packing(rows) for rows in PROBE_CALLS]
@@ -63,7 +65,8 @@ def look_inside(scorer: Scorer, samples: Samples) -> tuple[Samples, tuple[InputS
         raise does_not_run(scorer, len(batch), error) from error
     for site in scorer.sites:
         _check_tensor(site, [tensors[site.name] for tensors in found])
-    scorer.sites = tuple(_along(site, scorer, samples, inputs, found[0][site.name]) for site in scorer.sites)
+    sites = tuple(_along(site, scorer, samples, inputs, found[0][site.name]) for site in scorer.sites)
+    scorer = replace(scorer, sites=sites)
     specs = tuple(_spec(site, found[0][site.name], samples) for site in scorer.sites)
     taken = [spec.name for spec in samples.inputs]
     for site in scorer.sites:
@@ -71,7 +74,8 @@ def look_inside(scorer: Scorer, samples: Samples) -> tuple[Samples, tuple[InputS
             raise ModelError(
                 f"{site.key}: {site.layer!r} has the name of an input of the dataset; rename that in the dataset."
             )
-    return ActivatedSamples(samples, specs, partial(_activate, scorer, specs)), specs
+    activated = ActivatedSamples(samples, specs, partial(_activate, scorer, specs))
+    return replace(scorer, layout=Layout((*scorer.layout.specs, *specs))), activated
 
 
 def _activate(

@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+import torch
+
+from ..device import Execution, Packing, Scorer, rows_per_call
+from ..device.packing import FEWEST_ROWS
+from ..device.places import MOST_SHARED
 from ..engines.base import Engine, LocalEngine
 from ..engines.sweeps import SweepRequest
+from ..errors import JobError
+from ..job.config import Job
 from ..numerics.paths.node_record import SKETCH_SIZE
 from ..numerics.paths.panels import MOST_PANELS
 from ..numerics.paths.quadrature import AdaptiveRule
 from ..samples import InputSpec
+from .parts import PartPlan, row_engines
 
-__all__ = ["Footprint", "WorkingMemory", "footprint_of"]
+__all__ = ["Footprint", "Settings", "WorkingMemory", "check_memory", "footprint_of", "memory_of", "settle"]
 
-FEWEST_ROWS = 4
-"""Calls of fewer rows round otherwise; see `device.packing`."""
+MEMORY_BYTES = 2**30
+CUDA_SHARE = 1 / 4
+"""Of a card's memory, for rows that are worked on; device calls take another share, see `device.packing`."""
 
 CALL_COPIES = 8  # points, leaves, gradients, Δ, which of them are finite, weighted ones, their sketches
 BLOCK_COPIES = 4  # input, baseline, Δ and map
@@ -138,3 +147,115 @@ def _sweep_bytes(dim: int, itemsize: int, demand: SweepRequest) -> int:
     # nodes are remembered by their sketches, which are copied when new ones come
     node = 2 * itemsize * min(dim, SKETCH_SIZE) + NODE_BYTES + 16 * marks
     return sums * itemsize * dim + node * (rule.max_nodes + 1)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a job is run; settled once, before anything is computed.
+
+    Attributes:
+        rows_per_call: of a device call, unless the network takes only one number of rows.
+        working: how many rows are worked on at once.
+        execution: how the network is run.
+    """
+
+    rows_per_call: int
+    working: WorkingMemory
+    execution: Execution = field(default_factory=Execution)
+
+    def following(self, plan: Mapping[str, Any], job: Job) -> Settings:
+        """These settings with what an earlier run of the job has settled, unless this one is given less memory."""
+        rows = self.rows_per_call
+        if job.compute.batch_rows == "auto":
+            rows = self.working.rows_per_call(plan["batch_rows"])
+        return replace(self, rows_per_call=rows, execution=Execution(**plan["execution"]))
+
+    def applied_to(self, scorer: Scorer) -> Scorer:
+        """The network, run in this way; itself if it is run so already."""
+        rows = scorer.packing.rows if scorer.packing.fixed else self.rows_per_call
+        if (rows, self.execution) == (scorer.packing.rows, scorer.execution):
+            return scorer
+        packing = Packing(rows, fixed=scorer.packing.fixed)
+        curved = {key: each.packed(packing) for key, each in scorer.curvatures.items()}
+        return replace(scorer, packing=packing, execution=self.execution, curvatures=curved)
+
+
+def memory_of(job: Job) -> int:
+    """Bytes that a method may hold at once, beside network and data."""
+    asked = job.compute.memory
+    return MEMORY_BYTES if asked == "auto" else asked
+
+
+def settle(
+    job: Job,
+    scorer: Scorer,
+    parts: PartPlan,
+    sweeps: Iterable[SweepRequest],
+    inputs: Sequence[InputSpec],
+    activations: int,
+) -> Settings:
+    """Settle how many rows a device call takes, and how many are worked on at once.
+
+    Arguments:
+        job: what it is given, and what it asks for.
+        scorer: the network.
+        parts: of the job.
+        sweeps: of its engines.
+        inputs: of the dataset.
+        activations: bytes that a row of a device call leaves for its backward pass.
+    """
+    footprint = footprint_of(
+        row_engines(job),
+        sweeps,
+        scorer.layout.specs,
+        itemsize=scorer.dtype.itemsize,
+        activations=activations,
+        input_bytes=sum(spec.size * spec.dtype.itemsize for spec in inputs),
+        part_rows=min(parts.part_rows, parts.rows),
+        targets=min(parts.rows_per_sample, MOST_SHARED),
+    )
+    working = WorkingMemory(footprint, _memory_of_rows(job, scorer.device), binding=job.compute.memory != "auto")
+    if scorer.packing.fixed:
+        return Settings(scorer.packing.rows, working)
+    asked = job.compute.batch_rows
+    rows = working.rows_per_call(rows_per_call(scorer, activations)) if asked == "auto" else asked
+    return Settings(rows, working)
+
+
+def check_memory(job: Job, settings: Settings, parts: PartPlan) -> None:
+    """Refuse an amount of memory that not even a single row fits into.
+
+    Raises:
+        JobError: says how much is needed, and what for.
+    """
+    rows, working = settings.rows_per_call, settings.working
+    needed = working.missing(rows)
+    if needed is None or not parts.rows:
+        return
+    share, footprint = _share(job), working.footprint
+    part_rows = min(parts.part_rows, parts.rows)
+    twice = " Second derivatives take as much again, which is in these numbers." if share > 1 else ""
+    raise JobError(
+        f"compute.memory: {_mebibytes(share * working.memory)} is not enough, a single row needs about "
+        f"{_mebibytes(share * needed)}: {_mebibytes(share * footprint.part)} for parts of {part_rows} rows "
+        f"(output.part_rows), {_mebibytes(share * footprint.call * rows)} for device calls of {rows} "
+        f"(compute.batch_rows), and {_mebibytes(share * footprint.row)} for itself (max_nodes).{twice} Raise the "
+        "memory, or lower one of these."
+    )
+
+
+def _memory_of_rows(job: Job, device: torch.device) -> int:
+    """Bytes for parts, calls and rows."""
+    memory = memory_of(job)
+    if job.compute.memory == "auto" and device.type == "cuda":
+        memory = max(memory, int(torch.cuda.get_device_properties(device).total_memory * CUDA_SHARE))
+    return memory // _share(job)
+
+
+def _share(job: Job) -> int:
+    """Engines of second order hold half of the memory beside what is counted here."""
+    return 2 if any(engine.second_order for engine in row_engines(job).values()) else 1
+
+
+def _mebibytes(count: int) -> str:
+    return f"{-(-count // 2**20):,d} MiB"

@@ -16,7 +16,9 @@ from ..device import device_name
 from ..job.config import Job
 from ..store import check_writable
 from .explain import explain_rows
+from .integration import settled_plan
 from .opening import open_session
+from .parts import population_engines, row_engines
 from .session import Session
 
 __all__ = ["Plan", "plan_job", "plan_text"]
@@ -70,7 +72,8 @@ def plan_job(job: Job) -> Plan:
         JobError: the job cannot be run.
     """
     check_writable(job.output.path)
-    with open_session(job) as session:
+    with open_session(job) as opened:
+        session = opened.following({**opened.settled, **settled_plan(opened)})
         return _extrapolate(session, _probe_rows(session), _probe_population(session))
 
 
@@ -86,11 +89,11 @@ class _RowProbe:
 
 
 def _probe_rows(session: Session) -> _RowProbe:
-    labels = [label for label in session.row_engines if label not in session.population_engines]
+    labels = [label for label in row_engines(session.job) if label not in population_engines(session.job)]
     if not labels:
         return _RowProbe()
     wanted = max(PROBE_ROWS, round(PROBE_CALLS * session.scorer.packing.rows))
-    rows = min(wanted, session.part_rows, session.rows)
+    rows = min(wanted, session.parts.part_rows, session.parts.rows)
     explain_rows(session, slice(0, 1), labels)  # the first calls warm caches and would spoil the timing
     began = time.perf_counter()
     columns, _ = explain_rows(session, slice(0, rows), labels)
@@ -107,13 +110,13 @@ def _probe_population(session: Session) -> dict[str, int | None]:
     """Expected evaluations of the engines that study the whole dataset; None where they cannot tell."""
     return {
         label: engine.expected_evaluations(session.population(label))
-        for label, engine in session.population_engines.items()
+        for label, engine in population_engines(session.job).items()
     }
 
 
 def _seconds_per_score(session: Session) -> float:
-    table = session.read_rows(slice(0, min(session.part_rows, session.all_rows)))
-    points, context = session.tensors(table.batch)
+    table = session.read_rows(slice(0, min(session.parts.part_rows, session.all_rows)))
+    points, context = session.scorer.placed(table.batch)
     session.scorer.scores(points, context).cpu()
     began = time.perf_counter()
     session.scorer.scores(points, context).cpu()  # what a device still computes is no score yet
@@ -121,24 +124,24 @@ def _seconds_per_score(session: Session) -> float:
 
 
 def _extrapolate(session: Session, probe: _RowProbe, studies: Mapping[str, int | None]) -> Plan:
-    share = session.rows / probe.rows if probe.rows else 0.0
+    share = session.parts.rows / probe.rows if probe.rows else 0.0
     known = sum(count for count in studies.values() if count is not None)
     on_cuda = session.scorer.device.type == "cuda"
-    part = min(session.part_rows, session.rows)
-    at_once = min(session.working.rows_at_once(session.scorer.packing.rows), part)
+    part = min(session.parts.part_rows, session.parts.rows)
+    at_once = min(session.settings.working.rows_at_once(session.scorer.packing.rows), part)
     return Plan(
-        rows=session.rows,
-        parts=session.parts,
+        rows=session.parts.rows,
+        parts=len(session.parts),
         device=device_name(session.scorer.device),
         batch_rows=session.scorer.packing.rows,
-        kinks=session.kinks,
+        kinks=session.probe.kinks,
         evaluations={**{k: round(count * share) for k, count in probe.evaluations.items()}, **studies},
         seconds=probe.seconds * share + (known * _seconds_per_score(session) if known else 0.0),
         memory_bytes=round(_peak_memory() + WORKING_COPIES * probe.row_bytes * part),
         rows_at_once=at_once,
-        working_bytes=_working_bytes(session, at_once) if session.rows else 0,
+        working_bytes=_working_bytes(session, at_once) if session.parts.rows else 0,
         device_memory_bytes=torch.cuda.max_memory_allocated(session.scorer.device) if on_cuda else 0,
-        disk_bytes=round(probe.row_bytes * session.rows + _input_bytes(session)),
+        disk_bytes=round(probe.row_bytes * session.parts.rows + _input_bytes(session)),
         disk_free_bytes=_free_bytes(session.job.output.path),
         not_converged=dict(probe.not_converged),
         notes=(*session.model.notes, *session.scorer.repairs.notes),
@@ -146,8 +149,8 @@ def _extrapolate(session: Session, probe: _RowProbe, studies: Mapping[str, int |
 
 
 def _working_bytes(session: Session, rows: int) -> int:
-    by_engines = max(0, session.memory_bytes - session.working.memory)  # their own share of it
-    return session.working.footprint.of(session.scorer.packing.rows, rows) + by_engines
+    by_engines = max(0, session.memory_bytes - session.settings.working.memory)  # their own share of it
+    return session.settings.working.footprint.of(session.scorer.packing.rows, rows) + by_engines
 
 
 WORKING_COPIES = 6

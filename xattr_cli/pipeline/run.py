@@ -29,9 +29,10 @@ from ..store import (
 )
 from ..store.folder import MANIFEST
 from ..store.results.reader import Results
-from .execution import follow_execution, plan_execution
 from .explain import explain_rows
+from .integration import settled_plan
 from .opening import open_session
+from .parts import row_engines
 from .prefetch import Writer, read_ahead
 from .session import Session
 from .study import study_dataset
@@ -102,15 +103,15 @@ def run_job(
         manifest = _manifest(session, started, command_line)
         if finished_output(job.output.path, *_decisive(manifest), overwrite=overwrite):
             discard_leftovers(job.output.path)
-            return RunReport(str(job.output.path), session.rows, 0, 0, True, 0.0)
+            return RunReport(str(job.output.path), session.parts.rows, 0, 0, True, 0.0)
         manifest = replace(manifest, plan={**manifest.plan, **_execution(session, manifest)})
         start_again = overwrite and not _is_begun(job.output.path, manifest)
         with PartSet.open(
             job.output.path, manifest, compression=job.output.compression, overwrite=start_again, shard=shard
         ) as parts:
-            _follow_plan(session, parts.manifest.plan)
+            session = session.following(parts.manifest.plan)
             began = time.time()
-            _study(session, parts, shard, stage)
+            session = _study(session, parts, shard, stage)
             work = _Work.of(session, parts, shard, join)
             computed = _compute(session, parts, work, progress)
             merges = shard is None or (join and shard.index == 1)
@@ -121,7 +122,7 @@ def run_job(
             missing = len(parts.missing())
             if merges:
                 _merge(parts, keep_parts=job.output.keep_parts)
-            return RunReport(str(job.output.path), session.rows, computed, missing, merges, seconds)
+            return RunReport(str(job.output.path), session.parts.rows, computed, missing, merges, seconds)
 
 
 def _is_begun(output: Path, manifest: Manifest) -> bool:
@@ -159,16 +160,18 @@ def _refuse_other_job(what: str, stored: Mapping[str, Any], job: Job) -> None:
         raise StoreError(f"{what}:" + "".join(f"\n  {line}" for line in changed))
 
 
-def _study(session: Session, parts: PartSet, shard: Shard | None, stage: Stage) -> None:
-    """Compute the parts of population engines, and take from them what the rows need."""
+def _study(session: Session, parts: PartSet, shard: Shard | None, stage: Stage) -> Session:
+    """Compute the parts of population engines; the session with what the rows need of them."""
+    effects, explaining = {}, row_engines(session.job)
     missing = {*parts.missing(shard)}
-    for number, label in session.population_parts.items():
+    for number, label in session.parts.population_parts.items():
         # several shards may need it for their rows; whoever comes first computes it, the same for all
-        needed = label in session.row_engines
+        needed = label in explaining
         if number in missing or (needed and number in parts.missing()):
             parts.write(number, *study_dataset(session, label, memo=parts, stage=stage))
         if needed:
-            session.effects[label] = parts.read(number, f"effects/{label}")
+            effects[label] = parts.read(number, f"effects/{label}")
+    return replace(session, effects=effects)
 
 
 @dataclass(frozen=True)
@@ -188,10 +191,10 @@ class _Work:
     @classmethod
     def of(cls, session: Session, parts: PartSet, shard: Shard | None, join: bool) -> _Work:
         """What is left to do."""
-        mine = [number for number in parts.missing(shard) if number < session.row_parts]
-        candidates = range(session.row_parts) if join else ()
+        mine = [number for number in parts.missing(shard) if number < session.parts.row_parts]
+        candidates = range(session.parts.row_parts) if join else ()
         others = [number for number in candidates if number not in mine and not parts.has(number)]
-        return cls(mine, others, sum(_length(session.part(number)) for number in [*mine, *others]))
+        return cls(mine, others, sum(_length(session.parts.part(number)) for number in [*mine, *others]))
 
 
 def _wait_for_others(parts: PartSet, interrupt: Callable[[], None]) -> None:
@@ -205,19 +208,19 @@ def _compute(session: Session, parts: PartSet, work: _Work, progress: Progress) 
     done = 0
 
     def tell() -> None:
-        elsewhere = sum(_length(session.part(number)) for number in work.others if parts.has(number))
+        elsewhere = sum(_length(session.parts.part(number)) for number in work.others if parts.has(number))
         progress(done + elsewhere, work.total)
 
     def is_durable(number: int) -> None:
         nonlocal done
-        done += _length(session.part(number))
+        done += _length(session.parts.part(number))
         tell()
 
     def read(number: int) -> Batch | None:
-        batch = session.read_batch(session.part(number))
+        batch = session.read_batch(session.parts.part(number))
         return None if batch is None else page_locked(batch, session.scorer.device)
 
-    if not session.rows:
+    if not session.parts.rows:
         return 0
     tell()
     # what is explained inside of a network is read by running it, which a second thread must not do
@@ -225,7 +228,7 @@ def _compute(session: Session, parts: PartSet, work: _Work, progress: Progress) 
     batches = ((number, read(number)) for number in work.mine) if inside else read_ahead(read, work.mine)
     with Writer[int].opened(parts.write, is_durable) as writer:
         for number, batch in batches:
-            writer.put(number, *explain_rows(session, session.part(number), batch=batch))
+            writer.put(number, *explain_rows(session, session.parts.part(number), batch=batch))
     return done
 
 
@@ -233,14 +236,13 @@ def _manifest(session: Session, started: float, command_line: str) -> Manifest:
     """What the numbers depend on, and beside it the plan: settled once, followed by resumes and shards."""
     return Manifest(
         job_yaml=to_yaml(session.job),
-        identity={**identity(session.job), "baseline_files": session.baseline_fingerprints()},
+        identity={**identity(session.job), "baseline_files": session.baselines.fingerprints(session.job.engines)},
         checkpoint_hash=session.model.fingerprint,
         dataset_hash=session.samples.fingerprint,
-        parts=session.parts,
-        rows=session.rows,
+        parts=len(session.parts),
+        rows=session.parts.rows,
         plan={
-            "batch_rows": session.scorer.packing.rows,
-            "kinks": list(session.kinks),
+            **session.settled,
             "device": device_name(session.scorer.device),
             "model_notes": [*session.model.notes, *session.scorer.repairs.notes],
             "started": started,
@@ -250,26 +252,18 @@ def _manifest(session: Session, started: float, command_line: str) -> Manifest:
 
 
 def _execution(session: Session, asked: Manifest) -> dict[str, Any]:
-    """How the network is run: as parts of this very job say that are there already, or as is settled now."""
+    """How the network is run and paths are integrated: as parts of this very job say, or as is settled now."""
     try:
         stored = PartSet.existing(session.job.output.path).manifest
     except StoreError:
-        return plan_execution(session)
+        return settled_plan(session)
     if stored.changes(asked) or "execution" not in stored.plan:
-        return plan_execution(session)
-    return {key: value for key, value in stored.plan.items() if key.startswith("execution")}
+        return settled_plan(session)
+    return {key: value for key, value in stored.plan.items() if key.startswith(("execution", "integration"))}
 
 
 def _decisive(manifest: Manifest) -> tuple[dict[str, Any], str, str]:
     return manifest.identity, manifest.checkpoint_hash, manifest.dataset_hash
-
-
-def _follow_plan(session: Session, plan: Mapping[str, Any]) -> None:
-    if not session.scorer.packing.fixed and session.job.compute.batch_rows == "auto":
-        # as planned, unless a resumed run is given less memory
-        session.scorer.packing.rows = session.working.rows_per_call(plan["batch_rows"])
-    session.kinks = tuple(plan["kinks"])
-    follow_execution(session, plan)
 
 
 def _merge(parts: PartSet, *, keep_parts: bool) -> None:
@@ -289,6 +283,7 @@ def _merge(parts: PartSet, *, keep_parts: bool) -> None:
             "batch_rows": plan["batch_rows"],
             "kinks": ", ".join(plan["kinks"]),
             "execution": plan["execution_text"],
+            "integration": plan["integration_text"],
         }
     )
     if not keep_parts:

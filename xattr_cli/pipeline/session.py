@@ -2,41 +2,38 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ..baselines import Baseline, BoundBaseline
 from ..datasets import Samples, finite_rows
-from ..device import Rows, Scorer, choose_targets, predictions, real_key
+from ..device import Rows, Scorer, choose_targets, predictions
 from ..device.packing import is_out_of_memory
-from ..engines.base import LocalEngine, PopulationEngine
 from ..engines.block import Block
 from ..engines.population import Memo, Population, PopulationBlock
 from ..engines.sweeps import SweepKey, SweepRequest
-from ..errors import JobError, RunError, XattrError
+from ..errors import RunError, XattrError
 from ..job.config import Job
 from ..models import LoadedModel
+from ..numerics.paths.calibration import Calibration
 from ..samples import Batch, InputSpec, Layout
-from .memory import Footprint, WorkingMemory
+from .baselines import BaselineCache
+from .memory import Settings, memory_of
+from .parts import PartPlan
 from .preflight import check_labels
+from .probe import Probe
 
 __all__ = ["NoMemo", "RowTable", "Session"]
 
 _LOG = logging.getLogger(__name__)
 
-PART_BYTES = 32 * 2**20
-MOST_PART_ROWS = 1024
 STORED_INPUT_BYTES = 64 * 2**20
 STORED_SAMPLES = 64
-MEMORY_BYTES = 2**30
 
 
 @dataclass(frozen=True)
@@ -63,106 +60,70 @@ class RowTable:
     position: np.ndarray
 
 
-@dataclass
+@dataclass(frozen=True)
 class Session:
-    """An open job; made by `pipeline.opening.open_session`.
+    """An open job, whole from the start; made by `pipeline.opening.open_session`.
 
     Attributes:
         job: what was asked for.
         model, samples: as loaded.
-        layout: how the explained inputs lie in a row.
-        scorer: the frozen network on its device.
-        targets: outputs that can be explained.
-        planned: the sweeps that the engines share.
-        kinks: operations of the network that may have kinks; decides the formula of the error bar.
+        scorer: the frozen network on its device, run as the settings say.
+        probe: what the first samples told about the network.
+        settings: how the job is run.
+        parts: which rows each part of the job holds.
+        sweeps: that the engines share.
+        baselines: of the job, bound to the data.
+        cells: the sweeps that are made of secant cells, and what the job's rows have told about them.
         effects: what population engines have found, by label; those that explain rows need it.
-        working: how many rows are worked on at once.
     """
 
     job: Job
     model: LoadedModel
     samples: Samples
-    layout: Layout
     scorer: Scorer
-    targets: int
-    planned: Mapping[SweepKey, SweepRequest]
-    kinks: tuple[str, ...] = ()
-    effects: dict[str, Mapping[str, np.ndarray]] = field(default_factory=dict)
-    working: WorkingMemory = field(default_factory=lambda: WorkingMemory(Footprint(), MEMORY_BYTES, binding=False))
-    _bound: dict[str, BoundBaseline] = field(default_factory=dict)
-    _background: dict[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
+    probe: Probe
+    settings: Settings
+    parts: PartPlan
+    sweeps: Mapping[SweepKey, SweepRequest]
+    baselines: BaselineCache[Tensor]
+    cells: Mapping[SweepKey, Calibration] = field(default_factory=dict)
+    effects: Mapping[str, Mapping[str, np.ndarray]] = field(default_factory=dict)
 
     @property
-    def rows_per_sample(self) -> int:
-        """How many targets of every sample are explained."""
-        target = self.job.target
-        if target.select == "all":
-            return self.targets
-        return target.count or len(target.index) or 1
-
-    @property
-    def row_engines(self) -> dict[str, LocalEngine | PopulationEngine]:
-        """The engines that explain rows, by label."""
-        return {
-            label: engine
-            for label, engine in self.job.engines.items()
-            if not isinstance(engine, PopulationEngine) or engine.explains_rows
-        }
-
-    @property
-    def population_engines(self) -> dict[str, PopulationEngine]:
-        """The engines that study the whole dataset, by label."""
-        return {k: engine for k, engine in self.job.engines.items() if isinstance(engine, PopulationEngine)}
+    def layout(self) -> Layout:
+        """How the explained inputs lie in a row."""
+        return self.scorer.layout
 
     @property
     def all_rows(self) -> int:
         """Rows that could be explained: every sample with each of its targets."""
-        return len(self.samples) * self.rows_per_sample
-
-    @property
-    def rows(self) -> int:
-        """Rows of the whole job; none if no engine explains rows."""
-        return self.all_rows if self.row_engines else 0
+        return len(self.samples) * self.parts.rows_per_sample
 
     @property
     def memory_bytes(self) -> int:
         """What a method may hold at once, beside network and data."""
-        asked = self.job.compute.memory
-        return MEMORY_BYTES if asked == "auto" else asked
+        return memory_of(self.job)
 
     @property
-    def part_rows(self) -> int:
-        """Rows of a part: so many that their maps, or matrices, take 32 MiB, and at most 1024."""
-        asked = self.job.output.part_rows
-        if asked != "auto":
-            return asked
-        return max(1, min(MOST_PART_ROWS, PART_BYTES // (4 * self._values_per_row)))
+    def settled(self) -> dict[str, Any]:
+        """What is settled when a job is opened, as its plan has it."""
+        return {"batch_rows": self.scorer.packing.rows, "kinks": list(self.probe.kinks)}
 
-    @cached_property
-    def _values_per_row(self) -> int:
-        """Numbers in the largest array of a row."""
-        engines = [engine for engine in self.row_engines.values() if isinstance(engine, LocalEngine)]
-        return max(self.layout.size, *(engine.values_per_row(self.layout.specs) for engine in engines), 1)
+    def following(self, plan: Mapping[str, Any]) -> Session:
+        """This job, run as the plan of its parts says, so that resumed runs and shards get the same bits.
 
-    @property
-    def row_parts(self) -> int:
-        """Number of parts that hold rows."""
-        return -(-self.rows // self.part_rows)
-
-    @property
-    def parts(self) -> int:
-        """Number of parts that the job is cut into: those of rows, then one per population engine."""
-        return self.row_parts + len(self.population_engines)
-
-    @property
-    def population_parts(self) -> dict[int, str]:
-        """Number of a part -> the population engine whose effects it holds."""
-        return dict(enumerate(self.population_engines, self.row_parts))
-
-    def part(self, number: int) -> slice:
-        """The rows of a part; none in those of population engines."""
-        start = min(number * self.part_rows, self.rows)
-        return slice(start, min(start + self.part_rows, self.rows))
+        Arguments:
+            plan: "batch_rows", "kinks", "execution" and, once it is settled, "integration".
+        """
+        cells = zip(self.sweeps, plan.get("integration", ()), strict=False)
+        settings = self.settings.following(plan, self.job)
+        return replace(
+            self,
+            scorer=settings.applied_to(self.scorer),
+            probe=replace(self.probe, kinks=tuple(plan["kinks"])),
+            settings=settings,
+            cells={key: Calibration.of(stored) for key, stored in cells if stored is not None},
+        )
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -191,7 +152,7 @@ class Session:
         Raises:
             RunError: the dataset fails on these samples.
         """
-        first, last = self._samples_of(rows)
+        first, last = self.parts.samples_of(rows)
         try:
             return self.samples.read(first, last)
         except XattrError:
@@ -201,20 +162,17 @@ class Session:
                 return None
             raise RunError(f"samples {first} to {last - 1}: {type(error).__name__}: {error}") from error
 
-    def _samples_of(self, rows: slice) -> tuple[int, int]:
-        return rows.start // self.rows_per_sample, -(-rows.stop // self.rows_per_sample)
-
     def read_rows(self, rows: slice, batch: Batch | None = None) -> RowTable:
         """Read the samples of some rows, unless they are given, and find their targets."""
-        per_sample = self.rows_per_sample
-        first, last = self._samples_of(rows)
+        per_sample = self.parts.rows_per_sample
+        first, last = self.parts.samples_of(rows)
         batch = self.samples.read(first, last) if batch is None else batch
-        points, context = self.tensors(batch)
+        points, context = self.scorer.placed(batch)
         scores = self.scorer.scores(points, context).cpu()
         labels = None if batch.labels is None else torch.from_numpy(batch.labels)
         target = self.job.target
         if target.select == "label":
-            check_labels(batch.labels, self.targets, first)
+            check_labels(batch.labels, self.probe.targets, first)
         chosen = choose_targets(scores, labels, target.select, target.index, target.count)
         finite = finite_rows(batch)
         predicted = predictions(scores).numpy()
@@ -237,7 +195,7 @@ class Session:
 
     def block(self, table: RowTable) -> Block:
         """The workbench on which engines explain these rows."""
-        points, context = self.tensors(table.batch)
+        points, context = self.scorer.placed(table.batch)
         position = torch.from_numpy(table.position).to(self.scorer.device)
         rows = Rows(
             inputs=points[position],
@@ -250,9 +208,10 @@ class Session:
             rows,
             self.scorer,
             baselines,
-            planned=self.planned,
+            planned=self.sweeps,
             seed=self.job.compute.seed,
-            smooth=not self.kinks,
+            smooth=not self.probe.kinks,
+            cells=self.cells,
             memory_bytes=self.memory_bytes,
         )
 
@@ -275,7 +234,7 @@ class Session:
             label=label,
             seed=self.job.compute.seed,
             scorer=self.scorer,
-            targets=target.index if target.select == "index" else tuple(range(self.targets)),
+            targets=target.index if target.select == "index" else tuple(range(self.probe.targets)),
             classes=self.classes,
             memory_bytes=self.memory_bytes,
             output=self.job.output.path,
@@ -284,60 +243,6 @@ class Session:
             tell=_LOG.warning,
             stage=stage,
         )
-
-    def tensors(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        """Explained inputs (n, D) and context of a batch, on the device."""
-        explained = {spec.name for spec in self.layout.specs}
-        context = {
-            name: self.scorer.tensor(values) for name, values in batch.inputs.items() if name not in explained
-        }
-        context |= {real_key(name): self.scorer.tensor(real) for name, real in batch.real.items()}
-        return self.flat(batch.inputs), context
-
-    def flat(self, inputs: Mapping[str, np.ndarray]) -> Tensor:
-        """(n, D) of the explained tensors among `inputs`."""
-        pieces = [self.scorer.tensor(piece) for piece in self.layout.flatten(inputs)]
-        return pieces[0] if len(pieces) == 1 else torch.cat(pieces, dim=1)
-
-    def bound(self, baseline: Baseline) -> BoundBaseline:
-        """A baseline bound to these data, once per job."""
-        key = _key(baseline)
-        if key not in self._bound:
-            names = [spec.name for spec in self.layout.specs]
-            self._bound[key] = baseline.bind(self.samples, self.job.compute.seed, names)
-        return self._bound[key]
-
-    def baseline_fingerprints(self) -> dict[str, str]:
-        """Hashes of the files that baselines were read from, by engine label."""
-        found: dict[str, str] = {}
-        for label, engine in self.job.engines.items():
-            baseline = getattr(engine, "baseline", None)
-            if isinstance(baseline, Baseline):
-                found[label] = self.bound(baseline).fingerprint
-        return {label: fingerprint for label, fingerprint in found.items() if fingerprint}
-
-    def background(self, baseline: Baseline) -> tuple[Tensor, Tensor]:
-        """The background set (m, D) of a baseline, and the mean score (targets,) over it.
-
-        The scores are NaN if the model takes context, which differs from row to row.
-        """
-        key = _key(baseline)
-        if key not in self._background:
-            points = self.flat(self._background_arrays(baseline))
-            scores = points.new_full((self.targets,), torch.nan)
-            if not self.scorer.has_context:
-                scores = self.scorer.scores(points, {}).double().mean(dim=0).to(points.dtype)
-            self._background[key] = points, scores
-        return self._background[key]
-
-    def _background_arrays(self, baseline: Baseline) -> Mapping[str, np.ndarray]:
-        arrays = self.bound(baseline).background()
-        if arrays is None:
-            raise JobError(
-                f"baseline kind {baseline.registered_name!r} is a single baseline, but expected gradients "
-                "need a set of them. Use {kind: samples, count: 64}."
-            )
-        return dict(arrays)
 
 
 @dataclass(frozen=True)
@@ -349,14 +254,14 @@ class _BatchBaselines:
     position: Tensor
 
     def reference(self, baseline: Any, sample: Tensor) -> Tensor:
-        arrays = self.session.bound(baseline).reference(self.batch)
-        return self.session.flat(arrays)[self.position]
+        arrays = self.session.baselines.bound(baseline).reference(self.batch)
+        return self.session.scorer.flat(arrays)[self.position]
 
     def background(self, baseline: Any) -> Tensor:
-        return self.session.background(baseline)[0]
+        return self.session.baselines.background(baseline)[0]
 
     def background_scores(self, baseline: Any) -> Tensor:
-        return self.session.background(baseline)[1]
+        return self.session.baselines.background(baseline)[1]
 
 
 @dataclass(frozen=True)
@@ -371,7 +276,7 @@ class _WholeDataset:
     def read(self, start: int, stop: int) -> PopulationBlock:
         batch = self.session.samples.read(start, stop)
         finite = finite_rows(batch)
-        points, context = self.session.tensors(batch)
+        points, context = self.session.scorer.placed(batch)
         keep = torch.from_numpy(np.flatnonzero(finite)).to(points.device)
         return PopulationBlock(
             points=points[keep],
@@ -381,7 +286,7 @@ class _WholeDataset:
         )
 
     def background(self, baseline: Any) -> Tensor:
-        return self.session.background(baseline)[0]
+        return self.session.baselines.background(baseline)[0]
 
 
 class NoMemo:
@@ -392,7 +297,3 @@ class NoMemo:
 
     def keep(self, label: str, name: str, arrays: Mapping[str, np.ndarray]) -> None:
         """Forget it."""
-
-
-def _key(baseline: Baseline) -> str:
-    return json.dumps(baseline.model_dump(mode="json"), sort_keys=True)

@@ -11,6 +11,7 @@ from ..engines.population import Memo
 from ..errors import RunError, XattrError
 from ..store import ResultColumn
 from .columns import engine_attributes
+from .parts import population_engines
 from .session import Session
 
 __all__ = ["study_dataset"]
@@ -32,7 +33,7 @@ def study_dataset(
     Raises:
         RunError: the network, the dataset or the engine fails; names the engine.
     """
-    engine = session.population_engines[label]
+    engine = population_engines(session.job)[label]
     population = session.population(label, memo=memo, stage=stage)
     try:
         effects = engine.study(population)

@@ -21,6 +21,7 @@ _HASH = 8  # characters that are shown
 _PROVENANCE = (
     "format", "package_version", "torch_version", "device", "host", "seed", "started", "ended",
     "command_line", "job_hash", "checkpoint_hash", "dataset_hash", "model_notes", "execution",
+    "integration",
 )  # fmt: skip
 
 _SOURCE_KEYS = ("factory", "name", "path", "checkpoint")
@@ -179,6 +180,8 @@ def _facts(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "run", f"{versions} on {summary['device']}, {summary['started']}{duration}"
     if summary["execution"]:
         yield "network", str(summary["execution"])
+    if summary["integration"]:
+        yield "paths", str(summary["integration"])
     samples = f"{summary['samples']} samples (inputs of {summary['stored_samples']} stored)"
     tensors = ", ".join(f"{name} {tuple(shape)}" for name, shape in summary["tensors"].items())
     if summary["engines"] or not summary["effects"]:

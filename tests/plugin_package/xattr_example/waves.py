@@ -4,7 +4,7 @@ import numpy as np
 from pydantic import Field
 
 from xattr_cli.datasets import ArraySamples, Column, DatasetSource, Samples
-from xattr_cli.datasets.labels import as_labels
+from xattr_cli.datasets.classes.labels import as_labels
 from xattr_cli.fingerprint import fingerprint_arrays
 from xattr_cli.samples import InputSpec
 

@@ -15,8 +15,8 @@ from ...job.config import JobPath
 from ...registry import DATASETS
 from ...samples import Batch, InputSpec
 from ..base import DatasetSource, Samples
+from ..classes.labels import Labels, name_labels
 from ..files import existing_folder
-from ..labels import Labels, name_labels
 from ..scaling import default_axes, per_feature
 from .listing import list_images
 from .transform import ImageTransform, Preparation

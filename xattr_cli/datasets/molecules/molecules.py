@@ -16,9 +16,9 @@ from ...job.config import JobPath
 from ...registry import DATASETS
 from ...samples import Batch, InputSpec
 from ..base import DatasetSource, Samples
+from ..classes.labels import as_labels
 from ..columns import ArraySamples, Column
 from ..files import existing_file, optional, to_numpy
-from ..labels import as_labels
 from ..padded import HandOver, PaddedSamples, PaddedSequence
 from ..text.files import TextFile, read_text_file
 from .features import ATOM_FEATURES, FEATURES, Featurise, Fingerprint, step_names

@@ -13,8 +13,8 @@ from ...job.config import JobPath
 from ...registry import DATASETS, Plugin
 from ...samples import InputSpec
 from ..base import DatasetSource, Samples
+from ..classes.labels import Labels, as_labels
 from ..columns import ArraySamples, Column
-from ..labels import Labels, as_labels
 from ..padded import PaddedSamples, PaddedSequence, RaggedArray
 from .files import TextFile, read_text_file
 from .tokenizer import Encoded, Tokenizer

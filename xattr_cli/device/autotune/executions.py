@@ -83,7 +83,7 @@ def measure_executions(
     much they bend from node to node says how long the job will be, and so what trials it can afford.
 
     Arguments:
-        scorer: the network; it is left as it was found.
+        scorer: the network.
         inputs, baselines: (n, D) the first rows of the job, and where their paths start.
         context, target: of these rows.
         pins: what the job file decides.
@@ -100,22 +100,18 @@ def measure_executions(
     is_plain = pins.base == Execution()
     if is_plain and trial.least_cost > SHARE_OF_JOB * workload.most:
         return plain
-    before = scorer.runner
-    try:
-        exact = trial.run(Execution())
-        budget = SHARE_OF_JOB * workload.gradients(bend_of(exact.gradients)) - trial.cost(pins.base)
-        affordable = _affordable(trial, candidates, budget)
-        if is_plain and not affordable:
-            return plain
-        truth = exact.gradients.sum(dim=0)
-        base = _timed(trial, pins.base, exact, 0.0) if is_plain else _tried(trial, pins.base, truth)
-        measured = [_judged(base, tolerance)]
-        for how in affordable:
-            if not any(_is_enough(one, measured[0], how) for one in measured):
-                measured.append(_judged(_tried(trial, how, truth), tolerance))
-        return _sorted(measured)
-    finally:
-        scorer.runner = before
+    exact = trial.run(Execution())
+    budget = SHARE_OF_JOB * workload.gradients(bend_of(exact.gradients)) - trial.cost(pins.base)
+    affordable = _affordable(trial, candidates, budget)
+    if is_plain and not affordable:
+        return plain
+    truth = exact.gradients.sum(dim=0)
+    base = _timed(trial, pins.base, exact, 0.0) if is_plain else _tried(trial, pins.base, truth)
+    measured = [_judged(base, tolerance)]
+    for how in affordable:
+        if not any(_is_enough(one, measured[0], how) for one in measured):
+            measured.append(_judged(_tried(trial, how, truth), tolerance))
+    return _sorted(measured)
 
 
 def _affordable(trial: Trial, candidates: Sequence[Execution], budget: float) -> list[Execution]:

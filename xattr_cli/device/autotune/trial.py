@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from ..execution.runner import Execution, Runner
+from ..execution.runner import Execution
 from ..scorer import Scorer
 from .workload import NODES
 
@@ -40,7 +40,7 @@ class Trial:
     """The first rows of a job at the nodes of a midpoint rule, packed as the job's own points are.
 
     Arguments:
-        scorer: the network; its runner changes with every trial.
+        scorer: the network.
         inputs, baselines: (n, D).
         context, target: of these rows.
     """
@@ -81,10 +81,9 @@ class Trial:
         Raises:
             Exception: whatever a backend raises that is not for this network.
         """
-        self._scorer.runner = Runner(self._scorer.module, how)
-        found, times = [], []
+        scorer, found, times = self._run_in(how), [], []
         for part in torch.split(torch.arange(len(self._points)), self._size):
-            gradients, duration = self._call(part, self._size)
+            gradients, duration = self._call(scorer, part, self._size)
             found.append(gradients.double())
             times.append(duration)
         seconds = min(times[WARM_UPS[how.compiled] :]) / self._full if self._tells(how) else None
@@ -96,23 +95,25 @@ class Trial:
         Raises:
             Exception: as `run`.
         """
-        self._scorer.runner = Runner(self._scorer.module, how)
-        first = torch.arange(min(self._full, len(self._points)))
+        scorer, first = self._run_in(how), torch.arange(min(self._full, len(self._points)))
         for _ in range(WARM_UPS[how.compiled]):
-            self._call(first, self._full)
-        times = [self._call(first, self._full)[1]]
+            self._call(scorer, first, self._full)
+        times = [self._call(scorer, first, self._full)[1]]
         while sum(times) < WORTH_TIMING and len(times) < MOST_CALLS:
-            times.append(self._call(first, self._full)[1])
+            times.append(self._call(scorer, first, self._full)[1])
         return min(times) / self._full
 
-    def _call(self, part: Tensor, rows: int) -> tuple[Tensor, float]:
+    def _run_in(self, how: Execution) -> Scorer:
+        return replace(self._scorer, execution=how)
+
+    def _call(self, scorer: Scorer, part: Tensor, rows: int) -> tuple[Tensor, float]:
         """Gradients (k, D) at some of the points, and the wall time of the call."""
         row = self._row[part.to(self._row.device)]
         context = {name: tensor[row] for name, tensor in self._context.items()}
         began = time.perf_counter()
-        with self._scorer.exact_arithmetic():
+        with scorer.exact_arithmetic():
             points = self._points[part.to(self._points.device)]
-            ((_, gradients),) = self._scorer.gradients_of_call(points, context, [self._target[row]], rows)
+            ((_, gradients),) = scorer.gradients_of_call(points, context, [self._target[row]], rows)
         if gradients.device.type == "cuda":
             torch.cuda.synchronize(gradients.device)
         return gradients, time.perf_counter() - began

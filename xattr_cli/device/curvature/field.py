@@ -40,6 +40,14 @@ class SecondOrder:
     way: str
     lanes: int
 
+    def follow(self, way: str, lanes: int) -> None:
+        """Go on as an earlier run has settled."""
+        self.way, self.lanes = way, lanes
+
+    def halve(self) -> None:
+        """Take half as many directions at once: memory has run out."""
+        self.lanes = max(1, self.lanes // 2)
+
     def shape(self, directions: int, columns: int) -> tuple[int, int]:
         """Points and directions of one call, where each point has a matrix of `directions` by `columns`."""
         most = max(1, min(directions, self.lanes // FEWEST_POINTS))
@@ -171,6 +179,6 @@ def _packed(
             if chunk == 1:
                 raise
             _LOG.warning("%s Going on with half as many directions.", error)
-            how.lanes = max(1, how.lanes // 2)
+            how.halve()
         if packing.rows < points:
-            how.lanes = max(1, packing.rows * chunk)
+            how.follow(how.way, max(1, packing.rows * chunk))

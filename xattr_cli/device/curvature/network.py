@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -12,7 +11,8 @@ from torch import Tensor, nn
 
 from ...models.repairs import find_repairs
 from ...models.surgery.smoothing import smoothed
-from ..execution.runner import Runner
+from ..execution.runner import Execution
+from ..packing import Packing
 from ..scorer import Rows, Scorer
 from .autotune import fastest_way
 from .field import CurvedField, SecondOrder
@@ -63,6 +63,10 @@ class CurvedNetwork:
         """Scores and second derivatives about a block of rows."""
         return CurvedField(self.scorer, rows, self.how)
 
+    def packed(self, packing: Packing) -> CurvedNetwork:
+        """The same, in device calls of another size."""
+        return replace(self, scorer=replace(self.scorer, packing=packing))
+
 
 def find_curvature(scorer: Scorer, rows: Rows, smoothing: Smoothing, directions: int) -> CurvedNetwork:
     """Make a network ready, on the first rows of a job that ask for it.
@@ -92,7 +96,7 @@ def follow_ways(scorer: Scorer, settled: Mapping[str, Any]) -> None:
     """Compute second derivatives as an earlier run has settled, so that rows get the same bits."""
     for key, found in scorer.curvatures.items():
         if key in settled:
-            found.how.way, found.how.lanes = settled[key]["way"], settled[key]["lanes"]
+            found.how.follow(**settled[key])
 
 
 def _find(scorer: Scorer, rows: Rows, smoothing: Smoothing, directions: int) -> CurvedNetwork:
@@ -118,11 +122,9 @@ def _wants_smoothing(trial: _Forward, smoothing: Smoothing) -> bool:
 
 def _repaired(scorer: Scorer, module: nn.Module, rows: Rows) -> Scorer:
     """The same door to another module, or to the same one, differentiable twice."""
-    other = copy.copy(scorer)
-    other.module, other.runner = module, Runner(module)
+    other = replace(scorer, module=module, execution=Execution())
     forward = _Forward(other, rows)
-    other.repairs = find_repairs(module, forward.outputs, forward.points)
-    return other
+    return replace(other, repairs=find_repairs(module, forward.outputs, forward.points))
 
 
 def _explained(scorer: Scorer) -> list[int] | None:

@@ -14,7 +14,7 @@ from ..features import FeatureSelection, resolve
 
 if TYPE_CHECKING:
     from .data import DataSummary
-    from .engine import AverageCausalEffects
+    from .options import AceOptions
 
 __all__ = ["InterventionDesign", "design"]
 
@@ -38,7 +38,7 @@ class InterventionDesign:
 
 
 def design(
-    options: AverageCausalEffects,
+    options: AceOptions,
     wanted: Sequence[FeatureSelection],
     names: Sequence[str],
     summary: DataSummary,
@@ -86,7 +86,7 @@ def _continuous(one: FeatureSelection, lower: np.ndarray, upper: np.ndarray, alp
     return Intervention(one.name, one.members, share if one.is_group else values[0], values)
 
 
-def _treat_constant(options: AverageCausalEffects, constant: Sequence[FeatureSelection]) -> None:
+def _treat_constant(options: AceOptions, constant: Sequence[FeatureSelection]) -> None:
     if constant and options.constant == "error":
         raise JobError(
             f"features: {_list([one.name for one in constant])} never "
@@ -108,7 +108,7 @@ class _Ranges:
 
     def __init__(
         self,
-        options: AverageCausalEffects,
+        options: AceOptions,
         names: Sequence[str],
         summary: DataSummary,
         bounds: tuple[np.ndarray, np.ndarray],
@@ -157,7 +157,7 @@ class _Levels:
 
     def __init__(
         self,
-        options: AverageCausalEffects,
+        options: AceOptions,
         wanted: Sequence[FeatureSelection],
         names: Sequence[str],
         summary: DataSummary,

@@ -11,6 +11,7 @@ import numpy as np
 
 from ...errors import ModelError
 from ...numerics.interventions.interventions import Interventions
+from .curvature import directional_field
 from .data import MOST_CONTEXTS, Choice, DataSummary, PaddingMask
 from .design import InterventionDesign
 from .empirical import empirical_curves
@@ -21,7 +22,7 @@ from .taylor import EffectCurves, Expansion, Intervened, Lines, taylor_cost, tay
 if TYPE_CHECKING:
     from ...device.rollout import Rollout
     from ..population import Population
-    from .engine import AverageCausalEffects
+    from .options import AceOptions
 
 __all__ = ["Estimate", "Study", "counted_samples", "planned_estimates", "run_estimates"]
 
@@ -45,7 +46,7 @@ class Study:
         feedback: how far back it looks; None without feedback.
     """
 
-    options: AverageCausalEffects
+    options: AceOptions
     population: Population
     presence: PaddingMask
     summary: DataSummary
@@ -103,7 +104,7 @@ def _samples(study: Study) -> int:
     return counted_samples(study.options, int(study.interventions.counts.sum()), study.summary.samples)
 
 
-def counted_samples(options: AverageCausalEffects, cells: int, samples: int) -> int:
+def counted_samples(options: AceOptions, cells: int, samples: int) -> int:
     """How many of the samples the empirical mean over `cells` features and α is taken over."""
     if options.samples is not None:
         return min(options.samples, samples)
@@ -120,7 +121,8 @@ def _expansion(study: Study) -> Expansion | None:
     setter = Intervened(study.interventions, population.scorer)
     widest = max(strata, key=lambda stratum: len(stratum.directions))
     try:
-        field = population.directional(Lines(population.scorer, widest, setter, 0, study.interventions.counts[0]))
+        lines = Lines(population.scorer, widest, setter, 0, study.interventions.counts[0])
+        field = directional_field(population, lines)
     except ModelError as error:
         if options.estimator != "auto":
             raise

@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ...device.rollout import Rollout
 from ...errors import JobError
 from ...numerics.interventions.moments import Moments, Spread
+from .curvature import directional_field
 from .data import points_of
 from .empirical import CHUNK_BYTES, grid_weights
 from .strata import Covariance, directions_of
@@ -25,7 +27,6 @@ if TYPE_CHECKING:
 
     from ...device import Scorer
     from ...device.curvature.directional import DirectionalField
-    from ...device.rollout import Rollout
     from ...numerics.interventions.interventions import Interventions
     from ..population import Population
     from .data import Choice
@@ -50,7 +51,7 @@ def check_feedback(population: Population, window: int | None) -> Rollout:
         raise JobError(f"{wanted}, without further inputs or padding; the dataset gives {shapes}.")
     if scorer.score not in ("auto", "raw"):
         raise JobError(f"{wanted} as they are; score: {scorer.score} changes them. Set score: raw.")
-    rollout = population.rollout(window)
+    rollout = Rollout(population.scorer, window)
     if window is not None and window > rollout.steps:
         raise JobError(f"window: {window} is more than the {rollout.steps} steps of the sequences.")
     outputs = scorer.scores(next(population.blocks(1)).points, {}).shape[1]
@@ -242,7 +243,7 @@ class _RolledOut:
         scorer = self._rollout.scorer_of(self._rollout.seen)
         means = np.stack([moments.mean for moments in self._moments])
         pairs = _Spans(scorer, means, spans)
-        field = self._population.directional(pairs, scorer)
+        field = directional_field(self._population, pairs, scorer)
         scores = scorer.scores(scorer.tensor(means), {})[:, list(self._population.targets)]
         second = self._second(field, pairs, spans)
         return _sum_up(scores.double().cpu().numpy(), second, exact)

@@ -19,7 +19,7 @@ from .rollout import check_feedback, find_horizon
 if TYPE_CHECKING:
     from ...samples import InputSpec
     from ..population import Population
-    from .engine import AverageCausalEffects
+    from .options import AceOptions
 
 __all__ = ["check", "expected_evaluations", "study"]
 
@@ -29,7 +29,7 @@ NOTABLE = 0.1
 VALUES_PER_CURVE = 12  # that are held of a feature, α and target, all results together
 
 
-def check(options: AverageCausalEffects, population: Population) -> None:
+def check(options: AceOptions, population: Population) -> None:
     """Refuse what cannot be studied; small data are looked at as a whole.
 
     Raises:
@@ -53,11 +53,11 @@ def check(options: AverageCausalEffects, population: Population) -> None:
             _design(options, population, presence, summary, wanted, lambda text: None)
 
 
-def _wanted(options: AverageCausalEffects, population: Population) -> list[FeatureSelection]:
+def _wanted(options: AceOptions, population: Population) -> list[FeatureSelection]:
     return wanted_features(population.names, options.features, options.groups)
 
 
-def _check_contexts(options: AverageCausalEffects, summary: DataSummary) -> None:
+def _check_contexts(options: AceOptions, summary: DataSummary) -> None:
     if options.estimator in ("taylor", "both") and summary.contexts > MOST_CONTEXTS:
         raise JobError(
             f"estimator: {options.estimator}: the Taylor estimate is taken within each distinct context (such as "
@@ -65,7 +65,7 @@ def _check_contexts(options: AverageCausalEffects, summary: DataSummary) -> None
         )
 
 
-def _check_memory(options: AverageCausalEffects, population: Population, features: int) -> None:
+def _check_memory(options: AceOptions, population: Population, features: int) -> None:
     needed = 8 * VALUES_PER_CURVE * features * options.alphas * len(population.targets)
     if needed > population.memory_bytes:
         raise JobError(
@@ -76,7 +76,7 @@ def _check_memory(options: AverageCausalEffects, population: Population, feature
 
 
 def _design(
-    options: AverageCausalEffects,
+    options: AceOptions,
     population: Population,
     presence: PaddingMask,
     summary: DataSummary,
@@ -90,7 +90,7 @@ def _design(
     return design(options, wanted, population.names, summary, bounds=bounds, warn=warn)
 
 
-def expected_evaluations(options: AverageCausalEffects, population: Population) -> int:
+def expected_evaluations(options: AceOptions, population: Population) -> int:
     """About how many evaluations the study will take; levels count as full grids."""
     cells = len(_wanted(options, population)) * options.alphas
     empirical = cells * counted_samples(options, cells, population.samples)
@@ -104,7 +104,7 @@ def expected_evaluations(options: AverageCausalEffects, population: Population) 
 # --- the steps ------------------------------------------------------------------------------------
 
 
-def study(options: AverageCausalEffects, population: Population) -> Effects:
+def study(options: AceOptions, population: Population) -> Effects:
     """Everything that the engine says about a dataset."""
     prepared = _prepare(options, population)
     works = list(planned_estimates(prepared))
@@ -123,7 +123,7 @@ def study(options: AverageCausalEffects, population: Population) -> Effects:
     return Effects(values, evaluations, axes={name: labels for name, labels in AXES.items() if name in values})
 
 
-def _prepare(options: AverageCausalEffects, population: Population) -> Study:
+def _prepare(options: AceOptions, population: Population) -> Study:
     presence = PaddingMask(population.scorer, options.lengths)
     summary = DataSummary.of(population.once("data", lambda: summarise(population, presence).arrays()))
     wanted = _wanted(options, population)

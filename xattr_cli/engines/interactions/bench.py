@@ -112,6 +112,17 @@ class InteractionBench:
         """The groups, as the numerics take them."""
         return self.partition.grouping
 
+    def group_curves(self) -> dict[str, Tensor]:
+        """What a row's own groups are, where they differ from row to row: name → (rows, ...)."""
+        found = {"top": self.partition.top, "segments": self.partition.segments}
+        return {name: values for name, values in found.items() if values is not None}
+
+    def drift_curves(self, ends: Ends) -> dict[str, Tensor]:
+        """(rows,) by how much smoothing has changed the scores; nothing if there was none."""
+        if not self.curvature.is_smoothed:
+            return {}
+        return {"smoothing_drift": ends.drift, "smoothing_drift_baseline": ends.baseline_drift}
+
     def check_integration(self, max_nodes: int, paths: int = 1) -> CurvedNetwork:
         """The network, ready; refuses early what cannot be integrated along so many paths at once.
 

@@ -12,7 +12,7 @@ from ...numerics.interactions.log_rules import NODE_COUNTS
 from ...numerics.paths.sampling import SamplingRule
 from ...registry import ENGINES
 from ..base import Explanation
-from .options import GROUP_AXES, InteractionEngine, drift_curves, group_curves
+from .options import GROUP_AXES, InteractionEngine
 
 if TYPE_CHECKING:
     from ...numerics.interactions.expectation import InteractionExpectation
@@ -65,7 +65,9 @@ class ExpectedHessians(InteractionEngine):
     )
 
     def check(self, probe: Block) -> None:
-        nodes, bench = self._nodes(probe), probe.interactions(self)
+        from .bench import InteractionBench
+
+        nodes, bench = self._nodes(probe), InteractionBench(probe, self)
         if nodes:
             bench.check_integration(nodes, len(probe.background(self.baseline)))
         else:
@@ -73,7 +75,9 @@ class ExpectedHessians(InteractionEngine):
             bench.check_sampling()
 
     def explain(self, block: Block) -> Explanation:
-        bench = block.interactions(self)
+        from .bench import InteractionBench
+
+        bench = InteractionBench(block, self)
         nodes = self._nodes(block)
         found: InteractionIntegral | InteractionExpectation
         if nodes:
@@ -87,8 +91,8 @@ class ExpectedHessians(InteractionEngine):
             "interaction": found.interaction,
             "interaction_error": found.interaction_error,
             "row_sum_gap": found.row_sum_gap,
-            **group_curves(bench),
-            **drift_curves(bench, ends),
+            **bench.group_curves(),
+            **bench.drift_curves(ends),
         }
         if bench.groups.is_complete:
             total = found.interaction.double().sum(dim=(1, 2))

@@ -12,7 +12,7 @@ from ...numerics.paths.quadrature import AdaptiveRule
 from ...registry import ENGINES
 from ..base import Explanation
 from ..sweeps import SweepRequest
-from .options import GROUP_AXES, InteractionEngine, drift_curves, group_curves
+from .options import GROUP_AXES, InteractionEngine
 
 if TYPE_CHECKING:
     from ..block import Block
@@ -57,19 +57,23 @@ class IntegratedHessians(InteractionEngine):
         return None if self.top is None else SweepRequest(self.baseline, SCREEN_RULE)
 
     def check(self, probe: Block) -> None:
+        from .bench import InteractionBench
+
         probe.check_baseline(self.baseline)
-        probe.interactions(self).check_integration(self.max_nodes)
+        InteractionBench(probe, self).check_integration(self.max_nodes)
 
     def explain(self, block: Block) -> Explanation:
-        bench = block.interactions(self)
+        from .bench import InteractionBench
+
+        bench = InteractionBench(block, self)
         found = bench.integrated(self.rtol, self.max_nodes)
         ends = bench.ends()
         curves = {
             "interaction": found.interaction,
             "row_sum_gap": found.row_sum_gap,
             "nodes": found.nodes,
-            **group_curves(bench),
-            **drift_curves(bench, ends),
+            **bench.group_curves(),
+            **bench.drift_curves(ends),
         }
         if bench.groups.is_complete:
             total = found.interaction.double().sum(dim=(1, 2))

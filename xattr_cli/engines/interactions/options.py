@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -13,15 +13,10 @@ from .groups import FeatureKey, Groups, GroupsField
 from .membership import membership
 from .smoothing import SmoothingField, SmoothingOption
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from .bench import Ends, InteractionBench
-
-__all__ = ["GROUP_AXES", "InteractionEngine", "drift_curves", "group_curves"]
+__all__ = ["GROUP_AXES", "InteractionEngine"]
 
 GROUP_AXES = {"top": ("group",), "segments": ("height", "width")}
-"""Labels of the axes of `group_curves`."""
+"""Labels of the axes of what groups a row has, where they differ from row to row."""
 
 
 class InteractionEngine(LocalEngine):
@@ -74,16 +69,3 @@ class InteractionEngine(LocalEngine):
         count = groups.size if groups.kind == "segments" else len(membership(groups, specs).names)
         looked_at = min(len(self.features) or self.top or count, count) + 1
         return looked_at if self.row is not None else looked_at**2
-
-
-def group_curves(bench: InteractionBench) -> dict[str, Tensor]:
-    """What a row's own groups are, where they differ from row to row."""
-    found = {"top": bench.partition.top, "segments": bench.partition.segments}
-    return {name: values for name, values in found.items() if values is not None}
-
-
-def drift_curves(bench: InteractionBench, ends: Ends) -> dict[str, Tensor]:
-    """By how much smoothing has changed the scores, if there was any."""
-    if not bench.curvature.is_smoothed:
-        return {}
-    return {"smoothing_drift": ends.drift, "smoothing_drift_baseline": ends.baseline_drift}

@@ -25,32 +25,38 @@ class IntegratedGradients(PathEngine):
 
     The map sums to f(x) − f(x'), gives an input that f ignores exactly 0, and depends on the function
     alone, not on how the network computes it. Every row is integrated until its reported error is at
-    most `rtol`; a fixed `rule` with `nodes` is there for comparison with papers.
+    most `rtol`: from gradients at nodes, or from cells whose every derivative is a secant, the slope between both
+    ends of the cell, which needs fewer of them wherever the network's functions are known (`auto` measures). A
+    fixed `rule` with `nodes` is there for comparison with papers.
 
     Reference: Sundararajan, Taly, Yan 2017, arXiv 1703.01365, equation 1.
     """
 
-    rule: Literal["nested", "midpoint", "trapezoid", "gauss_legendre", "riemann_right"] = Field(
-        default="nested", description="nested adapts to each row; the others take `nodes` for every row"
+    rule: Literal["auto", "secant", "gradient", "midpoint", "trapezoid", "gauss_legendre", "riemann_right"] = (
+        Field(
+            default="auto",
+            description="auto, secant (cells) and gradient adapt to each row; the others take `nodes` for all",
+        )
     )
     nodes: int | None = Field(default=None, ge=2, description="gradients per row of a fixed rule")
 
     @model_validator(mode="after")
     def _nodes_go_with_fixed_rules(self) -> Any:
-        if self.rule == "nested" and self.nodes is not None:
+        adapts = self.rule in ("auto", "secant", "gradient")
+        if adapts and self.nodes is not None:
             raise ValueError(
                 f"nodes: {self.nodes} goes with a fixed rule (midpoint, trapezoid, gauss_legendre, "
-                "riemann_right); the nested rule stops at rtol, and at max_nodes at the latest"
+                f"riemann_right); rule {self.rule} stops at rtol, and at max_nodes at the latest"
             )
-        if self.rule != "nested" and self.nodes is None:
+        if not adapts and self.nodes is None:
             raise ValueError(f"rule {self.rule!r} needs nodes, such as nodes: 50")
         return self
 
     def path(self) -> SweepRequest:
         """The sweep whose integral is the map."""
-        if self.nodes is None:
-            return SweepRequest(self.baseline, self.nested_rule(FIRST_INTERVALS))
-        return SweepRequest(self.baseline, NamedRule(self.rule, self.nodes))
+        if self.rule == "auto" or self.rule == "secant" or self.rule == "gradient":
+            return SweepRequest(self.baseline, self.nested_rule(FIRST_INTERVALS), by=self.rule)
+        return SweepRequest(self.baseline, NamedRule(self.rule, self.nodes or 0))
 
     def explain(self, block: Block) -> Explanation:
         sweep = block.path(self.path())

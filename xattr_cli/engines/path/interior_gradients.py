@@ -70,8 +70,10 @@ class InteriorGradients(PathEngine):
         return SweepRequest(self.baseline, self.nested_rule(self.curve_intervals), curves=True, marks=inner)
 
     def check(self, probe: Block) -> None:
+        from .saturation import check_layers
+
         super().check(probe)
-        probe.check_layers(self.layers)
+        check_layers(probe, self.layers)
 
     def explain(self, block: Block) -> Explanation:
         sweep = block.path(self.path())
@@ -98,6 +100,8 @@ class InteriorGradients(PathEngine):
         )
 
     def _curves(self, block: Block, sweep: Sweep) -> tuple[dict[str, Tensor], dict[str, tuple[str, ...]]]:
+        from .saturation import saturation
+
         seen = sweep.curves
         curves = {
             "curve/score": seen.score,
@@ -107,7 +111,7 @@ class InteriorGradients(PathEngine):
         }
         axes: dict[str, tuple[str, ...]] = dict.fromkeys(curves, ("alpha",))
         if self.layers:
-            curves["curve/saturation"] = block.saturation(sweep, self.layers)
+            curves["curve/saturation"] = saturation(block.scorer, block.rows, sweep.path, seen.alpha, self.layers)
             axes["curve/saturation"] = ("layer", "alpha")
         return curves, axes
 

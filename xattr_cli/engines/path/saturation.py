@@ -9,8 +9,20 @@ from torch import Tensor
 
 from ...device import Rows, Scorer, layer_activations
 from ...numerics.paths.straight import StraightPath
+from ..block import Block
 
-__all__ = ["saturation"]
+__all__ = ["check_layers", "saturation"]
+
+
+def check_layers(block: Block, layers: Sequence[str]) -> None:
+    """Refuse layers that the network does not have, or that cannot be followed.
+
+    Raises:
+        JobError: there is no such layer.
+        ModelError: a layer is not called exactly once, or does not return one tensor.
+    """
+    path = StraightPath(block.inputs[:1], block.inputs[:1])
+    saturation(block.scorer, block.rows, path, torch.ones_like(block.inputs[0, :1]), layers)
 
 
 def saturation(scorer: Scorer, rows: Rows, path: StraightPath, alpha: Tensor, layers: Sequence[str]) -> Tensor:

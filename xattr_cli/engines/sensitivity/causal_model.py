@@ -19,7 +19,7 @@ from .effects import Values
 
 if TYPE_CHECKING:
     from ..population import Population
-    from .icc import IntrinsicCausalContributions
+    from .options import IccOptions
 
 __all__ = ["StudiedModel", "model_of"]
 
@@ -54,7 +54,7 @@ class StudiedModel:
         return {name: axes for name, axes in FLOW_AXES.items() if name in self.facts}
 
 
-def model_of(options: IntrinsicCausalContributions, population: Population) -> StudiedModel:
+def model_of(options: IccOptions, population: Population) -> StudiedModel:
     """The causal model that a job asks for.
 
     Raises:
@@ -68,7 +68,7 @@ def model_of(options: IntrinsicCausalContributions, population: Population) -> S
     return StudiedModel(model, {**diagnostics.values(), "flow/noise_names": diagnostics.noise_names})
 
 
-def _fitted(options: IntrinsicCausalContributions, population: Population) -> StudiedModel:
+def _fitted(options: IccOptions, population: Population) -> StudiedModel:
     """A flow that is fitted once: what had been drawn through it before a kill stays true of it."""
     kept = population.once("flow", partial(_fit, options, population))
     path, content = _path(population), kept[FILE].tobytes()
@@ -81,7 +81,7 @@ def _fitted(options: IntrinsicCausalContributions, population: Population) -> St
     return StudiedModel(model, {**facts, "flow/noise_names": model.encoding.noise_names})
 
 
-def _fit(options: IntrinsicCausalContributions, population: Population) -> Mapping[str, np.ndarray]:
+def _fit(options: IccOptions, population: Population) -> Mapping[str, np.ndarray]:
     told: list[str] = []
     _, diagnostics = _open(options, population, told.append)
     values = {} if diagnostics is None else diagnostics.values()
@@ -89,7 +89,7 @@ def _fit(options: IntrinsicCausalContributions, population: Population) -> Mappi
 
 
 def _open(
-    options: IntrinsicCausalContributions, population: Population, tell: Callable[[str], None]
+    options: IccOptions, population: Population, tell: Callable[[str], None]
 ) -> tuple[CausalModel, FlowDiagnostics | None]:
     return open_causal_model(
         options,

@@ -20,7 +20,7 @@ from ..features import FeatureSelection, resolve, wanted_features
 
 if TYPE_CHECKING:
     from ..population import Population
-    from .sobol import MarginalOption, SobolIndices
+    from .options import MarginalOption, SobolOptions
 
 __all__ = ["gather_columns", "independent_inputs", "input_groups"]
 
@@ -41,7 +41,7 @@ def gather_columns(population: Population) -> np.ndarray:
     return found
 
 
-def input_groups(options: SobolIndices, names: Sequence[str]) -> list[FeatureSelection]:
+def input_groups(options: SobolOptions, names: Sequence[str]) -> list[FeatureSelection]:
     """The inputs of a study: groups and single features, in the order of their first columns.
 
     Raises:
@@ -60,7 +60,7 @@ def input_groups(options: SobolIndices, names: Sequence[str]) -> list[FeatureSel
 
 
 def independent_inputs(
-    options: SobolIndices, groups: Sequence[FeatureSelection], names: Sequence[str], columns: np.ndarray
+    options: SobolOptions, groups: Sequence[FeatureSelection], names: Sequence[str], columns: np.ndarray
 ) -> IndependentInputs:
     """The distribution of the inputs that a job asks for.
 
@@ -77,7 +77,7 @@ def independent_inputs(
     return IndependentInputs([group.members.tolist() for group in groups], marginals)
 
 
-def _asked(group: FeatureSelection, options: SobolIndices, names: Sequence[str]) -> MarginalOption:
+def _asked(group: FeatureSelection, options: SobolOptions, names: Sequence[str]) -> MarginalOption:
     if group.is_group:
         return "data"
     return options.given.get(names[int(group.members[0])], options.marginals)

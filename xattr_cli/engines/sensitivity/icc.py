@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ...causal.options import CausalOptions
 from ...registry import ENGINES
 from ..base import Effects
-from .options import ContributionEngine
+from .options import IccOptions
 
 if TYPE_CHECKING:
     from ..population import Population
@@ -16,7 +15,7 @@ __all__ = ["IntrinsicCausalContributions"]
 
 
 @ENGINES.register("icc")
-class IntrinsicCausalContributions(ContributionEngine, CausalOptions):
+class IntrinsicCausalContributions(IccOptions):
     """Intrinsic causal contributions: how much variation of the output each input originates itself.
 
     The inputs are x = F(u) along a causal graph, u being independent noise of the nodes, and the output is
@@ -31,10 +30,16 @@ class IntrinsicCausalContributions(ContributionEngine, CausalOptions):
     """
 
     def check(self, population: Population) -> None:
-        population.contributions.check_causal(self)
+        from .study import ContributionStudies
+
+        ContributionStudies(population).check_causal(self)
 
     def expected_evaluations(self, population: Population) -> int:
-        return population.contributions.expected_causal(self)
+        from .study import ContributionStudies
+
+        return ContributionStudies(population).expected_causal(self)
 
     def study(self, population: Population) -> Effects:
-        return population.contributions.causal(self)
+        from .study import ContributionStudies
+
+        return ContributionStudies(population).causal(self)

@@ -1,14 +1,16 @@
-"""Options that `icc` and `sobol` share: how shares of the variance are estimated, and when that is enough."""
+"""Options of `icc` and `sobol`: how shares of the variance are estimated, when that is enough, and of what."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from math import isfinite
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
+from ...causal.options import CausalOptions
 from ..base import PopulationEngine
 
-__all__ = ["CONTROL", "ContributionEngine"]
+__all__ = ["CONTROL", "ContributionEngine", "IccOptions", "MarginalOption", "SobolOptions"]
 
 CONTROL = (
     "polynomial: one in the noise is fitted on the way, and only what it does not explain is sampled; for smooth "
@@ -43,4 +45,53 @@ class ContributionEngine(PopulationEngine):
     control: Literal["polynomial", "none"] = Field(default="none", description=CONTROL)
     max_evaluations: int = Field(
         default=2**23, ge=1, description="of the network; no further round is begun that would exceed it"
+    )
+
+
+class IccOptions(ContributionEngine, CausalOptions):
+    """What is asked of a study of intrinsic causal contributions."""
+
+
+def _fitting(given: Any) -> Any:
+    if not isinstance(given, dict):
+        return given
+    if len(given) != 1:
+        raise ValueError("must be one of {uniform: [low, high]}, {normal: [mean, deviation]}, {values: [...]}")
+    ((kind, numbers),) = given.items()
+    if not numbers or not all(map(isfinite, numbers)):
+        raise ValueError(f"{kind} needs finite numbers")
+    if kind == "uniform" and not (len(numbers) == 2 and numbers[0] < numbers[1]):
+        raise ValueError("uniform must be [low, high] with low < high, such as {uniform: [0, 1]}")
+    if kind == "normal" and not (len(numbers) == 2 and numbers[1] > 0):
+        raise ValueError("normal must be [mean, deviation] with deviation > 0, such as {normal: [0, 1]}")
+    return given
+
+
+Feature = str | Annotated[int, Field(ge=0)]
+MarginalOption = Annotated[
+    Literal["data", "uniform", "normal"] | dict[Literal["uniform", "normal", "values"], tuple[float, ...]],
+    AfterValidator(_fitting),
+]
+"""What a column is drawn from."""
+
+
+class SobolOptions(ContributionEngine):
+    """What is asked of a study of Sobol' indices."""
+
+    marginals: MarginalOption = Field(
+        default="data",
+        description="of all features: data (the values that they have), uniform (over their range in the data), "
+        "normal (with mean and deviation of the data), {uniform: [low, high]}, {normal: [mean, deviation]} or "
+        "{values: [equally likely ones]}",
+    )
+    given: dict[str, MarginalOption] = Field(
+        default={}, description="the same for some features: {name: marginal}"
+    )
+    groups: dict[str, tuple[Feature, ...]] = Field(
+        default={},
+        description="{name: [features]} that are one input, such as a one-hot block; drawn together from the data",
+    )
+    control: Literal["polynomial", "none"] = Field(default="polynomial", description=CONTROL)
+    pairs: Literal["auto"] | bool = Field(
+        default="auto", description="also give closed second-order indices; auto: for up to 64 inputs"
     )

@@ -11,8 +11,7 @@ from ...numerics.sensitivity.polynomial_chaos import Chaos, Family
 from ...numerics.sensitivity.sums import Sampling, evaluations_per_draw
 
 if TYPE_CHECKING:
-    from .options import ContributionEngine
-    from .sobol import SobolIndices
+    from .options import ContributionEngine, SobolOptions
 
 __all__ = ["first_round", "rule_of", "surrogate_of", "wants_pairs"]
 
@@ -68,7 +67,7 @@ def first_round(rule: Rule, nodes: int, *, has_arrows: bool) -> int:
     return rule.draws * rule.sampling.replicates * per_draw
 
 
-def wants_pairs(options: SobolIndices, nodes: int) -> bool:
+def wants_pairs(options: SobolOptions, nodes: int) -> bool:
     """Whether closed second-order indices are to be estimated."""
     return nodes <= AUTO_PAIRS if options.pairs == "auto" else options.pairs
 

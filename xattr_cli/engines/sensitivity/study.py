@@ -24,8 +24,7 @@ from .rules import first_round, rule_of, surrogate_of, wants_pairs
 
 if TYPE_CHECKING:
     from ..population import Population
-    from .icc import IntrinsicCausalContributions
-    from .sobol import SobolIndices
+    from .options import IccOptions, SobolOptions
 
 __all__ = ["ContributionStudies"]
 
@@ -38,7 +37,7 @@ class ContributionStudies:
 
     # --- along a causal graph ---
 
-    def check_causal(self, options: IntrinsicCausalContributions) -> None:
+    def check_causal(self, options: IccOptions) -> None:
         """Refuse what cannot work, before anything is computed.
 
         Raises:
@@ -49,7 +48,7 @@ class ContributionStudies:
             import_zuko()
         self.expected_causal(options)
 
-    def expected_causal(self, options: IntrinsicCausalContributions) -> int:
+    def expected_causal(self, options: IccOptions) -> int:
         """Evaluations of the first round, as far as the job alone tells."""
         graph = stated_graph(options, self.population.names)
         nodes = len(self.population.names) if graph is None else len(graph)
@@ -57,7 +56,7 @@ class ContributionStudies:
         rule = rule_of(options, nodes, has_arrows=has_arrows, memory_bytes=self.population.memory_bytes)
         return first_round(rule, nodes, has_arrows=has_arrows)
 
-    def causal(self, options: IntrinsicCausalContributions) -> Effects:
+    def causal(self, options: IccOptions) -> Effects:
         """Intrinsic causal contributions."""
         population = self.population
         studied = model_of(options, population)
@@ -106,7 +105,7 @@ class ContributionStudies:
 
     # --- independent inputs ---
 
-    def check_independent(self, options: SobolIndices) -> None:
+    def check_independent(self, options: SobolOptions) -> None:
         """Refuse what cannot work, before anything is computed.
 
         Raises:
@@ -115,12 +114,12 @@ class ContributionStudies:
         self._check_inputs()
         self.expected_independent(options)
 
-    def expected_independent(self, options: SobolIndices) -> int:
+    def expected_independent(self, options: SobolOptions) -> int:
         """Evaluations of the first round."""
         count = len(input_groups(options, self.population.names))
         return first_round(self._independent_rule(options, count, ()), count, has_arrows=False)
 
-    def independent(self, options: SobolIndices) -> Effects:
+    def independent(self, options: SobolOptions) -> Effects:
         """Sobol' indices and Shapley effects."""
         population = self.population
         groups = input_groups(options, population.names)
@@ -143,7 +142,7 @@ class ContributionStudies:
             left_out=["topological"],
         )
 
-    def _independent_rule(self, options: SobolIndices, count: int, families: Sequence[Family]) -> Rule:
+    def _independent_rule(self, options: SobolOptions, count: int, families: Sequence[Family]) -> Rule:
         return rule_of(
             options,
             count,

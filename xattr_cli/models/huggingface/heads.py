@@ -63,6 +63,10 @@ class SentenceSimilarity(_LanguageModel):
         self.is_cosine = is_cosine
         self.register_buffer("references", torch.empty(0, 0))
 
+    def compare_with(self, references: Tensor) -> None:
+        """Take vectors (references, width) as what sentences are compared with."""
+        self.references = references
+
     def encode(self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None = None) -> Tensor:
         """(n, width) sentence vectors; of length 1 if directions are compared."""
         hidden = self.run(input_ids, attention_mask, token_type_ids).last_hidden_state

@@ -144,10 +144,10 @@ class TransformersModel(ModelSource):
         ).eval()
         if self.reference_vectors is not None:
             vectors = _read_vectors(self.reference_vectors, network.config.hidden_size)
-            module.references = unit(vectors) if module.is_cosine else vectors
+            module.compare_with(unit(vectors) if module.is_cosine else vectors)
             return module, ()
         sentences = (self.reference,) if isinstance(self.reference, str) else self.reference
-        module.references = self._encode(module, sentences)
+        module.compare_with(self._encode(module, sentences))
         return module, sentences
 
     def _encode(self, module: SentenceSimilarity, sentences: tuple[str, ...]) -> Tensor:

@@ -7,6 +7,7 @@ needs their own covariance, not an estimate of another one's.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -27,21 +28,23 @@ class Moments:
         scatter: (size, size) float64, sum of the outer products of deviations from the mean.
     """
 
-    def __init__(self, size: int) -> None:
-        self.count = 0
-        self.mean = np.zeros(size)
-        self.scatter = np.zeros((size, size))
+    def __init__(self, size: int, count: int = 0, mean: Any = 0.0, scatter: Any = 0.0) -> None:
+        self.count = count
+        self.mean: np.ndarray = np.zeros(size) + mean
+        self.scatter: np.ndarray = np.zeros((size, size)) + scatter
+
+    @classmethod
+    def of(cls, points: np.ndarray) -> Moments:
+        """Of vectors (n, size) alone, n at least 1."""
+        values = np.asarray(points, np.float64)
+        mean = values.mean(axis=0)
+        deviations = values - mean
+        return cls(points.shape[1], len(points), mean, deviations.T @ deviations)
 
     def add(self, points: np.ndarray) -> None:
         """Take in vectors (n, size)."""
-        block = Moments(points.shape[1])
-        block.count = len(points)
-        if block.count:
-            values = np.asarray(points, np.float64)
-            block.mean = values.mean(axis=0)
-            deviations = values - block.mean
-            block.scatter = deviations.T @ deviations
-            self.merge(block)
+        if len(points):
+            self.merge(Moments.of(points))
 
     def merge(self, other: Moments) -> None:
         """Take in all that another has seen."""

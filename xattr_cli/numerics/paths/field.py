@@ -8,7 +8,7 @@ from typing import Protocol
 
 from torch import Tensor
 
-__all__ = ["Evaluation", "Field", "Part", "PlainPoints", "Points"]
+__all__ = ["CellField", "Cells", "Chains", "Evaluation", "Field", "Part", "PlainPoints", "Points"]
 
 Part = slice | Tensor
 
@@ -48,6 +48,40 @@ class Evaluation:
     part: Part
     values: Tensor
     gradients: Tensor
+
+
+class Chains(Points, Protocol):
+    """Points that lie one after another on paths; the points of a place are followed by those of the next one.
+
+    Every place but the last one of a path is followed by a place with as many points, of the same rows.
+    """
+
+    @property
+    def last(self) -> Tensor:
+        """(points,) bool, the last ones of their paths: no cell begins there."""
+
+
+@dataclass(frozen=True)
+class Cells:
+    """What some cells of paths add to the difference of scores between their ends.
+
+    Attributes:
+        part: (k,) int64, the points at which the cells begin.
+        left, right: (k,) scores at both ends.
+        gradients: (k, D), G with G · (right point − left point) = right − left.
+    """
+
+    part: Tensor
+    left: Tensor
+    right: Tensor
+    gradients: Tensor
+
+
+class CellField(Protocol):
+    """Scores at the ends of the cells of paths, and the gradient of each cell, made of secants."""
+
+    def cells(self, chains: Chains) -> Iterator[Cells]:
+        """Evaluate all cells between neighbouring points, each once, some at a time."""
 
 
 class Field(Protocol):

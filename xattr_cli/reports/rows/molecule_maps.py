@@ -179,14 +179,13 @@ def shared_among_atoms(values: np.ndarray, environments: Mapping[int, Sequence[S
         values: (bits,) attributions.
         environments: bit that is set -> the atoms of each environment that sets it.
     """
-    found = MoleculeMap(of_bits=True)
+    unset = np.ones(len(values), bool)
+    unset[list(environments)] = False
+    found = MoleculeMap(of_bits=True, elsewhere=float(values[unset].sum()))
     for bit, places in environments.items():
         for atoms in places:
             for atom in atoms:
                 found.add((atom,), float(values[bit]) / (len(places) * len(atoms)), frozenset())
-    unset = np.ones(len(values), bool)
-    unset[list(environments)] = False
-    found.elsewhere = float(values[unset].sum())
     return found
 
 

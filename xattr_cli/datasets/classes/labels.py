@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..errors import DataError, suggestion
+from ...errors import DataError, suggestion
 
 __all__ = ["Labels", "as_labels", "name_labels"]
 

@@ -9,10 +9,10 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, WithJsonSchema
 
-from ..errors import DataError
-from ..job.config import JobPath
-from ..job.yaml_text import VARIABLE
-from .files import existing_file
+from ...errors import DataError
+from ...job.config import JobPath
+from ...job.yaml_text import VARIABLE
+from ..files import existing_file
 
 __all__ = ["ClassNames", "read_class_names"]
 

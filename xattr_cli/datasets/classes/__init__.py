@@ -1,0 +1,1 @@
+"""Labels of samples, and the names of classes."""

@@ -1,0 +1,83 @@
+"""Functions that choose between values: max-pooling, maxima, `where`. What two winners share of a difference."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from .pairs import Pairs
+
+__all__ = ["Choice", "Largest"]
+
+
+class Largest(torch.autograd.Function):
+    """y = x[argmax] or x[argmin] of every window, whose gradient the winners at both ends share.
+
+    With winner i at the left end a and j at the right end b, i gets d_a / (d_a + d_b) of the gradient and j the
+    rest, where d_a = x_i(a) − x_j(a) and d_b = x_j(b) − x_i(b): then the difference of y is exactly accounted for.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, index: Tensor, axes: int, pairs: Pairs) -> Tensor:
+        """(…, *windows) maxima of x (…, *plane), where `index` (…, *windows) points into the flattened plane.
+
+        Arguments:
+            axes: number of axes of a plane.
+        """
+        ctx.axes, ctx.pairs, ctx.shape = axes, pairs, index.shape
+        flat, where = x.flatten(-axes), index.flatten(-axes)
+        value = flat.gather(-1, where)
+        ctx.save_for_backward(flat, where, value)
+        ctx.plane = x.shape
+        return value.view(index.shape)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
+        """The gradient of every cell, at its left end."""
+        flat, where, value = ctx.saved_tensors
+        pairs: Pairs = ctx.pairs
+        (flat_a, flat_b), (where_a, where_b) = pairs.ends(flat), pairs.ends(where)
+        value_a, value_b = pairs.ends(value)
+        lead_a, lead_b = value_a - flat_a.gather(-1, where_b), value_b - flat_b.gather(-1, where_a)
+        both = lead_a + lead_b
+        share = torch.where(both == 0, 0.5, lead_a / both)  # of minima both leads are negative
+        weight = pairs.cells(gradient.flatten(-ctx.axes))
+        first = weight * share
+        found = torch.zeros_like(flat)
+        pairs.cells(found).scatter_add_(-1, where_a, first).scatter_add_(-1, where_b, weight - first)
+        return found.view(ctx.plane), None, None, None
+
+
+class Choice(torch.autograd.Function):
+    """y = a where the condition holds, else b; where it changes on the way, both share the difference of y.
+
+    With D = a − b, which changes its sign on the way where y is continuous: the one chosen first gets
+    |D| at the left end over the sum of |D| at both ends. Where D keeps its sign, y jumps, and each gets a half.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, chosen: Tensor, a: Tensor, b: Tensor, pairs: Pairs) -> Tensor:
+        """All of one shape."""
+        ctx.pairs = pairs
+        ctx.save_for_backward(chosen, a - b)
+        return torch.where(chosen, a, b)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[None, Tensor, Tensor, None]:
+        """The gradients of every cell, at its left end."""
+        chosen, apart = ctx.saved_tensors
+        pairs: Pairs = ctx.pairs
+        (chosen_a, chosen_b), (apart_a, apart_b) = pairs.ends(chosen), pairs.ends(apart)
+        lead_a, lead_b = apart_a.abs(), apart_b.abs()
+        both = lead_a + lead_b
+        crosses = (both > 0) & (apart_a * apart_b <= 0)
+        to_first = torch.where(crosses, lead_a / both, 0.5)
+        to_a = torch.where(chosen_a, to_first, 1 - to_first)
+        share = torch.where(chosen_a == chosen_b, chosen_a.to(to_a.dtype), to_a)
+        found = pairs.of_cells(pairs.cells(gradient) * share, gradient)
+        return None, found, pairs.without_last(gradient - found), None

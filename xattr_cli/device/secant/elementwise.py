@@ -1,0 +1,206 @@
+"""Functions of one number at a time, whose derivative is replaced by the secant between a node and the next."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.nn import functional
+
+from .pairs import Pairs
+from .slopes import (
+    absolute_slope,
+    clamp_slope,
+    elu_slope,
+    exp_slope,
+    hardswish_slope,
+    log_slope,
+    measured_slope,
+    power_slope,
+    relu_slope,
+    rsqrt_slope,
+    sigmoid_slope,
+    silu_slope,
+    sqrt_slope,
+    tanh_slope,
+)
+
+__all__ = ["RULES", "Elementwise", "Scalar"]
+
+Slope = Callable[[Tensor, Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Scalar:
+    """A function of one number, and its secant.
+
+    Attributes:
+        value: (z) to σ(z), of any shape.
+        slope: (a, b) to (σ(b) − σ(a)) / (b − a).
+        value_: the same in place, if torch has it.
+    """
+
+    value: Callable[[Tensor], Tensor]
+    slope: Slope
+    value_: Callable[[Tensor], Tensor] | None = None
+
+
+class Elementwise(torch.autograd.Function):
+    """y = σ(z), whose backward pass multiplies with secants."""
+
+    @staticmethod
+    def forward(ctx: Any, z: Tensor, rule: Scalar, pairs: Pairs, in_place: bool) -> Tensor:
+        """The values; `in_place` writes them into z."""
+        ctx.rule, ctx.pairs = rule, pairs
+        if not in_place:
+            ctx.save_for_backward(z)
+            return rule.value(z)
+        ctx.save_for_backward(z.clone())
+        ctx.mark_dirty(z)
+        return z.copy_(rule.value(z)) if rule.value_ is None else rule.value_(z)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
+        """The gradient of every cell, at its left end."""
+        (z,) = ctx.saved_tensors
+        pairs: Pairs = ctx.pairs
+        found = torch.empty_like(z)
+        for ends, weight, into in pairs.tiles(z, gradient, found):
+            torch.mul(ctx.rule.slope(*ends), weight, out=into)
+        return pairs.without_last(found), None, None, None
+
+
+def _constant(rule: Scalar) -> Callable[..., Scalar | None]:
+    """A rule without parameters."""
+    return lambda: rule
+
+
+def _measured(function: Callable[..., Tensor]) -> Callable[..., Scalar | None]:
+    """A rule for any function of one number, with whatever parameters it takes."""
+
+    def rule(*args: Any, **kwargs: Any) -> Scalar | None:
+        if any(isinstance(value, Tensor) for value in (*args, *kwargs.values())):
+            return None
+        value = partial(_called, function, args, kwargs)
+        return Scalar(value, partial(measured_slope, function=value))
+
+    return rule
+
+
+def _called(
+    function: Callable[..., Tensor], args: tuple[Any, ...], kwargs: Mapping[str, Any], z: Tensor
+) -> Tensor:
+    return function(z, *args, **kwargs)
+
+
+def _clamp(low: Any = None, high: Any = None, **bounds: Any) -> Scalar | None:
+    low, high = bounds.get("min", low), bounds.get("max", high)
+    if isinstance(low, Tensor) or isinstance(high, Tensor):
+        return None
+    return Scalar(
+        lambda z: torch.clamp(z, low, high),
+        lambda a, b: clamp_slope(a, b, low, high),
+        lambda z: torch.clamp_(z, low, high),
+    )
+
+
+def _clamp_min(low: Any = None, **bounds: Any) -> Scalar | None:
+    return _clamp(bounds.get("min", low), None)
+
+
+def _clamp_max(high: Any = None, **bounds: Any) -> Scalar | None:
+    return _clamp(None, bounds.get("max", high))
+
+
+def _hardtanh(min_val: float = -1.0, max_val: float = 1.0) -> Scalar | None:
+    return _clamp(min_val, max_val)
+
+
+def _leaky_relu(negative_slope: float = 0.01) -> Scalar:
+    def slope(a: Tensor, b: Tensor) -> Tensor:
+        return relu_slope(a, b).mul_(1 - negative_slope).add_(negative_slope)
+
+    return Scalar(
+        lambda z: functional.leaky_relu(z, negative_slope),
+        slope,
+        lambda z: functional.leaky_relu_(z, negative_slope),
+    )
+
+
+def _rrelu(lower: float = 1 / 8, upper: float = 1 / 3, training: bool = False) -> Scalar | None:
+    return None if training else _leaky_relu((lower + upper) / 2)
+
+
+def _elu(alpha: float = 1.0, scale: float = 1.0, input_scale: float = 1.0) -> Scalar:
+    return Scalar(
+        lambda z: torch.ops.aten.elu(z, alpha, scale, input_scale),
+        lambda a, b: elu_slope(a, b, alpha, scale, input_scale),
+    )
+
+
+def _celu(alpha: float = 1.0) -> Scalar:
+    return _elu(alpha, 1.0, 1 / alpha)
+
+
+def _pow(exponent: Any) -> Scalar | None:
+    if isinstance(exponent, Tensor):
+        return None
+    if float(exponent).is_integer() and 1 <= exponent <= 8:
+        return Scalar(lambda z: z.pow(exponent), lambda a, b: power_slope(a, b, int(exponent)))
+    if exponent in _ROOTS:
+        return _ROOTS[exponent]
+    return Scalar(lambda z: z.pow(exponent), lambda a, b: measured_slope(a, b, lambda z: z.pow(exponent)))
+
+
+_SELU = 1.0507009873554804934193349852946, 1.6732632423543772848170429916717
+_RELU = Scalar(torch.relu, relu_slope, torch.relu_)
+_ROOTS = {
+    0.5: Scalar(torch.sqrt, sqrt_slope),
+    -0.5: Scalar(torch.rsqrt, lambda a, b: rsqrt_slope(a.rsqrt(), b.rsqrt())),
+    -1: Scalar(torch.reciprocal, lambda a, b: -1 / (a * b)),
+}
+
+RULES: dict[str, Callable[..., Scalar | None]] = {
+    "relu": _constant(_RELU),
+    "relu6": lambda: _clamp(0.0, 6.0),
+    "hardtanh": _hardtanh,
+    "clamp": _clamp,
+    "clip": _clamp,
+    "clamp_min": _clamp_min,
+    "clamp_max": _clamp_max,
+    "leaky_relu": _leaky_relu,
+    "rrelu": _rrelu,
+    "elu": _elu,
+    "celu": _celu,
+    "selu": lambda: _elu(_SELU[1], _SELU[0]),
+    "abs": _constant(Scalar(torch.abs, absolute_slope)),
+    "absolute": _constant(Scalar(torch.abs, absolute_slope)),
+    "exp": _constant(Scalar(torch.exp, exp_slope)),
+    "expm1": _constant(Scalar(torch.expm1, exp_slope)),
+    "log": _constant(Scalar(torch.log, log_slope)),
+    "log1p": _constant(Scalar(torch.log1p, lambda a, b: log_slope(1 + a, 1 + b))),
+    "sqrt": _constant(_ROOTS[0.5]),
+    "rsqrt": _constant(_ROOTS[-0.5]),
+    "reciprocal": _constant(_ROOTS[-1]),
+    "square": lambda: _pow(2),
+    "pow": _pow,
+    "tanh": _constant(Scalar(torch.tanh, tanh_slope)),
+    "sigmoid": _constant(Scalar(torch.sigmoid, sigmoid_slope)),
+    "silu": _constant(Scalar(functional.silu, silu_slope)),
+    "hardswish": _constant(Scalar(functional.hardswish, hardswish_slope)),
+    "hardsigmoid": _constant(
+        Scalar(functional.hardsigmoid, lambda a, b: clamp_slope(a + 3, b + 3, 0.0, 6.0).div_(6))
+    ),
+    **{name: _measured(getattr(torch, name)) for name in
+       "acos acosh asin asinh atan atanh cos cosh erf erfc exp2 log10 log2 logit sin sinc sinh tan".split()},
+    **{name: _measured(getattr(functional, name)) for name in
+       "gelu hardshrink logsigmoid mish softplus softshrink softsign tanhshrink threshold".split()},
+    "log_sigmoid": _measured(functional.logsigmoid),
+}  # fmt: skip
+"""Functions by their name in torch: given the arguments after the first, the rule; None if it is not for them."""

@@ -1,0 +1,111 @@
+"""The cells of paths, packed into device calls: every row of a call is followed by its neighbour on the path."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from ...numerics.paths.field import Cells, Chains
+from ..places import SharedPoints
+from ..scorer import Rows, Scorer
+from ..scores import scores_of
+from .mode import SecantMode
+
+__all__ = ["SecantField", "secants_of_call"]
+
+
+def secants_of_call(
+    scorer: Scorer,
+    points: Tensor,
+    context: Mapping[str, Tensor],
+    targets: Sequence[Tensor],
+    rows: int,
+    left: set[str] | None = None,
+) -> list[tuple[Tensor, Tensor]]:
+    """Values at the points of one call, and gradients of the cells between each of them and the next.
+
+    One forward pass, and a backward pass for each of `targets`.
+
+    Arguments:
+        scorer: the network.
+        points: (k, D), neighbours on paths side by side.
+        context: name -> (k, *shape).
+        targets: each (j,) int64, of the first j points.
+        rows: of the call.
+        left: takes the names of the functions that kept their derivatives.
+
+    Returns:
+        For each of `targets`, values (j,) and gradients (j, D); that of the last point of a path means nothing.
+    """
+    scorer.interrupt()
+    filled, filling = scorer.fill(points, context, rows)
+    leaf = filled.detach().requires_grad_()
+    mode = SecantMode(len(leaf))
+    found = []
+    with torch.enable_grad():
+        with mode:
+            scores = scores_of(scorer.outputs(leaf, filling), scorer.score)
+        for number, target in enumerate(targets, 1):
+            values = scores[: len(target)].gather(1, target[:, None])[:, 0]
+            (gradients,) = torch.autograd.grad(values.sum(), leaf, retain_graph=number < len(targets))
+            found.append((values.detach(), gradients[: len(target)]))
+    if left is not None:
+        left.update(mode.left)
+    return found
+
+
+@dataclass(frozen=True)
+class SecantField:
+    """The cells of paths of the rows of one block; see `numerics.paths.field.CellField`.
+
+    Attributes:
+        left: names of the functions of the network that kept their derivatives, as far as they have been seen.
+    """
+
+    scorer: Scorer
+    rows: Rows
+    left: set[str] = field(default_factory=set)
+
+    def cells(self, chains: Chains) -> Iterator[Cells]:
+        """Evaluate all cells, each once, one device call at a time.
+
+        A path that a call cuts goes on in the next call, at the node where it was cut.
+        """
+        places = SharedPoints.of(chains)
+        last = chains.last[places.first].tolist()
+        eager = self.scorer.eager
+
+        def call(part: slice, rows: int) -> list[Cells]:
+            members = [_numbers(some, chains.row) for some in places.members(part)]
+            row = chains.row[members[0]]
+            found = secants_of_call(
+                eager,
+                chains.take(members[0]),
+                {name: tensor[row] for name, tensor in self.rows.context.items()},
+                [self.rows.target[chains.row[some]] for some in members],
+                rows,
+                self.left,
+            )
+            begins = ~chains.last[members[0]]
+            begins[-1] = False
+            return [_cells(some, begins, *numbers) for some, numbers in zip(members, found, strict=True)]
+
+        def again(stop: int) -> int:
+            return 0 if last[stop - 1] else 1
+
+        with eager.exact_arithmetic():
+            for cells in eager.packing.run(len(places), call, again):
+                yield from cells
+
+
+def _numbers(part: slice | Tensor, like: Tensor) -> Tensor:
+    return torch.arange(part.start, part.stop, device=like.device) if isinstance(part, slice) else part
+
+
+def _cells(numbers: Tensor, begins: Tensor, values: Tensor, gradients: Tensor) -> Cells:
+    """Of the points of one call that belong to one of its targets."""
+    where = begins[: len(numbers)].nonzero()[:, 0]
+    return Cells(numbers[where], values[where], values[where + 1], gradients[where])

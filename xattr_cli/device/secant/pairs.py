@@ -1,0 +1,111 @@
+"""Which positions of a batch are neighbours on a path: tensors seen as the left and the right ends of cells."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+__all__ = ["Pairing", "Pairs"]
+
+TILE = 2**17
+"""Numbers that are worked on together on a CPU, so that what lies between input and result stays in its cache.
+
+A slope takes ten operations. Measured on 10⁷ numbers, one thread: 8.9 ns a number all at once, 5.3 in tiles of
+2¹³, 3.6 of 2¹⁵, 3.3 of 2¹⁷, 3.9 compiled to one loop; torch's own derivative takes 2.2.
+"""
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """How the nodes of a path lie in one tensor: along an axis, so many entries apart.
+
+    Attributes:
+        axis: along which the rows of the call lie.
+        step: entries of the axis that belong to each row; more than one where an axis was merged into it.
+
+    Example:
+        >>> Pairs(axis=0, step=1).ends(torch.tensor([0.0, 2.0, 5.0]))
+        (tensor([0., 2.]), tensor([2., 5.]))
+    """
+
+    axis: int
+    step: int
+
+    def cells(self, tensor: Tensor) -> Tensor:
+        """The part of a tensor that belongs to cells: all rows but the last; a view."""
+        return tensor.narrow(self.axis, 0, tensor.shape[self.axis] - self.step)
+
+    def ends(self, tensor: Tensor) -> tuple[Tensor, Tensor]:
+        """Left and right ends of every cell; views."""
+        return self.cells(tensor), tensor.narrow(self.axis, self.step, tensor.shape[self.axis] - self.step)
+
+    def tiles(
+        self, tensor: Tensor, gradient: Tensor, found: Tensor
+    ) -> Iterator[tuple[tuple[Tensor, Tensor], Tensor, Tensor]]:
+        """Both ends of the cells, their part of the gradient and of the result, some numbers at a time.
+
+        Arguments:
+            tensor, gradient, found: of one shape.
+        """
+        apart = self.step * tensor.stride(self.axis)
+        strides = {tensor.stride(), gradient.stride(), found.stride()}
+        outermost = tensor.stride(self.axis) == max(tensor.stride()) and tensor.numel() == (
+            tensor.stride(self.axis) * tensor.shape[self.axis]
+        )
+        if tensor.device.type != "cpu" or len(strides) > 1 or not outermost or tensor.numel() <= TILE:
+            yield self.ends(tensor), self.cells(gradient), self.cells(found)
+            return
+        flat, weight, into = (t.as_strided((t.numel(),), (1,)) for t in (tensor, gradient, found))
+        for start in range(0, len(flat) - apart, TILE):
+            stop = min(start + TILE, len(flat) - apart)
+            ends = flat[start:stop], flat[start + apart : stop + apart]
+            yield ends, weight[start:stop], into[start:stop]
+
+    def of_cells(self, values: Tensor, like: Tensor) -> Tensor:
+        """A tensor shaped as `like`: the values of the cells, and 0 at the last row, which begins none."""
+        whole = torch.empty_like(like)
+        self.cells(whole).copy_(values)
+        return self.without_last(whole)
+
+    def without_last(self, tensor: Tensor) -> Tensor:
+        """The tensor itself, its last row set to 0."""
+        tensor.narrow(self.axis, tensor.shape[self.axis] - self.step, self.step).zero_()
+        return tensor
+
+    def middle(self, tensor: Tensor) -> Tensor:
+        """The mean of both ends of every cell; the last row as it is."""
+        whole = tensor.clone()
+        left, right = self.ends(tensor)
+        torch.lerp(left, right, 0.5, out=self.cells(whole))
+        return whole
+
+
+@dataclass(frozen=True)
+class Pairing:
+    """The rows of a call, in which every row is followed by its neighbour on the path.
+
+    Attributes:
+        rows: of the call.
+    """
+
+    rows: int
+
+    def of(self, tensor: Tensor) -> Pairs | None:
+        """How the rows lie in a tensor inside the network; None if they cannot be told.
+
+        The first axis as a rule; another one of that length where sequences come first; and several times as
+        many entries of the first one where heads or windows were merged into it.
+
+        Example:
+            >>> Pairing(8).of(torch.zeros(5, 8, 3)), Pairing(8).of(torch.zeros(16, 3))
+            (Pairs(axis=1, step=1), Pairs(axis=0, step=2))
+        """
+        shape = tensor.shape
+        if not shape or self.rows < 2:
+            return None
+        if self.rows in shape:
+            return Pairs(shape.index(self.rows), 1)
+        return Pairs(0, shape[0] // self.rows) if shape[0] and shape[0] % self.rows == 0 else None

@@ -1,0 +1,231 @@
+"""Integrals of a gradient made of secant cells: few of them at first, then as many as those tell are needed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ...samples import Status
+from .chains import PathChains
+from .field import CellField
+from .integrate import PathIntegral
+from .secant_error import CAUTIOUS, CellEvidence, ErrorShare, secant_error
+from .sketch import CountSketch
+from .straight import PowerWarp, StraightPath
+
+__all__ = ["CellMaps", "CellSums", "SecantRule", "cell_maps", "evidence_of", "integrate_secants", "sum_cells"]
+
+SKETCH_SIZE = 128
+
+
+@dataclass(frozen=True)
+class SecantRule:
+    """Cells even in u, t = u^warp: the more the rougher the path, until a row's reported error is at most `rtol`.
+
+    Attributes:
+        rtol: relative error at which a row stops.
+        max_nodes: no row evaluates more nodes than this.
+        cells: of the first pass.
+        warp: power p of t = u^p.
+        share: of the differences between neighbouring cells that is reported as the error.
+    """
+
+    rtol: float
+    max_nodes: int
+    cells: int
+    warp: float = 2.0
+    share: ErrorShare = CAUTIOUS
+
+
+@dataclass(frozen=True)
+class CellSums:
+    """What one pass over the paths of some rows has found.
+
+    Attributes:
+        mean_gradient: (rows, D), Σ dt · G over the cells.
+        sketches: (rows, most, s) of Δ ⊙ G.
+        widths: (rows, most) float64, dt of each cell.
+        score_baseline, score_input: (rows,) f(x') and f(x).
+    """
+
+    mean_gradient: Tensor
+    sketches: Tensor
+    widths: Tensor
+    score_baseline: Tensor
+    score_input: Tensor
+
+    @property
+    def finite(self) -> Tensor:
+        """(rows,) bool, whether the map is finite, and both scores."""
+        ends = self.score_baseline + self.score_input
+        return torch.isfinite(self.mean_gradient).all(dim=1) & torch.isfinite(ends)
+
+
+def sum_cells(field: CellField, path: StraightPath, row: Tensor, cells: Tensor, warp: PowerWarp) -> CellSums:
+    """The map of `row` (k,) from `cells` (k,) secant cells each, and what the cells tell about it.
+
+    Its sum is f(x) − f(x') up to rounding, for any number of cells. One cell is the rescale rule of DeepLIFT.
+    """
+    delta = path.delta
+    chains = PathChains.of(path, row, cells, warp)
+    sketch = CountSketch(delta.shape[1], SKETCH_SIZE, device=delta.device, dtype=delta.dtype)
+    most = int(cells.max())
+    found = CellSums(
+        mean_gradient=delta.new_zeros(len(row), delta.shape[1]),
+        sketches=delta.new_zeros(len(row), most, sketch.size),
+        widths=torch.zeros(len(row), most, dtype=torch.float64, device=delta.device),
+        score_baseline=delta.new_full((len(row),), torch.nan),
+        score_input=delta.new_full((len(row),), torch.nan),
+    )
+    for part in field.cells(chains):
+        slot, cell, width = chains.slot[part.part], chains.cell[part.part], chains.width[part.part]
+        change = delta[row[slot]]
+        # a feature that does not change may not spoil the sum with an infinite gradient
+        gradients = part.gradients.masked_fill((change == 0) & ~part.gradients.isfinite(), 0)
+        found.mean_gradient.index_add_(0, slot, gradients * width.to(gradients)[:, None])
+        found.sketches[slot, cell] = sketch(gradients * change)
+        found.widths[slot, cell] = width
+        begins, ends = cell == 0, cell == cells[slot] - 1
+        found.score_baseline[slot[begins]] = part.left[begins]
+        found.score_input[slot[ends]] = part.right[ends]
+    return found
+
+
+def evidence_of(
+    sums: CellSums, delta: Tensor, cells: Tensor, before: Tensor | None = None, cells_before: Tensor | None = None
+) -> CellEvidence:
+    """What a pass tells about its error.
+
+    Arguments:
+        sums: of the pass.
+        delta: (rows, D), Δ.
+        cells: (rows,) int64.
+        before, cells_before: (rows, D) mean gradients of a pass before, and its cells (rows,); None for none.
+    """
+    before = torch.full_like(delta, torch.nan) if before is None else before
+    return CellEvidence(
+        sketches=sums.sketches,
+        widths=sums.widths,
+        cells=cells,
+        size=torch.linalg.vector_norm(sums.mean_gradient * delta, dim=1, dtype=torch.float64),
+        moved=torch.linalg.vector_norm((sums.mean_gradient - before) * delta, dim=1, dtype=torch.float64),
+        cells_before=torch.zeros_like(cells) if cells_before is None else cells_before,
+        dtype=delta.dtype,
+    )
+
+
+@dataclass(frozen=True)
+class CellMaps:
+    """Maps made of a given number of secant cells.
+
+    Attributes:
+        attribution: (rows, D).
+        relative_error: (rows,) float64, distance to the integral; infinite for fewer than three cells.
+        score_input, score_baseline: (rows,) f(x) and f(x').
+    """
+
+    attribution: Tensor
+    relative_error: Tensor
+    score_input: Tensor
+    score_baseline: Tensor
+
+
+def cell_maps(field: CellField, path: StraightPath, cells: int, warp: float) -> CellMaps:
+    """The maps of `cells` secant cells, even in u with t = u^warp, for every row of a block."""
+    rows = torch.arange(len(path.input), device=path.input.device)
+    count = torch.full_like(rows, cells)
+    sums = sum_cells(field, path, rows, count, PowerWarp(warp))
+    attribution = sums.mean_gradient * path.delta
+    evidence = evidence_of(sums, path.delta, count)
+    finite = sums.finite
+    return CellMaps(
+        attribution=attribution.masked_fill(~finite[:, None], torch.nan),
+        relative_error=secant_error(evidence).masked_fill(~finite, torch.nan),
+        score_input=sums.score_input,
+        score_baseline=sums.score_baseline,
+    )
+
+
+def integrate_secants(
+    field: CellField,
+    path: StraightPath,
+    rule: SecantRule,
+    *,
+    error: Callable[[CellEvidence, ErrorShare], Tensor] = secant_error,
+) -> PathIntegral:
+    """∫₀¹ ∇f(γ(t)) dt for every row of a block, each to its own accuracy, by secant cells.
+
+    Halving a cell would re-use its forward passes, but none of its gradients: so a first pass of few cells
+    predicts how many are needed, and a second one has them all.
+
+    Arguments:
+        field: evaluates cells.
+        path: of every row.
+        rule: cells and tolerance.
+        error: from the evidence of a pass, and the share of the rule, to the reported relative errors.
+    """
+    sweep = _Sweep(field, path, rule, error)
+    while sweep.open_rows.numel():
+        sweep.refine()
+    return sweep.result
+
+
+class _Sweep:
+    """The rows still open, their maps so far, and how many cells they get next."""
+
+    def __init__(
+        self,
+        field: CellField,
+        path: StraightPath,
+        rule: SecantRule,
+        error: Callable[[CellEvidence, ErrorShare], Tensor],
+    ) -> None:
+        self.field, self.path, self.rule, self.error = field, path, rule, error
+        self.delta = path.delta
+        self.warp = PowerWarp(rule.warp)
+        self.open_rows = torch.arange(len(self.delta), device=self.delta.device)
+        self.cells = torch.full_like(self.open_rows, rule.cells)
+        self.before = torch.full_like(self.delta, torch.nan)
+        self.cells_before = torch.zeros_like(self.open_rows)
+        unknown = torch.full_like(self.delta[:, 0], torch.nan)
+        self.result = PathIntegral(
+            running=torch.full_like(self.delta[:, None], torch.nan),
+            relative_error=unknown.double(),
+            score_input=unknown,
+            score_baseline=unknown.clone(),
+            evaluations=torch.zeros_like(self.open_rows),
+            status=torch.full(unknown.shape, Status.QUARANTINED, dtype=torch.int8, device=unknown.device),
+        )
+
+    def refine(self) -> None:
+        """One pass over the open rows, and let go of those that are done."""
+        rows, result = self.open_rows, self.result
+        sums = sum_cells(self.field, self.path, rows, self.cells, self.warp)
+        result.evaluations[rows] += self.cells + 1
+        result.score_input[rows], result.score_baseline[rows] = sums.score_input, sums.score_baseline
+        evidence = evidence_of(sums, self.delta[rows], self.cells, self.before, self.cells_before)
+        error = self.error(evidence, self.rule.share)
+        left = self.rule.max_nodes - result.evaluations[rows]
+        wanted = self._wanted(error)
+        finite = sums.finite
+        converged = finite & (error <= self.rule.rtol)
+        # a few cells more than there are would be spent in vain
+        exhausted = torch.minimum(wanted, left - 1) <= self.cells
+        done = finite & (converged | exhausted)
+        closing = rows[done]
+        result.running[closing, 0] = sums.mean_gradient[done]
+        result.relative_error[closing] = error[done]
+        status = torch.where(converged, Status.CONVERGED, Status.NOT_CONVERGED)
+        result.status[closing] = status[done].to(torch.int8)
+        go_on = finite & ~done
+        self.open_rows, self.before = rows[go_on], sums.mean_gradient[go_on]
+        self.cells_before, self.cells = self.cells[go_on], torch.minimum(wanted, left - 1)[go_on]
+
+    def _wanted(self, error: Tensor) -> Tensor:
+        """(open,) int64, cells at which the error is expected to be small enough; at least one more."""
+        factor = (error / self.rule.rtol).clamp(min=1, max=1e6) ** (1 / self.rule.share.order)
+        wanted = torch.ceil(self.cells.double() * factor.nan_to_num(nan=1.0))
+        return torch.maximum(wanted.long(), self.cells + 1)

@@ -1,0 +1,80 @@
+"""Baselines of a job, each bound to the data and placed on the device once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+
+from ..baselines import Baseline, BoundBaseline
+from ..datasets import Samples
+from ..errors import JobError
+
+__all__ = ["BaselineCache"]
+
+Placed = TypeVar("Placed")
+
+
+@dataclass(frozen=True)
+class BaselineCache(Generic[Placed]):
+    """Baselines of a job: equal ones are bound once, and their background sets placed and scored once.
+
+    Attributes:
+        samples: of the dataset.
+        seed: of the job.
+        names: of the explained tensors.
+        place: arrays (m, *shape) by name → points (m, D) on the device.
+        score: such points → (targets,) their mean scores.
+    """
+
+    samples: Samples
+    seed: int
+    names: Sequence[str]
+    place: Callable[[Mapping[str, np.ndarray]], Placed]
+    score: Callable[[Placed], Placed]
+    _bound: dict[str, BoundBaseline] = field(default_factory=dict, repr=False)
+    _backgrounds: dict[str, tuple[Placed, Placed]] = field(default_factory=dict, repr=False)
+
+    def bound(self, baseline: Baseline) -> BoundBaseline:
+        """A baseline bound to these data."""
+        key = _key(baseline)
+        if key not in self._bound:
+            self._bound[key] = baseline.bind(self.samples, self.seed, list(self.names))
+        return self._bound[key]
+
+    def background(self, baseline: Baseline) -> tuple[Placed, Placed]:
+        """The background set (m, D) of a baseline, and the mean scores (targets,) over it.
+
+        Raises:
+            JobError: the kind stands for a single baseline.
+        """
+        key = _key(baseline)
+        if key not in self._backgrounds:
+            points = self.place(self._arrays(baseline))
+            self._backgrounds[key] = points, self.score(points)
+        return self._backgrounds[key]
+
+    def fingerprints(self, engines: Mapping[str, Any]) -> dict[str, str]:
+        """Hashes of the files that baselines were read from, by engine label."""
+        hashes = {}
+        for label, engine in engines.items():
+            baseline = getattr(engine, "baseline", None)
+            if isinstance(baseline, Baseline):
+                hashes[label] = self.bound(baseline).fingerprint
+        return {label: fingerprint for label, fingerprint in hashes.items() if fingerprint}
+
+    def _arrays(self, baseline: Baseline) -> Mapping[str, np.ndarray]:
+        arrays = self.bound(baseline).background()
+        if arrays is None:
+            raise JobError(
+                f"baseline kind {baseline.registered_name!r} is a single baseline, but expected gradients "
+                "need a set of them. Use {kind: samples, count: 64}."
+            )
+        return dict(arrays)
+
+
+def _key(baseline: Baseline) -> str:
+    return json.dumps(baseline.model_dump(mode="json"), sort_keys=True)

@@ -1,0 +1,143 @@
+"""What the first samples of a job tell about its network, before anything is explained."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+from torch import Tensor
+
+from ..datasets import Samples, finite_rows
+from ..device import Scorer, bears_shortening, find_kinks, row_activations
+from ..job.config import Job
+from ..models import LoadedModel, Repairs, find_repairs
+from ..samples import Batch
+from .preflight import (
+    check_class_count,
+    check_class_names,
+    check_labels,
+    check_model,
+    check_scores_finite,
+    check_targets,
+    check_values_finite,
+)
+
+__all__ = ["PROBE_SAMPLES", "Probe", "probe_network"]
+
+PROBE_SAMPLES = 4
+PROBE_BYTES = 32 * 2**20
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What is known of a network.
+
+    Attributes:
+        targets: outputs that can be explained.
+        kinks: operations that may have kinks; decides the formula of the error bar.
+        repairs: what it needs so that it can be differentiated.
+        shortens: whether it scores padded samples the same without the padding at their end.
+        activations: bytes that a row of a device call leaves for its backward pass.
+    """
+
+    targets: int
+    kinks: tuple[str, ...]
+    repairs: Repairs
+    shortens: bool
+    activations: int
+
+
+def probe_network(job: Job, model: LoadedModel, samples: Samples, scorer: Scorer) -> Probe:
+    """Run a network on the first samples, and check data, outputs and targets there.
+
+    Each step takes what the one before it has found: values, then repairs (without which there may be no
+    gradient), then outputs, then targets and labels. Activations are measured at full length; whether calls may
+    be shorter comes last.
+
+    Arguments:
+        job: what is asked for.
+        model, samples: as loaded.
+        scorer: the network, as it was loaded.
+
+    Raises:
+        JobError: the job cannot be run; the message says what to change.
+    """
+    _check_values(job, samples)
+    batch = _probe_batch(samples, min(PROBE_SAMPLES, scorer.packing.rows))
+    points, context = scorer.placed(batch)
+    repairs = _repairs(job, scorer, points, context)
+    repaired = replace(scorer, repairs=repairs)
+    scores = check_model(repaired, points, context)
+    targets = scores.shape[1]
+    if job.dataset.nonfinite == "error":
+        check_scores_finite(scores)
+    kinks = find_kinks(repaired, points, context)
+    check_targets(job, targets, batch.labels is not None)
+    _check_names(job, model, samples, targets)
+    return Probe(
+        targets=targets,
+        kinks=kinks,
+        repairs=repairs,
+        activations=row_activations(repaired, points, context),
+        shortens=_may_shorten(samples, repaired),
+    )
+
+
+def _check_names(job: Job, model: LoadedModel, samples: Samples, targets: int) -> None:
+    check_class_names(samples.classes, model.outputs)
+    if job.dataset.class_names:
+        check_class_count(samples.classes, targets)
+    if job.target.select == "label":
+        check_labels(samples.known_labels(), targets)
+
+
+def _probe_batch(samples: Samples, count: int) -> Batch:
+    """The first `count` samples, but finite ones if there are any among a few more: NaN proves nothing."""
+    batch = samples.read(0, min(count, len(samples)))
+    if finite_rows(batch).all():
+        return batch
+    more = samples.read(0, min(16 * PROBE_SAMPLES, len(samples)))
+    chosen = np.flatnonzero(finite_rows(more))[:count]
+    return more.take(chosen) if len(chosen) else batch
+
+
+def _repairs(job: Job, scorer: Scorer, points: Tensor, context: Mapping[str, Tensor]) -> Repairs:
+    """What the network needs so that it can be differentiated as often as the engines ask for."""
+    rows = scorer.packing.rows if scorer.packing.fixed else len(points)
+    filled, filling = scorer.fill(points, context, rows)
+    order = 2 if any(engine.second_order for engine in job.engines.values()) else 1
+
+    def call(x: Tensor) -> Tensor:
+        # copies: a network that writes into its context may not spoil what the checks are made with
+        return scorer.outputs(x, {name: tensor.clone() for name, tensor in filling.items()})
+
+    try:
+        return find_repairs(scorer.module, call, filled, order)
+    except Exception:  # whatever is wrong with the network, the checks that follow say it better
+        return Repairs()
+
+
+def _may_shorten(samples: Samples, scorer: Scorer) -> bool:
+    """Whether the network scores padded samples the same without their padding; tried on those with the most."""
+    batch = samples.plain.read(0, min(16 * PROBE_SAMPLES, len(samples)))
+    if not batch.real:
+        return False
+    padding = np.where(finite_rows(batch), sum(map(_steps_of_padding, batch.real.values())), 0)
+    most = np.argsort(-padding, kind="stable")[:PROBE_SAMPLES]
+    chosen = [samples.read(row, row + 1) for row in most.tolist() if padding[row]]
+    return bool(chosen) and all(bears_shortening(scorer, *scorer.placed(sample)) for sample in chosen)
+
+
+def _steps_of_padding(real: np.ndarray) -> np.ndarray:
+    """(n,) steps after the last real one of each sample."""
+    steps: np.ndarray = np.argmax(real[:, ::-1], axis=1)
+    return steps
+
+
+def _check_values(job: Job, samples: Samples) -> None:
+    """Look for NaN in as many samples as can be read in a moment; the rest is quarantined row by row."""
+    bytes_per_sample = sum(spec.size * spec.dtype.itemsize for spec in samples.plain.inputs)
+    looked_at = min(len(samples), max(PROBE_SAMPLES, PROBE_BYTES // bytes_per_sample))
+    if job.dataset.nonfinite == "error":
+        check_values_finite(samples.plain.read(0, looked_at))
