@@ -25,7 +25,7 @@ class ExitCode:
     DONE = 0
     FAILED = 1
     USAGE = 2
-    INCOMPLETE = 3  # only with --strict: rows were quarantined or did not converge
+    INCOMPLETE = 3  # only with --strict: rows were quarantined, are inconsistent or did not converge
     RESUMABLE = 75  # EX_TEMPFAIL: run the same command again to go on
 
 

@@ -94,6 +94,10 @@ class Status(IntEnum):
     CONVERGED = 0
     NOT_CONVERGED = 1
     QUARANTINED = 2
+    INCONSISTENT = 3
+    """The gradients do not add up to the score, far beyond the error bar: they are not those of this function."""
+    NOT_JUDGED = 4
+    """The engine has no tolerance, or was given a fixed number of nodes."""
 
 
 @dataclass(frozen=True)

@@ -64,3 +64,4 @@ if __name__ == "__main__":
         request = json.loads(line)
         answer = poll(request["poll"]) if "poll" in request else start(request)
         print(json.dumps(answer), flush=True)
+    gc.unfreeze()

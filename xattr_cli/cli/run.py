@@ -25,7 +25,9 @@ __all__ = ["run"]
 @job_options
 @click.option("--shard", metavar="I/N", help="Compute only every N-th part; `merge` joins the shards.")
 @click.option("--overwrite", is_flag=True, help="Replace a result, or parts of another job, at the same path.")
-@click.option("--strict", is_flag=True, help="Exit with 3 if a row was quarantined or did not converge.")
+@click.option(
+    "--strict", is_flag=True, help="Exit with 3 if a row was quarantined, is inconsistent or did not converge."
+)
 @click.option("--quiet", is_flag=True, help="No progress and no table; errors only.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table.")
 @click.pass_context
@@ -101,7 +103,7 @@ def _remaining(report: RunReport) -> str:
 
 
 def _print_outcome(report: RunReport, as_json: bool, quiet: bool) -> bool:
-    """Say how the run went; True if rows are quarantined, or something has not converged."""
+    """Say how the run went; True if rows are quarantined or inconsistent, or something has not converged."""
     if not report.merged:
         if as_json:
             click.echo(json_format.dumps(asdict(report)))
@@ -117,5 +119,6 @@ def _print_outcome(report: RunReport, as_json: bool, quiet: bool) -> bool:
         click.echo(json_format.dumps({**summary, **asdict(report)}))
     elif not quiet:
         click.echo(summary_text(summary))
-    incomplete_rows = any(e["not_converged"] or e["quarantined"] for e in summary["engines"].values())
+    failed = ("not_converged", "inconsistent", "quarantined")
+    incomplete_rows = any(engine[status] for engine in summary["engines"].values() for status in failed)
     return incomplete_rows or not all(e["converged"] for e in summary["effects"].values())

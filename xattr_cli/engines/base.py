@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ..registry import Plugin
+from ..samples import Status
 
 if TYPE_CHECKING:
     import numpy as np
@@ -56,7 +57,7 @@ class Explanation:
 
 
 def exact(attribution: Tensor, scores: Tensor) -> Explanation:
-    """An explanation without error: a closed form of one gradient per row.
+    """An explanation without error: a closed form of one gradient per row, for which there is no tolerance.
 
     Arguments:
         attribution: (rows, D), the map.
@@ -68,6 +69,7 @@ def exact(attribution: Tensor, scores: Tensor) -> Explanation:
         relative_error=nothing,
         evaluations=nothing.nan_to_num().long() + 1,
         score_input=scores,
+        status=(nothing.nan_to_num() + int(Status.NOT_JUDGED)).char(),
     )
 
 
@@ -96,6 +98,11 @@ class Engine(Plugin, ABC):
     def second_order(self) -> bool:
         """Whether second derivatives are asked for, which some fast kernels do not have."""
         return False
+
+    @property
+    def differentiates(self) -> bool:
+        """Whether gradients are asked for; else the network may be piecewise constant, or detach what it likes."""
+        return True
 
     @property
     def layered(self) -> bool:

@@ -14,7 +14,8 @@ from torch import Tensor
 from ..device import BlockField, Rows, Scorer
 from ..device.secant import SecantField, SecantProbe, probe_secants
 from ..errors import DataError
-from ..numerics.backgrounds.gradients import BackgroundRule, gradient_over_background
+from ..numerics.backgrounds.gradients import gradient_over_background
+from ..numerics.backgrounds.rule import BackgroundRule
 from ..numerics.paths.calibration import Calibration
 from ..numerics.paths.expectation import PathExpectation, expected_path_gradient
 from ..numerics.paths.field import Part
@@ -52,6 +53,7 @@ class Block:
         seed: of the job.
         smooth: the network is known to have no kinks.
         cells: the sweeps that are made of secant cells, with what the job's rows have told about them.
+        consistent: its gradients are not known to be others than those of its score.
         memory_bytes: what an engine may hold at once, beside network and rows.
     """
 
@@ -65,6 +67,7 @@ class Block:
         seed: int,
         smooth: bool,
         cells: Mapping[SweepKey, Calibration] | None = None,
+        consistent: bool = True,
         memory_bytes: int = 2**30,
     ) -> None:
         self.rows = rows
@@ -72,6 +75,7 @@ class Block:
         self.seed = seed
         self.smooth = smooth
         self.cells = cells or {}
+        self.consistent = consistent
         self.memory_bytes = memory_bytes
         self._baselines = baselines
         self._planned = planned
@@ -189,6 +193,7 @@ class Block:
             path,
             rule,
             smooth=self.smooth,
+            consistent=self.consistent,
             marks=demand.marks,
             observers=[gradient] if curves is None else [gradient, curves],
         )

@@ -123,6 +123,11 @@ class Job(Options):
         description="inputs for all input tensors, {inputs: [names]}, {embedding: auto} or {layer: name}",
     )
     engines: dict[str, _plugin_field(ENGINES)]  # type: ignore[valid-type]
+    allow_inconsistent: bool = Field(
+        default=False,
+        description="explain the gradient that autograd returns even where differences of the score show another "
+        "one (detach, no_grad, straight-through rounding); the file says so, and no row counts as converged",
+    )
     compute: Compute = Compute()
     output: Output
 

@@ -13,9 +13,19 @@ from ..baselines import Baseline, BoundBaseline
 from ..datasets import Samples
 from ..errors import JobError
 
-__all__ = ["BaselineCache"]
+__all__ = ["BaselineCache", "gradient_baselines"]
 
 Placed = TypeVar("Placed")
+
+
+def gradient_baselines(engines: Mapping[str, Any]) -> list[Baseline]:
+    """The baselines of engines that ask for gradients, each once."""
+    baselines: list[Baseline] = []
+    for engine in engines.values():
+        baseline = getattr(engine, "baseline", None)
+        if engine.differentiates and isinstance(baseline, Baseline) and baseline not in baselines:
+            baselines.append(baseline)
+    return baselines
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,8 @@ def plan_execution(session: Session) -> dict[str, Any]:
         JobError: the job file pins something that this network, or an engine, cannot do.
     """
     pins = _pins(session.job)
-    measured = _plain(pins) if _only_plain(session, pins) or not session.parts.rows else _measured(session, pins)
+    plain = _only_plain(session, pins) or not session.parts.rows or not _takes_gradients(session.job)
+    measured = _plain(pins) if plain else _measured(session, pins)
     if measured[0].verdict.startswith("fails") and pins.base != Execution():
         raise JobError(f"compute: this network cannot be run as asked ({measured[0].how}): {measured[0].verdict}.")
     record = [one.as_dict() for one in measured]
@@ -75,6 +76,11 @@ def _only_plain(session: Session, pins: Pinned) -> bool:
             f"compute.{key}: true: the network must be run as it is, since {reasons[0]}. Leave out the key."
         )
     return bool(reasons)
+
+
+def _takes_gradients(job: Job) -> bool:
+    """Whether rows take gradients, by which ways to run the network are compared and timed."""
+    return any(engine.differentiates for engine in row_engines(job).values())
 
 
 def _plain(pins: Pinned) -> list[Measured]:

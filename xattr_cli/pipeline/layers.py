@@ -16,7 +16,7 @@ from ..device import HookPoint, Packing, Scorer, find_embedding, find_layer, sit
 from ..errors import Interrupted, ModelError, XattrError
 from ..job.sections import AUTO, Explain
 from ..samples import InputSpec, Layout
-from .preflight import does_not_run
+from .checks.preflight import does_not_run
 
 __all__ = ["find_sites", "look_inside"]
 

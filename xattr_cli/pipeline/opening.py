@@ -20,11 +20,12 @@ from ..errors import JobError
 from ..job.config import Job
 from ..models import LoadedModel, frozen
 from .baselines import BaselineCache
+from .checks.consistency import check_autograd
+from .checks.preflight import check_background, check_explained_inputs, check_output
+from .checks.probe import PROBE_SAMPLES, Probe, probe_network
 from .layers import find_sites, look_inside
 from .memory import check_memory, settle
 from .parts import plan_parts
-from .preflight import check_background, check_explained_inputs, check_output
-from .probe import PROBE_SAMPLES, Probe, probe_network
 from .session import Session
 
 __all__ = ["open_session"]
@@ -64,7 +65,7 @@ def open_session(job: Job, *, interrupt: Callable[[], None] = lambda: None) -> I
         )
         scorer, samples = look_inside(scorer, samples)
         session = _session(job, model, samples, scorer, probe_network(job, model, samples, scorer))
-        _check_engines(session)
+        session = _check_engines(session)
         check_memory(job, session.settings, session.parts)
         yield session
 
@@ -109,12 +110,13 @@ def _check_results(job: Job, scorer: Scorer) -> None:
                 engine.values_per_row(scorer.layout.specs)
 
 
-def _check_engines(session: Session) -> None:
-    """Let every engine look at the first rows."""
+def _check_engines(session: Session) -> Session:
+    """Let every engine look at the first rows; the session knows then whether gradients are derivatives there."""
     block = session.block(session.read_rows(slice(0, min(PROBE_SAMPLES, session.all_rows))))
     for label, engine in session.job.engines.items():
         with _named(f"engines.{label}."):
             _check_engine(session, label, engine, block)
+    return replace(session, contradictions=check_autograd(session, block))
 
 
 def _check_engine(session: Session, label: str, engine: LocalEngine | PopulationEngine, block: Block) -> None:

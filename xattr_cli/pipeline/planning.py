@@ -144,7 +144,7 @@ def _extrapolate(session: Session, probe: _RowProbe, studies: Mapping[str, int |
         disk_bytes=round(probe.row_bytes * session.parts.rows + _input_bytes(session)),
         disk_free_bytes=_free_bytes(session.job.output.path),
         not_converged=dict(probe.not_converged),
-        notes=(*session.model.notes, *session.scorer.repairs.notes),
+        notes=(*session.model.notes, *session.scorer.repairs.notes, *session.contradictions),
     )
 
 

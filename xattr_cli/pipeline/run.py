@@ -244,7 +244,7 @@ def _manifest(session: Session, started: float, command_line: str) -> Manifest:
         plan={
             **session.settled,
             "device": device_name(session.scorer.device),
-            "model_notes": [*session.model.notes, *session.scorer.repairs.notes],
+            "model_notes": [*session.model.notes, *session.scorer.repairs.notes, *session.contradictions],
             "started": started,
             "command_line": command_line,
         },

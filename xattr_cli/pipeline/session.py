@@ -23,10 +23,10 @@ from ..models import LoadedModel
 from ..numerics.paths.calibration import Calibration
 from ..samples import Batch, InputSpec, Layout
 from .baselines import BaselineCache
+from .checks.preflight import check_labels
+from .checks.probe import Probe
 from .memory import Settings, memory_of
 from .parts import PartPlan
-from .preflight import check_labels
-from .probe import Probe
 
 __all__ = ["NoMemo", "RowTable", "Session"]
 
@@ -75,6 +75,7 @@ class Session:
         baselines: of the job, bound to the data.
         cells: the sweeps that are made of secant cells, and what the job's rows have told about them.
         effects: what population engines have found, by label; those that explain rows need it.
+        contradictions: what shows that autograd is not the derivative of the network; empty if nothing does.
     """
 
     job: Job
@@ -88,6 +89,7 @@ class Session:
     baselines: BaselineCache[Tensor]
     cells: Mapping[SweepKey, Calibration] = field(default_factory=dict)
     effects: Mapping[str, Mapping[str, np.ndarray]] = field(default_factory=dict)
+    contradictions: tuple[str, ...] = ()
 
     @property
     def layout(self) -> Layout:
@@ -212,6 +214,7 @@ class Session:
             seed=self.job.compute.seed,
             smooth=not self.probe.kinks,
             cells=self.cells,
+            consistent=not self.contradictions,
             memory_bytes=self.memory_bytes,
         )
 

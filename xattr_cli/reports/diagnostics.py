@@ -25,6 +25,7 @@ _MARKERS = "os^DvP"
 _FLOOR = 1e-6  # below it lies the rounding of float32
 _POINTS = 4000
 _LISTED = 15
+_FAILURES = {Status.QUARANTINED: "quarantined", Status.INCONSISTENT: "inconsistent"}
 _COLUMNS = {"row": 0.0, "sample": 0.1, "target": 0.22, "engine": 0.44, "error": 0.8}
 
 
@@ -155,14 +156,14 @@ def _draw_costs(axes: Axes, pens: Sequence[_Pen]) -> None:
 
 
 def failed_rows(engines: Sequence[EngineResults], count: int) -> tuple[list[tuple[int, EngineResults]], int]:
-    """Rows that are quarantined or have not converged.
+    """Rows that are quarantined, inconsistent, or have not converged.
 
     Returns:
-        At most `count` of them as position and engine, quarantined ones first, then in the order of the
-        rows; and how many there are.
+        At most `count` of them as position and engine, inconsistent ones first, then quarantined ones, then
+        in the order of the rows; and how many there are.
     """
     status = np.stack([engine.status for engine in engines], axis=1)
-    rows, columns = np.nonzero(status != Status.CONVERGED)
+    rows, columns = np.nonzero((status != Status.CONVERGED) & (status != Status.NOT_JUDGED))
     order = np.argsort(-status[rows, columns], kind="stable")[:count]
     return [(int(rows[k]), engines[columns[k]]) for k in order], len(rows)
 
@@ -170,7 +171,7 @@ def failed_rows(engines: Sequence[EngineResults], count: int) -> tuple[list[tupl
 def _list_failures(axes: Axes, selection: Selection) -> None:
     results, rows = selection.results, selection.results.rows
     failed, count = failed_rows(selection.engines, _LISTED)
-    axes.set_title("Rows that were quarantined or missed their rtol", loc="left")
+    axes.set_title("Rows that were quarantined, inconsistent or missed their rtol", loc="left")
     if not failed:
         _say(axes, "none: every row converged")
         return
@@ -178,7 +179,7 @@ def _list_failures(axes: Axes, selection: Selection) -> None:
     lines = [tuple(_COLUMNS)]
     for row, engine in failed:
         status = Status(int(engine.status[row]))
-        outcome = "quarantined" if status == Status.QUARANTINED else f"±{percent(engine.relative_error[row])}"
+        outcome = _FAILURES.get(status, f"±{percent(engine.relative_error[row])}")
         target = shorten(results.class_name(int(rows.target[row])), 13)
         lines.append((str(rows.id[row]), str(rows.sample[row]), target, shorten(engine.label, 23), outcome))
     for line, words in enumerate(lines):

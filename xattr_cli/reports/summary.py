@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -28,13 +28,17 @@ _SOURCE_KEYS = ("factory", "name", "path", "checkpoint")
 _SHOWN_ROWS = 8
 _STATUS_WORDS = {
     "quarantined": "quarantined, score or gradient is not finite",
+    "inconsistent": "inconsistent, the gradients do not add up to the score",
     "not_converged": "not converged within the cap on evaluations",
 }
-_COLUMNS: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
+_Column = tuple[str, str, Callable[[Any], str]]
+_COLUMNS: tuple[_Column, ...] = (
     ("rows", "rows", str),
     ("converged", "converged", str),
     ("not conv.", "not_converged", str),
     ("quarant.", "quarantined", str),
+    ("inconsist.", "inconsistent", str),
+    ("not judged", "not_judged", str),
     ("rtol", "rtol", percent),
     ("error: median", "relative_error_median", percent),
     ("95 %", "relative_error_p95", percent),
@@ -42,12 +46,14 @@ _COLUMNS: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
     ("evaluations/row", "evaluations_per_row", "{:.1f}".format),
 )
 
+_RARE = ("inconsistent", "not_judged")  # columns that are left out where no row is
+
 
 def summarize(results: Results) -> dict[str, Any]:
     """What the file holds, as values that JSON can hold; what is not known or not finite is None.
 
     Under `engines`, per label: counts of rows by status, the numbers of the first rows that did not
-    converge or were quarantined, median and 95th percentile of the relative error, median of the
+    converge, are inconsistent or were quarantined, median and 95th percentile of the relative error, median of the
     completeness gap relative to the change of the score, and the evaluations; under `interactions`, where there
     are any, their shape, how far their sums close, and by how much smoothing has moved the scores.
     """
@@ -82,6 +88,7 @@ def _summarize_effects(effects: EffectResults) -> dict[str, Any]:
 def _summarize_engine(results: Results, engine: EngineResults) -> dict[str, Any]:
     numbers = results.rows.id
     not_converged = numbers[engine.status == Status.NOT_CONVERGED]
+    inconsistent = numbers[engine.status == Status.INCONSISTENT]
     quarantined = numbers[engine.status == Status.QUARANTINED]
     return {
         "engine": engine.engine,
@@ -89,8 +96,11 @@ def _summarize_engine(results: Results, engine: EngineResults) -> dict[str, Any]
         "rows": len(numbers),
         "converged": int(np.count_nonzero(engine.status == Status.CONVERGED)),
         "not_converged": len(not_converged),
+        "inconsistent": len(inconsistent),
+        "not_judged": int(np.count_nonzero(engine.status == Status.NOT_JUDGED)),
         "quarantined": len(quarantined),
         "first_not_converged_rows": not_converged[:_LISTED_ROWS].tolist(),
+        "first_inconsistent_rows": inconsistent[:_LISTED_ROWS].tolist(),
         "first_quarantined_rows": quarantined[:_LISTED_ROWS].tolist(),
         "relative_error_median": _percentile(engine.relative_error, 50),
         "relative_error_p95": _percentile(engine.relative_error, 95),
@@ -180,7 +190,7 @@ def _facts(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "run", f"{versions} on {summary['device']}, {summary['started']}{duration}"
     if summary["execution"]:
         yield "network", str(summary["execution"])
-    if summary["integration"]:
+    if summary["integration"] not in (None, "", "gradients"):
         yield "paths", str(summary["integration"])
     samples = f"{summary['samples']} samples (inputs of {summary['stored_samples']} stored)"
     tensors = ", ".join(f"{name} {tuple(shape)}" for name, shape in summary["tensors"].items())
@@ -226,8 +236,11 @@ def _duration(seconds: float) -> str:
 
 
 def _table(engines: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    heads = ("engine", *(head for head, _, _ in _COLUMNS))
-    lines = [heads, *((label, *_cells(engine)) for label, engine in engines.items())]
+    shown = [
+        column for column in _COLUMNS if column[1] not in _RARE or any(e[column[1]] for e in engines.values())
+    ]
+    heads = ("engine", *(head for head, _, _ in shown))
+    lines = [heads, *((label, *_cells(engine, shown)) for label, engine in engines.items())]
     widths = [max(len(line[column]) for line in lines) for column in range(len(heads))]
     return [
         "  ".join(
@@ -238,14 +251,14 @@ def _table(engines: Mapping[str, Mapping[str, Any]]) -> list[str]:
     ]
 
 
-def _cells(engine: Mapping[str, Any]) -> Iterator[str]:
-    for _, key, show in _COLUMNS:
+def _cells(engine: Mapping[str, Any], columns: Sequence[_Column]) -> Iterator[str]:
+    for _, key, show in columns:
         yield "-" if engine[key] is None else show(engine[key])
 
 
 def _failures(engines: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
     """One line per status and set of rows; engines that fail at the same rows share it."""
-    for status in ("quarantined", "not_converged"):
+    for status in ("quarantined", "inconsistent", "not_converged"):
         labels: dict[tuple[int, ...], list[str]] = {}
         for label, engine in engines.items():
             if engine[status]:

@@ -273,14 +273,20 @@ class LayerTracker:
         return self._running[-1] if self._running else ""
 
     @contextmanager
-    def followed(self, left: Callable[[object], None] = lambda _output: None) -> Iterator[None]:
+    def followed(
+        self,
+        left: Callable[[object], None] = lambda _output: None,
+        entered: Callable[[object], None] = lambda _inputs: None,
+    ) -> Iterator[None]:
         """While open, the layers that run are known.
 
         Arguments:
             left: called with what each layer returns, while it is still the running one.
+            entered: called with what each layer is given, while it is not yet the running one.
         """
 
-        def enter(module: nn.Module, _args: Any) -> None:
+        def enter(module: nn.Module, args: Any) -> None:
+            entered(args)
             self._running.append(self._names.get(id(module), self.name))
 
         def leave(_module: nn.Module, _args: Any, output: Any) -> None:

@@ -46,6 +46,11 @@ class AverageCausalEffects(AceOptions):
         return self.estimator != "empirical"
 
     @property
+    def differentiates(self) -> bool:
+        """Whether gradients are asked for: by the Taylor estimate, or to find tau."""
+        return self.second_order or (self.feedback != "none" and self.tau == "auto")
+
+    @property
     def explains_rows(self) -> bool:
         """Whether every row is given the effects of its own values."""
         return self.attributions

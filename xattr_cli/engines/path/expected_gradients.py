@@ -8,7 +8,7 @@ from pydantic import Field
 
 from ...errors import JobError
 from ...job.config import BaselineField
-from ...numerics.backgrounds.gradients import MOST_BASELINES, BackgroundRule, first_round
+from ...numerics.backgrounds.rule import MOST_BASELINES, BackgroundRule, first_round
 from ...numerics.paths.sampling import SamplingRule
 from ...registry import ENGINES
 from ..base import Explanation, LocalEngine

@@ -47,6 +47,11 @@ class ContributionEngine(PopulationEngine):
         default=2**23, ge=1, description="of the network; no further round is begun that would exceed it"
     )
 
+    @property
+    def differentiates(self) -> bool:
+        """Scores alone are asked for."""
+        return False
+
 
 class IccOptions(ContributionEngine, CausalOptions):
     """What is asked of a study of intrinsic causal contributions."""

@@ -16,40 +16,15 @@ from ..paths.field import Field, Part
 from ..paths.sketch import CountSketch
 from ..student import student_factor
 from .pairing import alike, paired_positions
+from .rule import BackgroundRule, units_of
 
-__all__ = ["MOST_BASELINES", "BackgroundRule", "first_round", "gradient_over_background"]
+__all__ = ["gradient_over_background"]
 
-MOST_BASELINES = 256
-FEWEST_DRAWS = 32
 GROUPS = 16
 SPREAD_FROM = 8
 """Replicates from which on their own spread tells the error, which sees what even positions gain."""
 SKETCH_SIZE = 32
 CHOICE = 2**32  # a stream that no replicate has
-
-
-@dataclass(frozen=True)
-class BackgroundRule:
-    """When to stop.
-
-    Attributes:
-        rtol: relative error at which a row stops.
-        max_draws: no row evaluates more gradients than this.
-        seed: of the job.
-    """
-
-    rtol: float
-    max_draws: int
-    seed: int
-
-
-def first_round(baselines: int) -> int:
-    """Draws of the first round."""
-    return 2 * _units(baselines)
-
-
-def _units(baselines: int) -> int:
-    return baselines * -(-FEWEST_DRAWS // baselines)
 
 
 def gradient_over_background(
@@ -116,7 +91,7 @@ class _Baselines:
     @classmethod
     def of(cls, background: Tensor) -> _Baselines:
         order = alike(background.detach().cpu().numpy().reshape(len(background), -1))
-        copies = _units(len(background)) // len(background)
+        copies = units_of(len(background)) // len(background)
         # copies of a baseline are the most alike of all
         units = np.arange(copies * len(order)).reshape(len(order), copies)
         return cls(background, np.repeat(np.arange(len(order)), copies), units[order].reshape(-1))

@@ -12,11 +12,13 @@ from .node_record import NodeErrors
 __all__ = [
     "Evidence",
     "adaptive_error",
+    "completeness_gap",
     "directional_factor",
     "effective_directions",
     "fixed_rule_error",
     "percentile_factor",
     "ratio",
+    "suspected_squares",
 ]
 
 
@@ -67,6 +69,8 @@ UNLIKELY_GAP = 3.0
 MOST_SUSPICION = 4.0
 CURVATURE = 1.5
 SMOOTH = 0.5
+SEEN_SMOOTH = 0.25
+"""Roughness below which an integrand is seen to be smooth at the distance of its nodes; see `NodeErrors`."""
 
 
 def adaptive_error(
@@ -84,15 +88,16 @@ def adaptive_error(
     The squared error of N equal jumps has a 95th percentile of 1 + 1.47 / √N times its mean, and never more
     than 3 times (a jump at the end of its cell); N follows from how unequal the cells are, and is itself
     uncertain where cells are few. A completeness gap that such jumps would hardly cause tells of others,
-    between nodes. Of a network without kinks the second differences overstate the error, which falls faster
-    than they do. `make bench-error-bars` compares this with the formulas that were not adopted.
+    between nodes, and the error is never less than what it shows. Of a network without kinks whose integrand is
+    seen to be smooth, the second differences overstate the error, which falls faster than they do. `make
+    bench-error-bars` compares this with the formulas that were not adopted.
 
     Arguments:
         errors: from the nodes.
         attribution: (open, D) float64, the map.
         score_difference: (open,) float64, f(x) − f(x').
         rounding: (open,) float64, of the scores.
-        smooth: the network has no kinks.
+        smooth: the network has no operation with kinks.
         dtype: of the computation, whose rounding no error bar can undercut.
 
     Returns:
@@ -101,11 +106,28 @@ def adaptive_error(
     squares = errors.squares.sum(dim=1)
     jumps = squares.square() / errors.squares.square().sum(dim=1).clamp(min=1e-300)
     tail = (1 + FEW_JUMPS / jumps.clamp(min=1e-9).sqrt()).clamp(max=LONGEST_TAIL).sqrt()
-    gap = ((errors.sum - score_difference).abs() - rounding).clamp(min=0)
+    gap = completeness_gap(errors, score_difference, rounding)
     suspicion = (gap / errors.sum_spread.clamp(min=1e-300) / UNLIKELY_GAP).clamp(max=MOST_SUSPICION)
-    spread = squares.sqrt() * (SMOOTH if smooth else 1.0)
+    seen_smooth = smooth & (errors.roughness < SEEN_SMOOTH)
+    spread = squares.sqrt() * torch.where(seen_smooth, SMOOTH, 1.0)
     length = torch.hypot(spread * torch.maximum(tail, suspicion), CURVATURE * errors.curvature)
+    length = torch.maximum(length, gap)
     return _with_rounding(ratio(length, torch.linalg.vector_norm(attribution, dim=1)), dtype)
+
+
+def completeness_gap(errors: NodeErrors, score_difference: Tensor, rounding: Tensor) -> Tensor:
+    """(open,) float64, by how much the map misses the score difference, beyond the rounding of the scores."""
+    return ((errors.sum - score_difference).abs() - rounding).clamp(min=0)
+
+
+def suspected_squares(errors: NodeErrors, gap: Tensor) -> Tensor:
+    """(open, cells) squared error to be expected of each cell: seen in its nodes, or shown by a gap.
+
+    What a gap (open,) shows may lie in any cell, in each with a chance that goes with the square of its width:
+    cells that look flat are looked at again, too.
+    """
+    squared = errors.width.square()
+    return errors.squares + gap.square()[:, None] * squared / squared.sum(dim=1, keepdim=True).clamp(min=1e-300)
 
 
 def _with_rounding(error: Tensor, dtype: torch.dtype) -> Tensor:

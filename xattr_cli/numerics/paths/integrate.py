@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ...samples import Status
-from .error_bar import Evidence, adaptive_error, fixed_rule_error
+from .error_bar import Evidence, adaptive_error, completeness_gap, fixed_rule_error, suspected_squares
 from .field import Evaluation, Field
 from .node_record import NodeRecord
 from .panels import Nodes, Panels, panels_to_refine
@@ -72,6 +72,7 @@ def integrate(
     rule: AdaptiveRule,
     *,
     smooth: bool = False,
+    consistent: bool = True,
     marks: Sequence[float] = (),
     observers: Sequence[Observer] = (),
 ) -> PathIntegral:
@@ -87,12 +88,19 @@ def integrate(
         path: of every row.
         rule: nodes and tolerance.
         smooth: the network is known to have no kinks.
+        consistent: the integral should add up to the score's change, and a gap tells of an error; not where
+            gradients are known to be no derivative of the score.
         marks: path positions α in (0, 1) at which the running integral is wanted too.
         observers: see the nodes of the first level.
     """
-    sweep = _Sweep(field, path, rule, smooth, torch.tensor([*marks, 1.0], dtype=torch.float64), observers)
+    sweep = _Sweep(
+        field, path, rule, smooth, consistent, torch.tensor([*marks, 1.0], dtype=torch.float64), observers
+    )
+    sweep.evaluate(sweep.first_nodes(), sweep.watch)
+    sweep.close()
     while sweep.open_rows.numel():
-        sweep.refine()
+        sweep.evaluate(sweep.finer_nodes())
+        sweep.close()
     return sweep.result
 
 
@@ -117,41 +125,43 @@ class _Sweep:
         path: StraightPath,
         rule: AdaptiveRule,
         smooth: bool,
+        consistent: bool,
         marks: Tensor,
         observers: Sequence[Observer],
     ) -> None:
-        """Evaluate the first trapezoid, and the scores of both ends."""
         self.field, self.path, self.rule, self.smooth = field, path, rule, smooth
+        self.consistent = consistent
         self.warp, self.delta = PowerWarp(rule.warp), path.delta
         self.open_rows = torch.arange(len(self.delta), device=self.delta.device)
         self.panels = Panels.of_one_level(rule.intervals, self.warp, marks, self.delta)
         self.record = NodeRecord(self.delta)
         self.largest_score = torch.zeros_like(self.delta[:, 0], dtype=torch.float64)
-        score_input = torch.full_like(self.delta[:, 0], torch.nan)
-        count, skipped = rule.intervals, self._skip_baseline(observers)
+        self.observers, self._skips_baseline = observers, self._may_skip_baseline(observers)
+        self.result = self._nothing_yet(rule.intervals + 1 + (not self._skips_baseline))
 
-        def watch(row: Tensor, column: Tensor, evaluation: Evaluation) -> None:
-            index = column + skipped
-            at_input = index == count
-            score_input[row[at_input]] = evaluation.values[at_input]
-            for observer in observers:
-                observer.observe(row, index, evaluation)
-
+    def first_nodes(self) -> Nodes:
+        """Those of the first trapezoid; without the baseline where the integrand is 0 there."""
         nodes = self.panels.first_nodes()
-        if skipped:  # the integrand is 0 there
-            self.record.expect(torch.zeros(len(self.open_rows), 1, dtype=torch.float64, device=score_input.device))
-        self._evaluate(nodes.without_baseline() if skipped else nodes, watch)
-        self.result = self._nothing_yet(score_input, evaluations=count + 1 + (not skipped))
-        self._close()
+        if not self._skips_baseline:
+            return nodes
+        self.record.expect(torch.zeros(len(self.delta), 1, dtype=torch.float64, device=self.delta.device))
+        return nodes.without_baseline()
 
-    def refine(self) -> None:
-        """Halve cells of the open rows where it pays, and let go of the rows that are done."""
+    def finer_nodes(self) -> Nodes:
+        """Those that halve cells of the open rows where it pays."""
         nodes = self.panels.halve(self._to_halve())
         self.result.evaluations[self.open_rows] += nodes.per_row(len(self.open_rows))
-        self._evaluate(nodes)
-        self._close()
+        return nodes
 
-    def _skip_baseline(self, observers: Sequence[Observer]) -> bool:
+    def watch(self, row: Tensor, column: Tensor, evaluation: Evaluation) -> None:
+        """Take the scores of the inputs; show the first trapezoid to whoever wants to see it."""
+        index = column + self._skips_baseline
+        at_input = index == self.rule.intervals
+        self.result.score_input[row[at_input]] = evaluation.values[at_input]
+        for observer in self.observers:
+            observer.observe(row, index, evaluation)
+
+    def _may_skip_baseline(self, observers: Sequence[Observer]) -> bool:
         """Whether the gradient at the baseline is neither wanted nor of any weight."""
         wanted = any(observer.needs_baseline for observer in observers)
         return not wanted and float(self.warp.density(torch.zeros(()))) == 0
@@ -160,7 +170,7 @@ class _Sweep:
         """(open, panels) bool, whose cells are halved next."""
         panel = (self.errors.cell * self.panels.count).clamp(max=self.panels.count - 1).long()
         squares = torch.zeros_like(self.panels.cells, dtype=torch.float64)
-        squares.scatter_add_(1, panel, self.errors.squares)
+        squares.scatter_add_(1, panel, suspected_squares(self.errors, self.gap))
         share = self.rule.rtol / self.error.clamp(min=1e-300)
         return panels_to_refine(squares, self.panels.cells, share, self._budget())
 
@@ -169,7 +179,7 @@ class _Sweep:
         # one of the evaluations so far is the score of the baseline
         return self.rule.max_nodes - (self.result.evaluations[self.open_rows] - 1)
 
-    def _evaluate(self, nodes: Nodes, watch: _Watcher | None = None) -> None:
+    def evaluate(self, nodes: Nodes, watch: _Watcher | None = None) -> None:
         """Add nodes of the open rows to the panels and to the record."""
         column = nodes.column + self.record.expect(nodes.by_row(len(self.open_rows)))
         t, density = self.warp.t(nodes.u).to(self.delta), self.warp.density(nodes.u).to(self.delta)
@@ -198,8 +208,8 @@ class _Sweep:
         found = group_equal(self.path.sample[self.open_rows[nodes.slot]] * (POSITIONS + 1) + position)
         return found if found else (every, None)
 
-    def _nothing_yet(self, score_input: Tensor, evaluations: int) -> PathIntegral:
-        rows = self.open_rows
+    def _nothing_yet(self, evaluations: int) -> PathIntegral:
+        rows, score_input = self.open_rows, torch.full_like(self.delta[:, 0], torch.nan)
         found = None if self.path.start is None else group_equal(self.path.start)
         order, place = found if found else (rows, None)
         score_baseline = torch.empty_like(score_input)
@@ -216,7 +226,7 @@ class _Sweep:
             status=torch.full(rows.shape, Status.QUARANTINED, dtype=torch.int8, device=rows.device),
         )
 
-    def _close(self) -> None:
+    def close(self) -> None:
         """Write down the rows that are done, and keep the others open."""
         rows, result = self.open_rows, self.result
         running = self.panels.running()
@@ -236,12 +246,17 @@ class _Sweep:
     def _judge(self, running: Tensor) -> None:
         """Find the errors of the open rows."""
         rows, result = self.open_rows, self.result
+        difference = (result.score_input.double() - result.score_baseline.double())[rows]
+        rounding = 4 * torch.finfo(self.delta.dtype).eps * self.largest_score[rows]
         self.errors = self.record.errors()
+        if not self.consistent:  # the gap tells of the gradients then, not of the nodes
+            difference = self.errors.sum
+        self.gap = completeness_gap(self.errors, difference, rounding)
         self.error = adaptive_error(
             self.errors,
             running[:, -1].double() * self.delta[rows].double(),
-            (result.score_input.double() - result.score_baseline.double())[rows],
-            4 * torch.finfo(self.delta.dtype).eps * self.largest_score[rows],
+            difference,
+            rounding,
             smooth=self.smooth,
             dtype=self.delta.dtype,
         )
@@ -251,14 +266,14 @@ class _Sweep:
             self.open_rows = self.open_rows[remaining]
             self.panels.keep(remaining)
             self.record.keep(remaining)
-            self.error = self.error[remaining]
+            self.error, self.gap = self.error[remaining], self.gap[remaining]
             self.errors = self.errors.of(remaining)
 
 
 def integrate_fixed(field: Field, path: StraightPath, rule: FixedRule) -> PathIntegral:
     """∫₀¹ ∇f(γ(t)) dt by one rule for all rows, as papers and other libraries do.
 
-    Its error is reported, but not acted upon: every row counts as converged.
+    Its error is reported, but not acted upon: no row is judged.
     """
     rows, dim = path.input.shape
     delta = path.delta
@@ -290,7 +305,7 @@ def integrate_fixed(field: Field, path: StraightPath, rule: FixedRule) -> PathIn
         score_input=score_input,
         score_baseline=score_baseline,
         evaluations=torch.full_like(every, len(nodes) + 2),
-        status=torch.where(finite, Status.CONVERGED, Status.QUARANTINED).to(torch.int8),
+        status=torch.where(finite, Status.NOT_JUDGED, Status.QUARANTINED).to(torch.int8),
     )
 
 

@@ -19,6 +19,7 @@ from .straight import PowerWarp, StraightPath
 __all__ = ["CellMaps", "CellSums", "SecantRule", "cell_maps", "evidence_of", "integrate_secants", "sum_cells"]
 
 SKETCH_SIZE = 128
+SPARE = 1.25
 
 
 @dataclass(frozen=True)
@@ -187,7 +188,7 @@ class _Sweep:
         self.delta = path.delta
         self.warp = PowerWarp(rule.warp)
         self.open_rows = torch.arange(len(self.delta), device=self.delta.device)
-        self.cells = torch.full_like(self.open_rows, rule.cells)
+        self.cells = torch.full_like(self.open_rows, min(rule.cells, rule.max_nodes - 1))
         self.before = torch.full_like(self.delta, torch.nan)
         self.cells_before = torch.zeros_like(self.open_rows)
         unknown = torch.full_like(self.delta[:, 0], torch.nan)
@@ -226,6 +227,7 @@ class _Sweep:
 
     def _wanted(self, error: Tensor) -> Tensor:
         """(open,) int64, cells at which the error is expected to be small enough; at least one more."""
-        factor = (error / self.rule.rtol).clamp(min=1, max=1e6) ** (1 / self.rule.share.order)
+        # some more than expected: a pass that misses by a little has to be made again as a whole
+        factor = (SPARE * error / self.rule.rtol).clamp(min=1, max=1e6) ** (1 / self.rule.share.order)
         wanted = torch.ceil(self.cells.double() * factor.nan_to_num(nan=1.0))
         return torch.maximum(wanted.long(), self.cells + 1)

@@ -22,7 +22,7 @@ class ReplicateEstimate:
 def mean_of(values: Tensor) -> ReplicateEstimate:
     """Mean of values (replicates, ...), with a standard error as in `share_of`."""
     mean = values.mean(dim=0)
-    return ReplicateEstimate(mean, _standard_error(values - mean))
+    return ReplicateEstimate(mean, _standard_error(values - mean, len(values) - 1))
 
 
 def share_of(parts: Tensor, whole: Tensor) -> ReplicateEstimate:
@@ -30,7 +30,8 @@ def share_of(parts: Tensor, whole: Tensor) -> ReplicateEstimate:
 
     The standard error comes from the residuals of the replicates, part − share · whole (the delta method),
     and is widened so that ± 1.96 of it is Student's 95 % interval: a spread over few replicates is itself
-    uncertain.
+    uncertain. Of the degrees of freedom, one more is taken for the ratio, and for stopping as soon as few
+    replicates happen to agree: with four of them, 92 % became 95 %.
 
     Arguments:
         parts: (replicates, ..., targets).
@@ -39,10 +40,10 @@ def share_of(parts: Tensor, whole: Tensor) -> ReplicateEstimate:
     whole = whole.view(len(whole), *[1] * (parts.ndim - 2), -1)
     scale = whole.mean(dim=0)
     share = parts.mean(dim=0) / scale
-    return ReplicateEstimate(share, _standard_error(parts - share * whole) / scale)
+    return ReplicateEstimate(share, _standard_error(parts - share * whole, len(whole) - 2) / scale)
 
 
-def _standard_error(residuals: Tensor) -> Tensor:
+def _standard_error(residuals: Tensor, freedom: int) -> Tensor:
     count = len(residuals)
     spread = residuals.square().sum(dim=0) / (count * (count - 1))
-    return student_factor(count - 1) * spread.sqrt()
+    return student_factor(freedom) * spread.sqrt()

@@ -15,7 +15,7 @@ from ...store.results.reader import Results
 from .page import BAR_WIDTH, Page
 from .pictures import blank
 from .style import GREY, WARNING
-from .words import describe_map, describe_row, fold
+from .words import WARNINGS, describe_map, describe_row, fold
 
 __all__ = ["BAR", "CELL", "GAP", "Sheet", "by_unit", "title_lines", "title_map"]
 
@@ -100,14 +100,14 @@ def title_map(axes: Axes, engine: EngineResults, row: int) -> bool:
     if engine.status[row] == Status.QUARANTINED:
         blank(axes, "quarantined:\nscore or gradient\nis not finite")
         return False
-    color = WARNING if engine.status[row] == Status.NOT_CONVERGED else "black"
+    color = WARNING if int(engine.status[row]) in WARNINGS else "black"
     axes.set_title(describe_map(engine, row), fontsize=8, pad=3, loc="left", color=color)
     return True
 
 
 def title_lines(engines: Sequence[EngineResults], rows: Sequence[int]) -> int:
     """Lines that `title_map` needs for these rows."""
-    return 1 + any((engine.status[list(rows)] == Status.NOT_CONVERGED).any() for engine in engines)
+    return 1 + any(np.isin(engine.status[list(rows)], list(WARNINGS)).any() for engine in engines)
 
 
 def by_unit(engines: Sequence[EngineResults]) -> list[list[EngineResults]]:

@@ -15,6 +15,7 @@ from ...store.results.reader import Results
 __all__ = [
     "ALPHA",
     "MINUS",
+    "WARNINGS",
     "describe_map",
     "describe_row",
     "displayed_feature_names",
@@ -72,12 +73,20 @@ def score_unit(results: Results) -> str:
     return kind.replace("_", " ") if isinstance(kind, str) and kind not in ("auto", "raw") else "score"
 
 
+WARNINGS: dict[int, str] = {
+    Status.NOT_CONVERGED: "not converged",
+    Status.INCONSISTENT: "inconsistent: gradients do not add up to the score",
+}
+"""Status → what is said of a row whose map is there, but not to be trusted."""
+
+
 def describe_map(engine: EngineResults, row: int) -> str:
-    """Error bar and cost of a row's map: "±3.1 %, 33 evaluations"; a second line if it has not converged."""
+    """Error bar and cost of a row's map: "±3.1 %, 33 evaluations"; a second line if it is not to be trusted."""
     error, cost = float(engine.relative_error[row]), int(engine.evaluations[row])
     bar = "exact" if error == 0 else f"±{percent(error)}" if np.isfinite(error) else "error unknown"
     line = f"{bar}, {cost} evaluation{'' if cost == 1 else 's'}"
-    return f"{line}\nnot converged" if engine.status[row] == Status.NOT_CONVERGED else line
+    warning = WARNINGS.get(int(engine.status[row]))
+    return line if warning is None else f"{line}\n{warning}"
 
 
 def displayed_feature_names(results: Results, tensor: str, count: int) -> list[str]:

@@ -84,7 +84,7 @@ def _heading(found: TokenMap, row: int) -> str:
         facts = "quarantined: score or gradient is not finite"
     else:
         facts = f"{describe_map(found.engine, row)}; colours end at ±{number(found.limit)}".replace("\n", ", ")
-    kind = "" if status == Status.CONVERGED else ' class="warning"'
+    kind = "" if status in (Status.CONVERGED, Status.NOT_JUDGED) else ' class="warning"'
     return f"<h3{kind}>{escape(found.engine.label)}: {escape(facts)}</h3>"
 
 

@@ -132,7 +132,7 @@ class _Block:
         else:
             facts = f"{describe_map(found.engine, self.row)}; colours end at ±{number(found.limit)}"
         label = shorten(found.engine.label, 50)
-        color = "black" if status == Status.CONVERGED else WARNING
+        color = "black" if status in (Status.CONVERGED, Status.NOT_JUDGED) else WARNING
         page.text(left, top, f"{label}: {facts}".replace("\n", ", "), fontsize=8, color=color)
 
     def _strongest(self, found: TokenMap) -> str:

@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ..datasets import finite_rows
-from ..device import Scorer, scores_of
-from ..errors import DataError, JobError, ModelError, XattrError, suggestion
-from ..job.config import Job
-from ..registry import Plugin
-from ..samples import Batch, InputSpec, Layout
+from ...datasets import finite_rows
+from ...device import Scorer, scores_of
+from ...errors import DataError, JobError, ModelError, XattrError, suggestion
+from ...job.config import Job
+from ...registry import Plugin
+from ...samples import Batch, InputSpec, Layout
 
 __all__ = [
     "check_background",
     "check_class_count",
     "check_class_names",
     "check_explained_inputs",
+    "check_gradient_path",
     "check_labels",
     "check_model",
     "check_output",
@@ -100,22 +101,35 @@ def check_model(scorer: Scorer, points: Tensor, context: Context) -> Tensor:
         (n, targets) scores.
 
     Raises:
-        ModelError: the network does not run on these shapes, gives something else than scores, cuts the
-            gradient to an explained input, writes into its context, is random in eval mode, or mixes the
-            rows of a batch.
+        ModelError: the network does not run on these shapes, gives something else than scores, writes into
+            its context, is random in eval mode, or mixes the rows of a batch.
     """
     scores = _scores(scorer, points, context)
     _check_deterministic(scores, _scores(scorer, points, context))
     _check_rows_independent(scorer, points, context)
-    _check_gradient_path(scorer, points, context)
     return scores
 
 
-def _check_gradient_path(scorer: Scorer, points: Tensor, context: Context) -> None:
-    """Every explained input must move some output somewhere: at the samples, half-way to zero, or near by."""
-    noise = torch.randn(points.shape, generator=torch.Generator().manual_seed(0)).to(points)
+PATH_POSITIONS = (1 / 2, 1 / 4, 3 / 4, 1 / 16, 1 / 8, 3 / 8, 5 / 8, 7 / 8)
+
+
+def check_gradient_path(
+    scorer: Scorer, points: Tensor, context: Context, starts: Callable[[], Sequence[Tensor]]
+) -> None:
+    """Every explained input must move some output somewhere: at the samples, near by, or on the way to them.
+
+    A network that is saturated at the samples, such as 1 − relu(1 − x), has its gradient on the path only.
+
+    Arguments:
+        scorer: the network.
+        points, context: (n, D) rows of some samples, and what goes with them.
+        starts: called if the samples alone do not decide; where paths to them begin, each (n, D) or (1, D).
+
+    Raises:
+        ModelError: the gradient to an explained input is cut, or zero wherever it was looked at.
+    """
     unreached = [spec.name for spec in scorer.layout.specs]
-    for trial in (points, points / 2, points + noise * points.nan_to_num().std(correction=0).clamp(min=1)):
+    for trial in _trials(points, starts):
         reached = _inputs_with_gradient(scorer, trial, context)
         unreached = [name for name in unreached if name not in reached]
         if not unreached:
@@ -123,10 +137,18 @@ def _check_gradient_path(scorer: Scorer, points: Tensor, context: Context) -> No
     others = " Explain the other inputs only (explain: {inputs: [...]}), or check the order in which the"
     advice = f"{others} dataset hands its inputs to the model." if len(scorer.inputs) > 1 else ""
     raise ModelError(
-        f"the model ignores {_names(unreached)}: on the samples looked at, and on others made from them, its "
+        f"the model ignores {_names(unreached)}: on the samples looked at, and on the way to them, its "
         "gradient is exactly zero for every output. The network does not use it, or it rounds, "
         f"detaches or takes an argmax on the way. Every map would be zero.{advice}"
     )
+
+
+def _trials(points: Tensor, starts: Callable[[], Sequence[Tensor]]) -> Iterator[Tensor]:
+    noise = torch.randn(points.shape, generator=torch.Generator().manual_seed(0)).to(points)
+    yield from (points, points / 2)
+    yield points + noise * points.nan_to_num().std(correction=0).clamp(min=1)
+    for start in (*starts(), torch.zeros_like(points[:1])):
+        yield from (start.expand_as(points).lerp(points, t) for t in PATH_POSITIONS)
 
 
 def _inputs_with_gradient(scorer: Scorer, points: Tensor, context: Context) -> list[str]:

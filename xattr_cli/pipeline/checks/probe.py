@@ -8,14 +8,16 @@ from dataclasses import dataclass, replace
 import numpy as np
 from torch import Tensor
 
-from ..datasets import Samples, finite_rows
-from ..device import Scorer, bears_shortening, find_kinks, row_activations
-from ..job.config import Job
-from ..models import LoadedModel, Repairs, find_repairs
-from ..samples import Batch
+from ...datasets import Samples, finite_rows
+from ...device import Scorer, bears_shortening, find_kinks, row_activations
+from ...job.config import Job
+from ...models import LoadedModel, Repairs, find_repairs
+from ...samples import Batch
+from ..baselines import gradient_baselines
 from .preflight import (
     check_class_count,
     check_class_names,
+    check_gradient_path,
     check_labels,
     check_model,
     check_scores_finite,
@@ -69,6 +71,8 @@ def probe_network(job: Job, model: LoadedModel, samples: Samples, scorer: Scorer
     repairs = _repairs(job, scorer, points, context)
     repaired = replace(scorer, repairs=repairs)
     scores = check_model(repaired, points, context)
+    if any(engine.differentiates for engine in job.engines.values()):
+        check_gradient_path(repaired, points, context, lambda: _path_starts(job, samples, repaired, batch))
     targets = scores.shape[1]
     if job.dataset.nonfinite == "error":
         check_scores_finite(scores)
@@ -82,6 +86,18 @@ def probe_network(job: Job, model: LoadedModel, samples: Samples, scorer: Scorer
         activations=row_activations(repaired, points, context),
         shortens=_may_shorten(samples, repaired),
     )
+
+
+def _path_starts(job: Job, samples: Samples, scorer: Scorer, batch: Batch) -> list[Tensor]:
+    """Where the paths to some samples begin, for every baseline that the job names: (n, D) or (1, D)."""
+    names = [spec.name for spec in scorer.layout.specs]
+    starts = []
+    for baseline in gradient_baselines(job.engines):
+        bound = baseline.bind(samples, job.compute.seed, names)
+        background = bound.background()
+        arrays = bound.reference(batch) if background is None else background
+        starts.append(scorer.flat(arrays)[: len(batch) if background is None else 1])
+    return starts
 
 
 def _check_names(job: Job, model: LoadedModel, samples: Samples, targets: int) -> None:

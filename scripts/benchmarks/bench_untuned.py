@@ -1,0 +1,103 @@
+"""Reported against true errors on networks that nobody tuned for, drawn and trained anew by a seed.
+
+Example: python -m scripts.benchmarks.bench_untuned --seed 7 --networks 5
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from scripts.benchmarks.benchlib import Table, publish, versions
+from scripts.benchmarks.untuned_networks import KINDS, Untuned, drawn, exact_map
+from xattr_cli.device import Packing, Rows, Scorer
+from xattr_cli.device.secant import SecantField, probe_secants
+from xattr_cli.numerics.paths.calibration import calibrate
+from xattr_cli.numerics.paths.error_bar import ratio
+from xattr_cli.numerics.paths.integrate import PathIntegral, integrate
+from xattr_cli.numerics.paths.quadrature import AdaptiveRule
+from xattr_cli.numerics.paths.secants import SecantRule, integrate_secants
+from xattr_cli.numerics.paths.straight import StraightPath
+from xattr_cli.samples import InputSpec, Layout, Status
+
+RTOLS = (0.05, 0.01, 0.001)
+RULES = ("gradient", "secant")
+MEASURED = 16
+MAX_NODES = 4096
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seed", type=int, default=0, help="of the first network of each kind")
+    parser.add_argument("--networks", type=int, default=5, help="of each kind (default: 5)")
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS)
+    parser.add_argument("--rules", nargs="+", choices=RULES, default=RULES)
+    parser.add_argument("--quick", action="store_true", help="print only")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    lines = [
+        line for kind in options.kinds for line in lines_of(kind, options.seed, options.networks, options.rules)
+    ]
+    columns = {"network": "", "rule": "", "rtol": ".1%", "rows": "", "true ≤ 1.25 × reported": ".1%",
+               "reported / true, median": ".2f", "converged": ".1%", "of them beyond rtol": ".1%",
+               "evaluations a row": ".1f"}  # fmt: skip
+    note = (
+        f"Networks drawn and trained by seeds {options.seed} to {options.seed + options.networks - 1}; references "
+        "are exact between all breakpoints of piecewise linear ones, else Gauss's rule on 1,024 panels."
+    )
+    found = Table("Networks that nobody tuned for", columns, lines, note)
+    if options.quick:
+        print(found.markdown())
+    else:
+        publish("error_bars_untuned", versions("torch") | {"seed": options.seed}, [found])
+
+
+def lines_of(kind: str, seed: int, networks: int, rules: Sequence[str]) -> Iterator[list[object]]:
+    """One line for each rule and tolerance."""
+    cases = [drawn(kind, seed + number) for number in range(networks)]
+    truths = [exact_map(case) for case in cases]
+    for rule in rules:
+        for rtol in RTOLS:
+            outcomes = [outcome(case, truth, rule, rtol) for case, truth in zip(cases, truths, strict=True)]
+            reported, true, converged, evaluations = (torch.cat(each) for each in zip(*outcomes, strict=True))
+            times = reported / true.clamp(min=1e-7)
+            beyond = (true > rtol)[converged].double().mean() if converged.any() else torch.tensor(0.0)
+            yield [kind, rule, rtol, len(true), float((true <= 1.25 * reported + 2e-6).double().mean()),
+                   float(times.median()), float(converged.double().mean()), float(beyond),
+                   float(evaluations.double().mean())]  # fmt: skip
+
+
+def outcome(case: Untuned, truth: Tensor, rule: str, rtol: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """(rows,) reported and true errors, whether converged, and evaluations."""
+    found = integrated(case, rule, rtol)
+    attribution = (found.mean_gradient * (case.inputs - case.baselines)).double()
+    true = ratio(torch.linalg.vector_norm(attribution - truth, dim=1), torch.linalg.vector_norm(truth, dim=1))
+    return found.relative_error, true, found.status == Status.CONVERGED, found.evaluations
+
+
+def integrated(case: Untuned, rule: str, rtol: float) -> PathIntegral:
+    """By one of the rules, as a job does it; cells are measured on the first rows."""
+    spec = InputSpec("X", tuple(case.inputs.shape[1:]), np.dtype("float32"))
+    scorer = Scorer(module=case.network, inputs=(spec,), layout=Layout((spec,)), score=case.score,
+                    device=case.inputs.device, dtype=torch.float32, packing=Packing(512))  # fmt: skip
+    rows = Rows(case.inputs, {}, case.target, torch.arange(len(case.inputs)))
+    path = StraightPath(case.baselines, case.inputs)
+    with scorer.exact_arithmetic():
+        if rule == "gradient":
+            adaptive = AdaptiveRule(rtol, MAX_NODES, 6, 2.0)
+            return integrate(scorer.field(rows), path, adaptive, smooth=case.smooth)
+        probe = probe_secants(scorer, rows.take(slice(0, 2)), case.baselines[:2])
+        if not probe.serves:  # a job falls back on gradients then
+            return integrate(scorer.field(rows), path, AdaptiveRule(rtol, MAX_NODES, 6, 2.0), smooth=case.smooth)
+        field, cells = SecantField(scorer, rows), SecantRule(rtol, MAX_NODES, 6, 2.0)
+        first = StraightPath(case.baselines[:MEASURED], case.inputs[:MEASURED])
+        known = calibrate(SecantField(scorer, rows.take(slice(0, MEASURED))), first, cells)
+        return integrate_secants(field, path, SecantRule(rtol, MAX_NODES, known.cells, 2.0, known.share))
+
+
+if __name__ == "__main__":
+    main()
