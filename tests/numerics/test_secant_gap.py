@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 import torch
-
 from helpers.blocks import block_of
+
 from xattr_cli.device.secant import SecantField
 from xattr_cli.numerics.paths.secants import SecantRule, integrate_secants
 from xattr_cli.numerics.paths.straight import StraightPath
