@@ -296,7 +296,10 @@ def test_names_of_modules_do_not_hide_a_common_one():
 
 
 FOREIGN = {
-    "device.secant.mode": {"__kwdefaults__"},  # of a copy of a function of torch
+    "device.secant.choices": {"axes", "pairs", "plane", "shape"},  # the context of a function of torch's autograd,
+    "device.secant.elementwise": {"pairs", "rule"},  # in which it keeps what its backward pass needs
+    "device.secant.normalising": {"dim", "pairs"},
+    "device.secant.products": {"function", "pairs"},
     "device.execution.rounding": {"allow_tf32", "benchmark", "fp32_precision"},  # torch's own switches
     "engines.ace.rollout": {"state"},  # numpy's generator, put back to where it was
     "job.yaml_text": {"yaml_implicit_resolvers"},  # of subclasses of PyYAML's loaders

@@ -184,7 +184,7 @@ def test_an_unknown_engine_is_answered_with_its_like():
     outcome = invoke("engines", "integrated_gradient")
     assert outcome.exit_code == ExitCode.USAGE
     assert outcome.stderr.startswith(
-        "Error: unknown engine 'integrated_gradient'. Allowed: ace, expected_gradients, "
+        "Error: unknown engine 'integrated_gradient'. Allowed: ace, deeplift, expected_gradients, "
     )
     assert outcome.stderr.endswith("Did you mean 'integrated_gradients'?\n")
     assert outcome.stdout == ""

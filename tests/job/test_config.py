@@ -110,7 +110,7 @@ def test_an_unknown_key_is_named_with_its_value_and_what_is_allowed(override, me
         ("engines=[saliancy]", "engines: unknown engine 'saliancy'. Allowed: .*mean 'saliency'?"),
         ("engines=[saliency, saliency]", "engines: .* an engine is named twice; give it a second label"),
         ("engines=[{saliency: {}}]", "engines: .* must be a mapping from label to options, or a list of"),
-        ("engines=[]", "engines: []: no engine is named. Allowed: ace, expected_gradients"),
+        ("engines=[]", "engines: []: no engine is named. Allowed: ace, deeplift, expected_gradients"),
         ("engines={}", "engines: {}: no engine is named."),
         ("engines={a/b: saliency}", "engines: .* the label 'a/b' may hold letters, digits"),
         ("engines.float={engine: integrated_gradients, rtol: 2}", "engines.float.rtol: 2: must be less than 1"),

@@ -4,30 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
+from helpers.functions import Function
 from torch import nn
 
 from xattr_cli.numerics.paths.consistency import check_slopes, node_positions, unexplained_change
-from xattr_cli.numerics.paths.field import Evaluation
 from xattr_cli.numerics.paths.straight import StraightPath
 
 ROWS, NODES, NETWORKS = 4, 4, 25
-
-
-class Function:
-    """The field of a function (n, D) → (n,), as autograd sees it."""
-
-    def __init__(self, function):
-        self.function = function
-
-    def gradients(self, points):
-        x = points.take(slice(0, len(points.row))).requires_grad_()
-        values = self.function(x)
-        (gradients,) = torch.autograd.grad(values.sum(), x)
-        yield Evaluation(slice(0, len(x)), values.detach(), gradients)
-
-    def values(self, points, place=None):
-        with torch.no_grad():
-            return self.function(points.take(slice(0, len(points.row))))
 
 
 def perceptron(generator, features, activation, gain=1.4):

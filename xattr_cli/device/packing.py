@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import logging
 from collections.abc import Callable, Iterator
-from functools import partial
 from typing import TypeVar
 
 import torch
@@ -110,8 +109,17 @@ class Packing:
         while start < count:
             rows = self._rows_of_call(count - start)
             part = slice(start, min(start + rows, count))
-            found = self._attempt(partial(call, part, rows))
-            if found is not None:
+            found, shortage = None, ""
+            try:
+                found = call(part, rows)
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                shortage = str(error).splitlines()[0]
+            # outside the except block: the traceback would keep the tensors of the failed call alive
+            if shortage:
+                self._halve(shortage)
+            elif found is not None:
                 yield found
                 start = part.stop if part.stop == count else part.stop - again(part.stop)
 
@@ -133,21 +141,13 @@ class Packing:
             rows //= 2
         return rows
 
-    def _attempt(self, call: Callable[[], Result]) -> Result | None:
-        """`call()`, or None after the number of rows has been halved because memory ran out."""
-        try:
-            return call()
-        except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
-                raise
-            reason = str(error).splitlines()[0]
-        # outside the except block: the traceback would keep the tensors of the failed call alive
+    def _halve(self, shortage: str) -> None:
+        """Take half as many rows per call from now on: memory has run out."""
         if self.rows == 1 or self.fixed:
-            raise RunError(f"out of memory with {self.rows} rows per device call, the fewest possible: {reason}")
+            raise RunError(f"out of memory with {self.rows} rows per device call, the fewest possible: {shortage}")
         self.rows //= 2
-        log.warning("out of memory; going on with %d rows per device call (%s)", self.rows, reason)
+        log.warning("out of memory; going on with %d rows per device call (%s)", self.rows, shortage)
         give_back_memory()
-        return None
 
 
 def give_back_memory() -> None:

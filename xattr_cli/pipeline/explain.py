@@ -9,8 +9,7 @@ from collections.abc import Collection, Mapping
 import numpy as np
 
 from ..device.packing import give_back_memory, is_out_of_memory
-from ..engines.base import Explanation, LocalEngine, PopulationEngine
-from ..engines.block import Block
+from ..engines.base import LocalEngine, PopulationEngine
 from ..errors import RunError, XattrError
 from ..samples import Batch
 from ..store import ResultColumn
@@ -44,12 +43,18 @@ def explain_rows(
         RunError: the network, the dataset or an engine fails on these rows; names the samples and the engine.
     """
     engines = {k: e for k, e in row_engines(session.job).items() if labels is None or k in labels}
-    gathered, start = ColumnBuffer(rows.stop - rows.start), rows.start
+    gathered, start, packing = ColumnBuffer(rows.stop - rows.start), rows.start, session.scorer.packing
     while start < rows.stop:
-        some = _next_rows(session, slice(start, rows.stop))
-        with session.scorer.exact_arithmetic():  # here too, so that it need not be begun for every call
-            found = _attempt(session, some, engines, _samples_of(session, some, rows, batch))
-        if found is not None:
+        some, rows_per_call, shortage = _next_rows(session, slice(start, rows.stop)), packing.rows, ""
+        try:
+            with session.scorer.exact_arithmetic():  # here too, so that it need not be begun for every call
+                found = _columns(session, some, engines, _samples_of(session, some, rows, batch))
+        except RunError as error:
+            shortage = _shortage(error, some)
+        # outside the except block: the traceback would keep the tensors of the failed piece alive
+        if shortage:
+            _make_do_with_less(session, some, rows_per_call, shortage)
+        else:
             _gather(gathered, found, session, rows)
             start = some.stop
     reduced = map_attributes(session.job.explain)
@@ -85,25 +90,24 @@ def _samples_of(session: Session, some: slice, rows: slice, batch: Batch | None)
     return batch.take(np.arange(some.start // per_sample - first, -(-some.stop // per_sample) - first))
 
 
-def _attempt(
-    session: Session, rows: slice, engines: _Engines, batch: Batch | None
-) -> dict[str, ResultColumn] | None:
-    """The columns of these rows, or None after memory ran out, and fewer rows will be worked on at once."""
-    packing = session.scorer.packing
-    rows_per_call = packing.rows
-    try:
-        return _columns(session, rows, engines, batch)
-    except RunError as error:
-        if rows.stop - rows.start == 1 or not (is_out_of_memory(error) or is_out_of_memory(error.__cause__)):
-            raise
-        reason = str(error.__cause__ or error).strip().partition("\n")[0]
-    # outside the except block: the traceback would keep the tensors of the failed piece alive
+def _shortage(error: RunError, rows: slice) -> str:
+    """What ran out of memory, if fewer rows at once may do.
+
+    Raises:
+        RunError: they may not.
+    """
+    if rows.stop - rows.start == 1 or not (is_out_of_memory(error) or is_out_of_memory(error.__cause__)):
+        raise error
+    return str(error.__cause__ or error).strip().partition("\n")[0]
+
+
+def _make_do_with_less(session: Session, rows: slice, rows_per_call: int, shortage: str) -> None:
+    """Work on half as many rows at once from now on."""
     half = max(1, (rows.stop - rows.start) // 2)
     session.settings.working.allow(half)
-    packing.recover(rows_per_call)
-    _LOG.warning("out of memory; going on with %d rows at once (%s)", half, reason)
+    session.scorer.packing.recover(rows_per_call)
+    _LOG.warning("out of memory; going on with %d rows at once (%s)", half, shortage)
     give_back_memory()
-    return None
 
 
 def _columns(session: Session, rows: slice, engines: _Engines, batch: Batch | None) -> dict[str, ResultColumn]:
@@ -116,23 +120,15 @@ def _columns(session: Session, rows: slice, engines: _Engines, batch: Batch | No
         columns |= input_columns(session.stored_specs, session.layout, session.classes, table, stored)
         for label in engines:
             at_work = f"engine {label!r}, "
-            columns |= engine_columns(
-                label, _explanation(session, label, block), session.layout, table, session.job.explain
-            )
+            engine = engines[label]
+            studied = (session.effects[label],) if isinstance(engine, PopulationEngine) else ()
+            found = with_consistency(session, engine, block, engine.explain(block, *studied))
+            columns |= engine_columns(label, found, session.layout, table, session.job.explain)
     except XattrError:
         raise
     except Exception as error:
         raise RunError(at_work + _failure(session, rows, error)) from error
     return columns
-
-
-def _explanation(session: Session, label: str, block: Block) -> Explanation:
-    engine = row_engines(session.job)[label]
-    if isinstance(engine, PopulationEngine):
-        found = engine.explain(block, session.effects[label])
-    else:
-        found = engine.explain(block)
-    return with_consistency(session, engine, block, found)
 
 
 def _failure(session: Session, rows: slice, error: Exception) -> str:

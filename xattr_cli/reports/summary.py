@@ -198,7 +198,7 @@ def _facts(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "run", f"{versions} on {summary['device']}, {summary['started']}{duration}"
     if summary["execution"]:
         yield "network", str(summary["execution"])
-    if summary["integration"]:
+    if summary["integration"] not in (None, "", "gradients"):
         yield "paths", str(summary["integration"])
     samples = f"{summary['samples']} samples (inputs of {summary['stored_samples']} stored)"
     tensors = ", ".join(f"{name} {tuple(shape)}" for name, shape in summary["tensors"].items())

@@ -96,8 +96,11 @@ def integrate(
     sweep = _Sweep(
         field, path, rule, smooth, consistent, torch.tensor([*marks, 1.0], dtype=torch.float64), observers
     )
+    sweep.evaluate(sweep.first_nodes(), sweep.watch)
+    sweep.close()
     while sweep.open_rows.numel():
-        sweep.refine()
+        sweep.evaluate(sweep.finer_nodes())
+        sweep.close()
     return sweep.result
 
 
@@ -126,7 +129,6 @@ class _Sweep:
         marks: Tensor,
         observers: Sequence[Observer],
     ) -> None:
-        """Evaluate the first trapezoid, and the scores of both ends."""
         self.field, self.path, self.rule, self.smooth = field, path, rule, smooth
         self.consistent = consistent
         self.warp, self.delta = PowerWarp(rule.warp), path.delta
@@ -134,31 +136,32 @@ class _Sweep:
         self.panels = Panels.of_one_level(rule.intervals, self.warp, marks, self.delta)
         self.record = NodeRecord(self.delta)
         self.largest_score = torch.zeros_like(self.delta[:, 0], dtype=torch.float64)
-        score_input = torch.full_like(self.delta[:, 0], torch.nan)
-        count, skipped = rule.intervals, self._skip_baseline(observers)
+        self.observers, self._skips_baseline = observers, self._may_skip_baseline(observers)
+        self.result = self._nothing_yet(rule.intervals + 1 + (not self._skips_baseline))
 
-        def watch(row: Tensor, column: Tensor, evaluation: Evaluation) -> None:
-            index = column + skipped
-            at_input = index == count
-            score_input[row[at_input]] = evaluation.values[at_input]
-            for observer in observers:
-                observer.observe(row, index, evaluation)
-
+    def first_nodes(self) -> Nodes:
+        """Those of the first trapezoid; without the baseline where the integrand is 0 there."""
         nodes = self.panels.first_nodes()
-        if skipped:  # the integrand is 0 there
-            self.record.expect(torch.zeros(len(self.open_rows), 1, dtype=torch.float64, device=score_input.device))
-        self._evaluate(nodes.without_baseline() if skipped else nodes, watch)
-        self.result = self._nothing_yet(score_input, evaluations=count + 1 + (not skipped))
-        self._close()
+        if not self._skips_baseline:
+            return nodes
+        self.record.expect(torch.zeros(len(self.delta), 1, dtype=torch.float64, device=self.delta.device))
+        return nodes.without_baseline()
 
-    def refine(self) -> None:
-        """Halve cells of the open rows where it pays, and let go of the rows that are done."""
+    def finer_nodes(self) -> Nodes:
+        """Those that halve cells of the open rows where it pays."""
         nodes = self.panels.halve(self._to_halve())
         self.result.evaluations[self.open_rows] += nodes.per_row(len(self.open_rows))
-        self._evaluate(nodes)
-        self._close()
+        return nodes
 
-    def _skip_baseline(self, observers: Sequence[Observer]) -> bool:
+    def watch(self, row: Tensor, column: Tensor, evaluation: Evaluation) -> None:
+        """Take the scores of the inputs; show the first trapezoid to whoever wants to see it."""
+        index = column + self._skips_baseline
+        at_input = index == self.rule.intervals
+        self.result.score_input[row[at_input]] = evaluation.values[at_input]
+        for observer in self.observers:
+            observer.observe(row, index, evaluation)
+
+    def _may_skip_baseline(self, observers: Sequence[Observer]) -> bool:
         """Whether the gradient at the baseline is neither wanted nor of any weight."""
         wanted = any(observer.needs_baseline for observer in observers)
         return not wanted and float(self.warp.density(torch.zeros(()))) == 0
@@ -176,7 +179,7 @@ class _Sweep:
         # one of the evaluations so far is the score of the baseline
         return self.rule.max_nodes - (self.result.evaluations[self.open_rows] - 1)
 
-    def _evaluate(self, nodes: Nodes, watch: _Watcher | None = None) -> None:
+    def evaluate(self, nodes: Nodes, watch: _Watcher | None = None) -> None:
         """Add nodes of the open rows to the panels and to the record."""
         column = nodes.column + self.record.expect(nodes.by_row(len(self.open_rows)))
         t, density = self.warp.t(nodes.u).to(self.delta), self.warp.density(nodes.u).to(self.delta)
@@ -205,8 +208,8 @@ class _Sweep:
         found = group_equal(self.path.sample[self.open_rows[nodes.slot]] * (POSITIONS + 1) + position)
         return found if found else (every, None)
 
-    def _nothing_yet(self, score_input: Tensor, evaluations: int) -> PathIntegral:
-        rows = self.open_rows
+    def _nothing_yet(self, evaluations: int) -> PathIntegral:
+        rows, score_input = self.open_rows, torch.full_like(self.delta[:, 0], torch.nan)
         found = None if self.path.start is None else group_equal(self.path.start)
         order, place = found if found else (rows, None)
         score_baseline = torch.empty_like(score_input)
@@ -223,7 +226,7 @@ class _Sweep:
             status=torch.full(rows.shape, Status.QUARANTINED, dtype=torch.int8, device=rows.device),
         )
 
-    def _close(self) -> None:
+    def close(self) -> None:
         """Write down the rows that are done, and keep the others open."""
         rows, result = self.open_rows, self.result
         running = self.panels.running()

@@ -73,6 +73,12 @@ CAUTIOUS = ErrorShare(0.42, 0.25)
 FEWEST = 3
 """Cells below which neighbours tell nothing."""
 
+EXACT = 0.15
+"""Of the largest share among the rows: smaller ones count as this."""
+
+MARGIN = 1.75
+"""For networks whose rows differ by more than a few of them show; `make bench-error-bars`."""
+
 STUDENT = (6.31, 2.92, 2.35, 2.13, 2.02, 1.94, 1.89, 1.86, 1.83, 1.81, 1.80, 1.78, 1.77, 1.76, 1.75, 1.75, 1.74)
 """95th percentiles of Student's t with 1, 2, … degrees of freedom."""
 
@@ -80,9 +86,14 @@ STUDENT = (6.31, 2.92, 2.35, 2.13, 2.02, 1.94, 1.89, 1.86, 1.83, 1.81, 1.80, 1.7
 def secant_error(evidence: CellEvidence, share: ErrorShare = CAUTIOUS) -> Tensor:
     """(open,) relative error of the maps: a share of the differences between neighbouring cells.
 
-    Infinite for fewer than three cells.
+    Where a pass of fewer cells came before, the map has moved by about that one's error, which tells what is left
+    of it. Infinite for fewer than three cells.
     """
-    error = share.of(evidence.cells) * evidence.roughness() / evidence.size.clamp(min=1e-300)
+    finer = (evidence.cells_before / evidence.cells.double()) ** share.order
+    length = torch.maximum(
+        share.of(evidence.cells) * evidence.roughness(), (evidence.moved * finer).nan_to_num(0.0)
+    )
+    error = length / evidence.size.clamp(min=1e-300)
     rounding = torch.full_like(error, 8 * torch.finfo(evidence.dtype).eps)
     error = torch.where(error > 0, torch.hypot(error, rounding), error)
     return torch.where(evidence.cells < FEWEST, torch.inf, error)
@@ -99,15 +110,17 @@ def fitted_share(cells: Tensor, shares: Tensor) -> ErrorShare:
         shares: (rows, levels) float64, at least two rows; 0 where the error is.
     """
     rows = len(shares)
-    logs = shares.clamp(min=1e-12).log()
+    # rows that are exact, whose paths meet no pair of kinks in a cell, say nothing about how far others spread
+    logs = torch.maximum(shares, EXACT * shares.amax(dim=0)).clamp(min=1e-12).log()
     x = (8 / cells.double()).log()
     level = logs.mean(dim=0)
     spread = (x - x.mean()).square().sum()
     falls = float(((x - x.mean()) * level).sum() / spread) if len(cells) > 1 else CAUTIOUS.falls
     falls = min(max(falls, 0.0), 2.0)
-    # rows differ by a factor of their own: the spread is that of single levels, pooled
-    deviation = (logs - falls * x - (level - falls * x).mean()).square().sum() / (logs.shape[1] * (rows - 1))
+    # rows differ by a factor of their own: the spread is that of single levels above their median, pooled
+    flat = logs - falls * x
+    centre = flat.median()
+    above = (flat - centre).clamp(min=0).square().sum() / (flat > centre).sum().clamp(min=1)
     student = STUDENT[min(rows - 1, len(STUDENT)) - 1]
-    centre = float((level - falls * x).mean())
-    at_eight = math.exp(centre + student * math.sqrt(float(deviation) * (1 + 1 / rows)))
+    at_eight = MARGIN * math.exp(float(centre) + student * math.sqrt(float(above) * (1 + 1 / rows)))
     return ErrorShare(min(at_eight, 2 * CAUTIOUS.at_eight), falls, max(CAUTIOUS.most, 2 * CAUTIOUS.at_eight))

@@ -43,6 +43,10 @@ such node and none had two."""
 BEYOND = 0.98
 """Of the error bar: it is never smaller than the gap that is known, and doubtful where it is no larger."""
 
+SAMPLED = 3.0
+"""How far beyond error bar and tolerance, where maps are means over a background: errors of sampling that are
+small in the map add up in its sum. On 2,300 rows of random networks 1 % had gaps of twice the tolerance."""
+
 PERSISTS = 0.75
 """Of a gap, that refinement does not remove."""
 
@@ -140,15 +144,18 @@ def with_consistency(session: Session, engine: Engine, block: Block, found: Expl
         return replace(found, status=_marked(found, torch.ones_like(found.relative_error, dtype=torch.bool)))
     if not isinstance(getattr(engine, "baseline", None), Baseline) or engine.second_order:
         return found
-    doubtful = _doubtful(found, getattr(engine, "rtol", 0.0)).nonzero()[:, 0]
+    sampled = session.baselines.bound(engine.baseline).background() is not None  # type: ignore[attr-defined]
+    doubtful = _doubtful(found, getattr(engine, "rtol", 0.0), SAMPLED if sampled else 1.0).nonzero()[:, 0]
     if not len(doubtful):
         return found
     inconsistent = torch.zeros_like(found.relative_error, dtype=torch.bool)
-    gap = _gap(found)[doubtful]
-    starts = _starts(session, block, engine.baseline, doubtful, gap)  # type: ignore[attr-defined]
-    inconsistent[doubtful], cost = _look_closer(block, starts, doubtful, gap)
-    evaluations = found.evaluations.clone()
-    evaluations[doubtful] += cost
+    gap, evaluations = _gap(found), found.evaluations.clone()
+    for some in torch.split(
+        doubtful, session.scorer.packing.rows
+    ):  # copies of their inputs and baselines are made
+        starts = _starts(session, block, engine.baseline, some, gap[some])  # type: ignore[attr-defined]
+        inconsistent[some], cost = _look_closer(block, starts, some, gap[some])
+        evaluations[some] += cost
     return replace(found, status=_marked(found, inconsistent), evaluations=evaluations)
 
 
@@ -167,7 +174,7 @@ def _gap(found: Explanation) -> Tensor:
     return torch.where(gap.abs() <= rounding, 0.0, gap)
 
 
-def _doubtful(found: Explanation, rtol: float) -> Tensor:
+def _doubtful(found: Explanation, rtol: float, factor: float) -> Tensor:
     """(rows,) bool, whose gap exceeds both error bar and tolerance; not those of NaN.
 
     Rows that ended early without having converged claim nothing, and a closer look would be dearer than they were.
@@ -178,7 +185,7 @@ def _doubtful(found: Explanation, rtol: float) -> Tensor:
     known = (BEYOND * found.relative_error.double()).clamp(min=rtol)
     exhausted = (found.status == Status.NOT_CONVERGED) & (found.evaluations >= BISECTION_EVALUATIONS)
     worthwhile = (found.status == Status.CONVERGED) | exhausted
-    return worthwhile & (_gap(found).abs() > torch.where(size > 0, known * size, 0.0))
+    return worthwhile & (_gap(found).abs() > torch.where(size > 0, factor * known * size, 0.0))
 
 
 def _look_closer(block: Block, starts: Sequence[Tensor], doubtful: Tensor, gap: Tensor) -> tuple[Tensor, int]:
