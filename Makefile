@@ -137,7 +137,7 @@ bench: install ## Time and memory against captum and against bare gradient passe
 bench-gpu: install runs/photos/model.pt runs/breast_cancer/model.pt runs/vowels/model.pt ## The same on a CUDA device, and what TF32 and CUDA graphs do there
 	$(BIN)/python -m scripts.benchmarks.bench_gpu
 
-bench-nodes: install $(REAL:%=runs/%/model.pt) ## Where the nodes of a path should be: all that was tried, adopted or not (minutes)
+bench-nodes: install $(REAL:%=runs/%/model.pt) ## What the adopted rules need on a path beside fixed rules (minutes)
 	$(BIN)/python -m scripts.benchmarks.bench_nodes
 
 bench-secant: install ## Secant cells against gradients: errors, adaptive rules, cost (minutes)

@@ -20,13 +20,14 @@ import torch
 from sklearn.datasets import load_breast_cancer, load_wine, make_friedman1
 from torch import Tensor, nn
 
+from scripts.benchmarks.bench_cases import trapezoid
 from scripts.benchmarks.benchlib import ROOT, Table, publish, versions
 from xattr_cli.device import Rows
 from xattr_cli.device.secant import SecantField, probe_secants, secants_of_call
 from xattr_cli.models.zoo import mlp
 from xattr_cli.numerics.paths.calibration import calibrate
 from xattr_cli.numerics.paths.integrate import PathIntegral, integrate, integrate_fixed
-from xattr_cli.numerics.paths.quadrature import AdaptiveRule, FixedRule, fixed_rule
+from xattr_cli.numerics.paths.quadrature import AdaptiveRule, fixed_rule
 from xattr_cli.numerics.paths.secants import SecantRule, integrate_secants, sum_cells
 from xattr_cli.numerics.paths.straight import PowerWarp, StraightPath
 
@@ -120,14 +121,6 @@ def networks(rows: int, seed: int) -> Iterator[Net]:
 
 def p95(errors: Tensor) -> float:
     return float(torch.quantile(errors, 0.95))
-
-
-def trapezoid(nodes: int, power: float) -> FixedRule:
-    """Nodes even in u but the one at the baseline, whose weight is 0."""
-    u = np.arange(1, nodes + 1) / nodes
-    weights = power * u ** (power - 1) / nodes
-    weights[-1] /= 2
-    return FixedRule(u**power, weights / weights.sum())
 
 
 def placement_table(nets: Sequence[Net]) -> Table:
