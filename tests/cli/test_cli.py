@@ -324,7 +324,7 @@ def test_a_wrong_job_is_one_message_on_stderr(folder):
     outcome = invoke("run", folder / "job.yaml", "--set", "compute.devise=cpu", "--set", "score=logits")
     assert (outcome.exit_code, outcome.stdout) == (ExitCode.USAGE, "")
     first, second = outcome.stderr.splitlines()
-    assert first.startswith("Error: score: 'logits': must be ")
+    assert first.startswith("Error: score: unknown score 'logits'. Allowed: auto, ")
     assert second.startswith("compute.devise: 'cpu': unknown key.")
 
 

@@ -15,8 +15,8 @@ class _Kinds(click.Option):
     def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
         from ..registry import FIGURES
 
-        self.help = f"{', '.join(FIGURES.names())}; may be repeated; default: all that apply."
-        return super().get_help_record(ctx)
+        flag, meaning = super().get_help_record(ctx) or ("", "")
+        return flag, f"{meaning} Kinds: {', '.join(FIGURES.names())}."
 
 
 @click.command()
@@ -34,6 +34,7 @@ class _Kinds(click.Option):
     cls=_Kinds,
     multiple=True,
     metavar="KIND",
+    help="Kind of figure to draw; may be repeated; default: all that apply.",
 )
 @click.option(
     "--engine",
