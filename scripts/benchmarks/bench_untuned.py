@@ -24,6 +24,7 @@ from xattr_cli.numerics.paths.integrate import PathIntegral, integrate
 from xattr_cli.numerics.paths.quadrature import AdaptiveRule
 from xattr_cli.numerics.paths.secants import SecantRule, integrate_secants
 from xattr_cli.numerics.paths.straight import StraightPath
+from xattr_cli.registry import SCORES
 from xattr_cli.samples import InputSpec, Layout, Status
 
 RTOLS = (0.05, 0.01, 0.001)
@@ -85,7 +86,7 @@ def outcome(case: Untuned, truth: Tensor, rule: str, rtol: float) -> tuple[Tenso
 def integrated(case: Untuned, rule: str, rtol: float) -> PathIntegral:
     """By one of the rules, as a job does it."""
     spec = InputSpec("X", tuple(case.inputs.shape[1:]), np.dtype("float32"))
-    scorer = Scorer(module=case.network, inputs=(spec,), layout=Layout((spec,)), score=case.score,
+    scorer = Scorer(module=case.network, inputs=(spec,), layout=Layout((spec,)), score=SCORES.get(case.score)(),
                     device=case.inputs.device, dtype=torch.float32, packing=Packing(512))  # fmt: skip
     rows = Rows(case.inputs, {}, case.target, torch.arange(len(case.inputs)))
     path = StraightPath(case.baselines, case.inputs)

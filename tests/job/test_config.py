@@ -104,7 +104,7 @@ def test_an_unknown_key_is_named_with_its_value_and_what_is_allowed(override, me
         ("dataset.class_names=null", "dataset.class_names: null: must be a list of names, or a file"),
         ("dataset.class_names=[[a]]", "dataset.class_names.0: ['a']: must be a text"),
         ("dataset={kind: table, path: a, standardise: {mean: {}}}", "dataset.standardise.std: this key is"),
-        ("score=logits", "score: 'logits': must be 'auto', .*mean 'logit'?"),
+        ("score=logits", "score: unknown score 'logits'. Allowed: auto, .*mean 'logit'?"),
         ("engines.ig=integrated_gradient", "engines.ig: unknown engine 'integrated_gradient'. Allowed: "),
         ("engines.saliancy=null", "engines.saliancy: unknown engine 'saliancy'. .*mean 'saliency'?"),
         ("engines=[saliancy]", "engines: unknown engine 'saliancy'. Allowed: .*mean 'saliency'?"),

@@ -15,7 +15,6 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from ...errors import ModelError
 from ..packing import is_out_of_memory
 from ..scorer import Scorer
-from ..scores import scores_of
 from .hvp import nodes_of
 
 __all__ = ["DirectionalCurvature", "DirectionalField", "Pairs", "Scheme", "choose_scheme"]
@@ -160,7 +159,7 @@ class _Line:
     def __call__(self, step: Tensor) -> Tensor:
         """(rows, targets) at one ε (rows,) per row."""
         points = torch.addcmul(self._points, step[:, None], self._directions)
-        return scores_of(self._scorer.outputs(points, self._context), self._scorer.score)[:, self._targets]
+        return self._scorer.score.of_all(self._scorer.outputs(points, self._context))[:, self._targets]
 
     @property
     def start(self) -> Tensor:

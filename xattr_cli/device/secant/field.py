@@ -12,7 +12,6 @@ from ...errors import RunError
 from ...numerics.paths.field import Cells, Chains
 from ..places import SharedPoints
 from ..scorer import Rows, Scorer
-from ..scores import scores_of
 from .mode import SecantMode
 
 __all__ = ["SecantField", "secants_of_call"]
@@ -48,7 +47,7 @@ def secants_of_call(
     found = []
     with torch.enable_grad():
         with mode:
-            scores = scores_of(scorer.outputs(leaf, filling), scorer.score)
+            scores = scorer.score.of_all(scorer.outputs(leaf, filling))
         for number, target in enumerate(targets, 1):
             values = scores[: len(target)].gather(1, target[:, None])[:, 0]
             (gradients,) = torch.autograd.grad(values.sum(), leaf, retain_graph=number < len(targets))

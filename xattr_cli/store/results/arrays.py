@@ -12,7 +12,18 @@ import yaml
 
 from ...errors import StoreError
 
-__all__ = ["BLOCK_BYTES", "RowChoice", "dataset", "mapping", "plain", "read_rows", "row_blocks", "texts"]
+__all__ = [
+    "BLOCK_BYTES",
+    "RowChoice",
+    "dataset",
+    "mapping",
+    "names_in",
+    "plain",
+    "read_any",
+    "read_rows",
+    "row_blocks",
+    "texts",
+]
 
 BLOCK_BYTES = 32 * 2**20
 """Of rows that are read and worked on at once."""
@@ -61,6 +72,30 @@ def row_blocks(data: h5py.Dataset) -> Iterator[tuple[slice, np.ndarray]]:
     for start in range(0, len(data), step):
         part = slice(start, min(start + step, len(data)))
         yield part, read_rows(data, part)
+
+
+def read_any(group: h5py.Group, name: str, rows: RowChoice | None = None) -> np.ndarray:
+    """An array of any number of axes, or the chosen rows of it; texts as an array of str.
+
+    Raises:
+        StoreError: there is none of that name, or the file is damaged there.
+    """
+    data = dataset(group, name)
+    if h5py.check_string_dtype(data.dtype) is not None:
+        return np.array(texts(group, name))
+    return np.asarray(data[()]) if data.ndim == 0 else read_rows(data, slice(None) if rows is None else rows)
+
+
+def names_in(group: h5py.Group) -> tuple[str, ...]:
+    """Paths of all arrays and texts in a group and in the groups within it."""
+    names: list[str] = []
+
+    def visit(name: str, item: h5py.HLObject) -> None:
+        if isinstance(item, h5py.Dataset):
+            names.append(name)
+
+    group.visititems(visit)
+    return tuple(names)
 
 
 def texts(group: h5py.Group, name: str) -> tuple[str, ...]:
