@@ -55,7 +55,7 @@ def _existing(path: Path, key: str, noun: str) -> Path:
 
 
 def to_numpy(value: Any, key: str) -> np.ndarray:
-    """`value` as a numpy array; a tensor of any device comes without its graph.
+    """(*shape) `value` as a numpy array; a tensor of any device comes without its graph.
 
     Raises:
         DataError: it is no array of numbers, or a ragged one. `key` begins the message.

@@ -211,5 +211,5 @@ def _f_quantile(numerator: Tensor, denominator: Tensor) -> Tensor:
 
 
 def ratio(error: Tensor, size: Tensor) -> Tensor:
-    """error / size, and 0 where both are 0: a map that is exactly zero is exactly known."""
+    """(*shape) error / size, and 0 where both are 0: a map that is exactly zero is exactly known."""
     return torch.where((error == 0) & (size == 0), torch.zeros_like(error), error / size)

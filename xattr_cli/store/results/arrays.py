@@ -75,7 +75,7 @@ def row_blocks(data: h5py.Dataset) -> Iterator[tuple[slice, np.ndarray]]:
 
 
 def read_any(group: h5py.Group, name: str, rows: RowChoice | None = None) -> np.ndarray:
-    """An array of any number of axes, or the chosen rows of it; texts as an array of str.
+    """(*shape) an array of any number of axes, or the chosen rows of it; texts as an array of str.
 
     Raises:
         StoreError: there is none of that name, or the file is damaged there.

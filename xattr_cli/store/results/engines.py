@@ -188,7 +188,7 @@ class EngineResults:
         return tuple(axis.label for axis in dataset(self._group, name).dims)
 
     def read(self, name: str, rows: RowChoice | None = None) -> np.ndarray:
-        """Any array, or the chosen rows of it; texts as an array of str."""
+        """(*shape) any array, or the chosen rows of it; texts as an array of str."""
         return read_any(self._group, name, rows)
 
     def _per_row(self, name: str) -> np.ndarray:
