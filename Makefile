@@ -17,7 +17,7 @@ SENTENCES := vaderSentiment==3.3.2
 .PHONY: help install demo tables photos resnet18 googlenet vowels breast-cancer minilm minilm-interactions \
 	movies next-word solubility screening \
 	test test-slow test-gpu test-portable test-networks lint format clean \
-	bench bench-gpu bench-nodes bench-error-bars bench-error-bars-photos bench-error-bars-language bench-jobs bench-ace bench-icc bench-interactions \
+	bench bench-gpu bench-nodes bench-secant bench-error-bars bench-error-bars-photos bench-error-bars-language bench-jobs bench-ace bench-icc bench-interactions \
 	reproduce-ig reproduce-interior reproduce-interactions reproduce-ace reproduce-icc
 
 help: ## List the targets
@@ -137,8 +137,11 @@ bench: install ## Time and memory against captum and against bare gradient passe
 bench-gpu: install runs/photos/model.pt runs/breast_cancer/model.pt runs/vowels/model.pt ## The same on a CUDA device, and what TF32 and CUDA graphs do there
 	$(BIN)/python -m scripts.benchmarks.bench_gpu
 
-bench-nodes: install $(REAL:%=runs/%/model.pt) ## Where the nodes of a path should be: all that was tried, adopted or not (minutes)
+bench-nodes: install $(REAL:%=runs/%/model.pt) ## What the adopted rules need on a path beside fixed rules (minutes)
 	$(BIN)/python -m scripts.benchmarks.bench_nodes
+
+bench-secant: install ## Secant cells against gradients: errors, adaptive rules, cost (minutes)
+	$(BIN)/python -m scripts.benchmarks.bench_secant
 
 bench-error-bars: install ## Reported against true errors, on trained networks with and without kinks
 	$(BIN)/python -m scripts.benchmarks.bench_error_bars

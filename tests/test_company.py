@@ -54,7 +54,8 @@ def test_the_rows_that_are_compared_are_no_zeros(whole):
     for engine in ENGINES:
         norms = np.linalg.norm(whole[f"engines/{engine}/attribution"].reshape(ROWS, -1), axis=1)
         assert (norms > 0.1).all() and len(np.unique(norms)) == ROWS
-        assert (whole[f"engines/{engine}/status"] == 0).all()
+        judged = 4 if engine == "saliency" else 0  # one gradient has no tolerance to be judged by
+        assert (whole[f"engines/{engine}/status"] == judged).all()
 
 
 def test_alone(folder, whole):

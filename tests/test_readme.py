@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import click
+import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
@@ -21,11 +22,14 @@ from torch import nn
 from xattr_cli.cli import main
 from xattr_cli.errors import ExitCode
 from xattr_cli.job.config import load_job, parse_job
-from xattr_cli.registry import BASELINES, DATASETS, ENGINES, MODELS
+from xattr_cli.registry import BASELINES, DATASETS, ENGINES, FIGURES, MODELS, SCORES
+from xattr_cli.reports.drawing.selection import select
+from xattr_cli.store.results.reader import Results
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
+REGISTRIES = [ENGINES, MODELS, DATASETS, BASELINES, SCORES, FIGURES]
 ELSEWHERE = {"git", "cd", "pip", "sbatch", "crontab"}  # programs of other machines, or of a first installation
 
 
@@ -204,11 +208,11 @@ def test_files_that_are_named_exist():
         assert (ROOT / path).exists(), path
 
 
-@pytest.mark.parametrize("registry", [ENGINES, MODELS, DATASETS, BASELINES], ids=lambda registry: registry.noun)
+@pytest.mark.parametrize("registry", REGISTRIES, ids=lambda registry: registry.noun)
 def test_every_plugin_is_named(registry):
     missing = [name for name in registry.names() if not re.search(rf"\b{name}\b", TEXT)]
     assert missing == []
-    assert registry.home in TEXT
+    assert registry.group in TEXT
 
 
 def test_exit_codes_are_those_of_the_code():
@@ -239,21 +243,63 @@ def test_the_file_reads_as_the_readme_reads_it(copy, demo, monkeypatch, capsys):
     assert re.match(r"\(200, 1, 8, 8\) 0\.0\d+ \[\d \d \d\]\n$", capsys.readouterr().out)
 
 
+def test_the_job_runs_from_python_as_the_readme_runs_it(copy, demo, monkeypatch, capsys):
+    monkeypatch.chdir(copy)
+    (program,) = [block for block in blocks("python") if "xattr_cli.run" in block]
+    exec(program, {})
+    assert capsys.readouterr().out == "20 (8, 1, 8, 8)\n"
+
+
 class Cubes(nn.Module):
     def forward(self, x):
         return (x**3).sum(1, keepdim=True)
 
 
-def test_the_plugin_that_is_shown_works():
-    (program,) = [block for block in blocks("python") if "LocalEngine" in block]
+def defined_by(base):
+    """What the block that shows a plugin of that base class defines."""
+    (program,) = [block for block in blocks("python") if f"({base}):" in block]
     defined = {}
     exec(program, defined)
+    return defined
+
+
+def test_the_dataset_plugin_that_is_shown_works():
+    with defined_by("DatasetSource")["Steps"](count=7).open() as samples:
+        batch = samples.read(0, len(samples))
+    steps, up = batch.inputs["x"], batch.labels
+    assert steps.shape == (7, 16) and set(np.unique(steps)) == {-1.0, 1.0}
+    assert (np.count_nonzero(np.diff(steps), axis=1) == 1).all()
+    assert (steps[:, -1] == 2 * up - 1).all()
+    assert samples.classes == ("down", "up")
+
+
+def test_the_score_plugin_that_is_shown_works():
+    score = defined_by("Score")["Margin"](ratio=2)
+    found = score.of_all(torch.tensor([[1.0, 2.0, 6.0], [0.0, 0.0, 0.0]]))
+    assert found.tolist() == [[-4.0, -2.0, 6.0], [0.0, 0.0, 0.0]]
+
+
+def test_the_figure_plugin_that_is_shown_works(copy, demo):
+    kind = defined_by("FigureKind")["ScoreHistogram"]()
+    with Results.open(copy / "runs" / "digits" / "attributions.h5") as results:
+        drawn = list(kind.draw(select(results, ["integrated_gradients"], 1, None)))
+        bars = drawn[0].figure.axes[0].patches
+        assert [each.stem for each in drawn] == ["score-histogram-integrated_gradients"]
+        assert sum(bar.get_height() for bar in bars) == len(results.rows) == 200
+
+
+@pytest.mark.parametrize("registry", [ENGINES, DATASETS, SCORES, FIGURES], ids=lambda registry: registry.noun)
+def test_every_plugin_that_is_shown_is_offered_by_an_entry_point(registry):
+    (offers,) = blocks("toml")
+    (target,) = re.findall(rf'"{re.escape(registry.group)}"\]\n\w+ = "my_package:(\w+)"', offers)
+    assert any(re.search(rf"^class {target}\(", block, re.MULTILINE) for block in blocks("python"))
+
+
+def test_the_plugin_that_is_shown_works():
+    defined = defined_by("LocalEngine")
     engine = defined["GradientTimesDelta"](position=0.25)
     x = torch.tensor([[1.0, -2.0], [0.5, 4.0]])
     found = engine.explain(block_of(Cubes(), x))
     torch.testing.assert_close(found.attribution, x * 3 * (0.25 * x) ** 2)
     torch.testing.assert_close(found.score_input, (x**3).sum(1))
     assert (found.relative_error == 0).all() and (found.evaluations == 1).all()
-    (offers,) = blocks("toml")
-    assert f'[project.entry-points."{ENGINES.home}"]' in offers
-    assert 'my_package:GradientTimesDelta"' in offers

@@ -13,7 +13,7 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from .errors import JobError, suggestion
 
-__all__ = ["BASELINES", "DATASETS", "ENGINES", "MODELS", "Options", "Plugin", "Registry"]
+__all__ = ["BASELINES", "DATASETS", "ENGINES", "FIGURES", "MODELS", "SCORES", "Options", "Plugin", "Registry"]
 
 
 class Options(BaseModel):
@@ -60,7 +60,7 @@ def _takes_boolean(annotation: Any) -> bool:
 
 
 class Plugin(Options):
-    """Options that a registry can find by name: an engine, a model source, a dataset, a baseline.
+    """Options that a registry can find by name: an engine, a model, a dataset, a baseline, a score, a figure.
 
     A subclass is registered by `@REGISTRY.register("name")`, or by an entry point of another
     distribution. Its fields are its YAML options, its docstring is what `xattr-cli engines NAME` shows.
@@ -83,18 +83,19 @@ class Registry(Generic[PluginType]):
     Arguments:
         noun: what an error calls a member, such as "engine".
         tag: the YAML key that holds the name, such as "kind".
-        home: package whose import registers the built-in members.
-        base: class in the module `base` of that package that every member extends.
+        home: module whose import registers the built-in members.
+        base: `module:class` that every member extends.
+        group: of the entry points in which other distributions offer theirs; as `home` if it is None.
 
-    Other distributions offer theirs in the entry-point group named as `home`. The name of a built-in
-    member cannot be taken over.
+    The name of a built-in member cannot be taken over.
     """
 
-    def __init__(self, noun: str, *, tag: str, home: str, base: str) -> None:
+    def __init__(self, noun: str, *, tag: str, home: str, base: str, group: str | None = None) -> None:
         self.noun = noun
         self.tag = tag
         self.home = home
         self.base = base
+        self.group = home if group is None else group
         self._members: dict[str, PluginType] = {}
 
     def register(self, name: str) -> Callable[[PluginType], PluginType]:
@@ -139,7 +140,7 @@ class Registry(Generic[PluginType]):
 
     def _offers(self) -> dict[str, list[EntryPoint]]:
         offers: dict[str, list[EntryPoint]] = {}
-        for offer in entry_points(group=self.home):
+        for offer in entry_points(group=self.group):
             offers.setdefault(offer.name, []).append(offer)
         return offers
 
@@ -151,7 +152,8 @@ class Registry(Generic[PluginType]):
             raise JobError(
                 f"{source} cannot be imported: {type(error).__name__}: {error}. Repair or uninstall that package."
             ) from error
-        fault = _unfitness(cls, getattr(importlib.import_module(f"{self.home}.base"), self.base))
+        module, _, base = self.base.partition(":")
+        fault = _unfitness(cls, getattr(importlib.import_module(module), base))
         if fault:
             raise JobError(f"{source} {fault}.")
         return cls  # type: ignore[no-any-return]
@@ -187,7 +189,29 @@ def _package(offer: EntryPoint) -> str:
     return f"{offer.dist.name} {offer.dist.version}" if offer.dist else "an installed package"
 
 
-ENGINES: Registry[Any] = Registry("engine", tag="engine", home="xattr_cli.engines", base="Engine")
-MODELS: Registry[Any] = Registry("model kind", tag="kind", home="xattr_cli.models", base="ModelSource")
-DATASETS: Registry[Any] = Registry("dataset kind", tag="kind", home="xattr_cli.datasets", base="DatasetSource")
-BASELINES: Registry[Any] = Registry("baseline kind", tag="kind", home="xattr_cli.baselines", base="Baseline")
+ENGINES: Registry[Any] = Registry(
+    "engine", tag="engine", home="xattr_cli.engines", base="xattr_cli.engines.base:Engine"
+)
+MODELS: Registry[Any] = Registry(
+    "model kind", tag="kind", home="xattr_cli.models", base="xattr_cli.models.base:ModelSource"
+)
+DATASETS: Registry[Any] = Registry(
+    "dataset kind", tag="kind", home="xattr_cli.datasets", base="xattr_cli.datasets.base:DatasetSource"
+)
+BASELINES: Registry[Any] = Registry(
+    "baseline kind", tag="kind", home="xattr_cli.baselines", base="xattr_cli.baselines.base:Baseline"
+)
+FIGURES: Registry[Any] = Registry(
+    "kind of figure",
+    tag="kind",
+    home="xattr_cli.reports.figures",
+    base="xattr_cli.reports.drawing.figure:FigureKind",
+    group="xattr_cli.figures",
+)
+SCORES: Registry[Any] = Registry(
+    "score",
+    tag="score",
+    home="xattr_cli.device.scores",
+    base="xattr_cli.device.scores:Score",
+    group="xattr_cli.scores",
+)

@@ -6,6 +6,7 @@ import sys
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -13,12 +14,13 @@ from scripts.benchmarks.benchlib import ROOT
 from xattr_cli.engines.base import Explanation, LocalEngine
 from xattr_cli.engines.block import Block
 from xattr_cli.engines.path.integrated_gradients import IntegratedGradients
+from xattr_cli.numerics.paths.quadrature import FixedRule
 
 sys.path.append(str(ROOT / "tests"))
 
 from helpers.blocks import KINKED, NETWORKS, block_of, digits, trained
 
-__all__ = ["NETWORKS", "Case", "background", "case_of", "network", "share_covered", "true_error"]
+__all__ = ["NETWORKS", "Case", "case_of", "network", "share_covered", "trapezoid", "true_error"]
 
 ROWS_PER_CALL = 512
 REFERENCE_INTERVALS = 2048
@@ -86,10 +88,13 @@ def network(name: str) -> nn.Module:
     return NETWORKS[name]()
 
 
-def background(count: int) -> Tensor:
-    """(count, 1, 8, 8): some of the training images."""
-    training = digits()[0]
-    return training[torch.randperm(len(training), generator=torch.Generator().manual_seed(0))[:count]]
+def trapezoid(nodes: int, power: float = 1.0) -> FixedRule:
+    """Even in u, t = u^power, but for nodes of weight 0; constants are integrated exactly."""
+    u = np.linspace(0, 1, nodes if power == 1 else nodes + 1)
+    weights = power * u ** (power - 1)
+    weights[[0, -1]] /= 2
+    kept = weights > 0
+    return FixedRule(u[kept] ** power, weights[kept] / weights.sum())
 
 
 def true_error(found: Tensor, truth: Tensor) -> Tensor:

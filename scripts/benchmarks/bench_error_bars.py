@@ -16,8 +16,6 @@ import torch
 from torch import Tensor
 
 from scripts.benchmarks.bench_cases import NETWORKS, Case, case_of, share_covered, true_error
-from scripts.benchmarks.bench_placement import placement_table
-from scripts.benchmarks.bench_sampling import sampling_tables
 from scripts.benchmarks.benchlib import Table, publish, versions
 from xattr_cli.engines.path.integrated_gradients import IntegratedGradients
 
@@ -39,12 +37,7 @@ def main() -> None:
         for name, score, origin in product(NETWORKS, ("logit", "probability"), ("zero", "mean"))
     ]
     outcomes = [outcome for case in cases for outcome in outcomes_of(case)]
-    tables = [
-        adopted_table(outcomes),
-        formula_table(outcomes),
-        placement_table(cases),
-        *sampling_tables(options.rows),
-    ]
+    tables = [adopted_table(outcomes), formula_table(outcomes)]
     publish("error_bars", versions("torch") | {"rows": options.rows}, tables)
 
 

@@ -16,12 +16,15 @@ from scripts.benchmarks.benchlib import Table, publish, versions
 from scripts.benchmarks.untuned_networks import KINDS, Untuned, drawn, exact_map
 from xattr_cli.device import Packing, Rows, Scorer
 from xattr_cli.device.secant import SecantField, probe_secants
+from xattr_cli.engines.path.integrated_gradients import FIRST_INTERVALS, IntegratedGradients
 from xattr_cli.numerics.paths.calibration import calibrate
 from xattr_cli.numerics.paths.error_bar import ratio
+from xattr_cli.numerics.paths.field import Field
 from xattr_cli.numerics.paths.integrate import PathIntegral, integrate
 from xattr_cli.numerics.paths.quadrature import AdaptiveRule
 from xattr_cli.numerics.paths.secants import SecantRule, integrate_secants
 from xattr_cli.numerics.paths.straight import StraightPath
+from xattr_cli.registry import SCORES
 from xattr_cli.samples import InputSpec, Layout, Status
 
 RTOLS = (0.05, 0.01, 0.001)
@@ -30,6 +33,7 @@ MEASURED = 16
 MAX_NODES = 4096
 ROUNDING = 2e-6
 """Of maps in float32: errors below it are none."""
+WARP = IntegratedGradients().warp
 
 
 def main() -> None:
@@ -49,7 +53,7 @@ def main() -> None:
                "evaluations a row": ".1f"}  # fmt: skip
     note = (
         f"Networks drawn and trained by seeds {options.seed} to {options.seed + options.networks - 1}; references "
-        "are exact between all breakpoints of piecewise linear ones, else Gauss's rule on 1,024 panels."
+        "are exact between all breakpoints of piecewise linear ones, else Gauss's rule on 16,384 panels."
     )
     found = Table("Networks that nobody tuned for", columns, lines, note)
     if options.quick:
@@ -82,23 +86,34 @@ def outcome(case: Untuned, truth: Tensor, rule: str, rtol: float) -> tuple[Tenso
 
 
 def integrated(case: Untuned, rule: str, rtol: float) -> PathIntegral:
-    """By one of the rules, as a job does it; cells are measured on the first rows."""
+    """By one of the rules, as a job does it."""
     spec = InputSpec("X", tuple(case.inputs.shape[1:]), np.dtype("float32"))
-    scorer = Scorer(module=case.network, inputs=(spec,), layout=Layout((spec,)), score=case.score,
+    scorer = Scorer(module=case.network, inputs=(spec,), layout=Layout((spec,)), score=SCORES.get(case.score)(),
                     device=case.inputs.device, dtype=torch.float32, packing=Packing(512))  # fmt: skip
     rows = Rows(case.inputs, {}, case.target, torch.arange(len(case.inputs)))
     path = StraightPath(case.baselines, case.inputs)
     with scorer.exact_arithmetic():
-        if rule == "gradient":
-            adaptive = AdaptiveRule(rtol, MAX_NODES, 6, 2.0)
-            return integrate(scorer.field(rows), path, adaptive, smooth=case.smooth)
-        probe = probe_secants(scorer, rows.take(slice(0, 2)), case.baselines[:2])
-        if not probe.serves:  # a job falls back on gradients then
-            return integrate(scorer.field(rows), path, AdaptiveRule(rtol, MAX_NODES, 6, 2.0), smooth=case.smooth)
-        field, cells = SecantField(scorer, rows), SecantRule(rtol, MAX_NODES, 6, 2.0)
-        first = StraightPath(case.baselines[:MEASURED], case.inputs[:MEASURED])
-        known = calibrate(SecantField(scorer, rows.take(slice(0, MEASURED))), first, cells)
-        return integrate_secants(field, path, SecantRule(rtol, MAX_NODES, known.cells, 2.0, known.share))
+        cells = by_cells(scorer, rows, path, rtol) if rule == "secant" else None
+        if cells is not None:
+            return cells
+        return by_gradients(scorer.field(rows), path, rtol, smooth=case.smooth)
+
+
+def by_gradients(field: Field, path: StraightPath, rtol: float, *, smooth: bool) -> PathIntegral:
+    """Panels of gradients, as a job has them."""
+    return integrate(field, path, AdaptiveRule(rtol, MAX_NODES, FIRST_INTERVALS, WARP), smooth=smooth)
+
+
+def by_cells(scorer: Scorer, rows: Rows, path: StraightPath, rtol: float) -> PathIntegral | None:
+    """Secant cells, measured on the first rows as a job does it; None where a job falls back on gradients."""
+    if not probe_secants(scorer, rows.take(slice(0, 2)), path.baseline[:2]).serves:
+        return None
+    some = slice(0, MEASURED)
+    first = StraightPath(path.baseline[some], path.input[some])
+    cells = SecantRule(rtol, MAX_NODES, FIRST_INTERVALS, WARP)
+    known = calibrate(SecantField(scorer, rows.take(some)), first, cells)
+    rule = SecantRule(rtol, MAX_NODES, known.cells, WARP, known.share)
+    return integrate_secants(SecantField(scorer, rows), path, rule)
 
 
 if __name__ == "__main__":

@@ -18,10 +18,10 @@ from xattr_cli.device.curvature.hvp import WAYS
 from xattr_cli.device.curvature.network import Smoothing, find_curvature
 from xattr_cli.engines.interactions.bench import InteractionBench
 from xattr_cli.engines.interactions.integrated_hessians import IntegratedHessians
+from xattr_cli.numerics.interactions.fan import Fan
 from xattr_cli.numerics.interactions.grouping import Grouping
 from xattr_cli.numerics.interactions.integrate import InteractionRule, integrate_interactions
 from xattr_cli.numerics.interactions.log_rules import NODE_COUNTS, LogRule, interpolatory_rule, nested_log_rules
-from xattr_cli.numerics.paths.straight import StraightPath
 
 __all__ = ["error_bar_table", "rule_table", "way_table"]
 
@@ -196,7 +196,7 @@ def _way_line(case: SecondOrderCase, repetitions: int) -> tuple[object, ...]:
     groups: Grouping = InteractionBench(block, engine).groups
     found = find_curvature(block.scorer, block.rows, Smoothing(), len(groups.chosen))
     chosen, lanes = found.how.way, found.how.lanes
-    path = StraightPath(torch.zeros_like(block.inputs), block.inputs)
+    fan = Fan(block.inputs, torch.zeros_like(block.inputs), is_shared=False)
     rule = InteractionRule(0.999, 5, 2**30)
     seconds: Mapping[str, list[float]] = {way: [] for way in WAYS}
     for _ in range(repetitions):
@@ -204,7 +204,7 @@ def _way_line(case: SecondOrderCase, repetitions: int) -> tuple[object, ...]:
             settled = SecondOrder(way, lanes)
             found.how.way, found.how.lanes = settled.way, settled.lanes
             began = time.process_time()
-            integrate_interactions(found.field(block.rows), path, groups, rule)
+            integrate_interactions(found.field(block.rows), fan, groups, rule)
             seconds[way].append(time.process_time() - began)
     products = 5 * len(block.rows) * len(groups.chosen)
     medians = [1e6 * float(np.median(seconds[way])) / products for way in WAYS]

@@ -1,8 +1,8 @@
-"""The paths on which rules for placing nodes are compared: of small networks, and of photographs from a store."""
+"""The paths on which rules are compared: of small networks, and of photographs from a store of sketches."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -10,109 +10,95 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from scripts.benchmarks.bench_cases import case_of
-from scripts.benchmarks.node_fields import NetworkField, SomeRows, StoredField
+from scripts.benchmarks.bench_cases import case_of, trapezoid, true_error
 from scripts.benchmarks.photo_reference import FOLDER, INTERVALS, reference
 from scripts.benchmarks.speed_cases import SpeedCase, breast_cancer, vowels
-from xattr_cli.device import kinked_operations
-from xattr_cli.numerics.paths.field import Field
-from xattr_cli.numerics.paths.straight import StraightPath
+from xattr_cli.device import Packing, Rows, Scorer, kinked_operations
+from xattr_cli.numerics.paths.field import Evaluation, Field
+from xattr_cli.numerics.paths.integrate import integrate_fixed
+from xattr_cli.numerics.paths.quadrature import FixedRule
+from xattr_cli.numerics.paths.straight import PathPoints, StraightPath
+from xattr_cli.registry import SCORES
+from xattr_cli.samples import InputSpec, Layout
 
-__all__ = ["CASES", "PHOTOGRAPHS", "Paths"]
+__all__ = ["CASES", "PHOTOGRAPHS", "Network", "Paths", "StoredField", "paths_of"]
 
 PHOTOGRAPHS = "efficientnet-lite0"
-ROWS_PER_PASS = 4
-BLUR = 32
-"""Fine cells over which squared jumps are averaged: a density is a matter of places, not of single jumps."""
+ROWS_PER_CALL = 512
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network and the rows that are explained, with what evaluates them as in a job."""
+
+    scorer: Scorer
+    rows: Rows
 
 
 @dataclass(frozen=True)
 class Paths:
-    """Paths of some rows, and what can be known of them with very many nodes.
+    """Paths of some rows, and their true maps.
 
     Attributes:
         name: of the network.
         field: evaluates the network, or looks up what it once said.
         path: from baseline to input.
         smooth: the network has no kinks.
+        network: what `field` evaluates; None if it looks up.
     """
 
     name: str
     field: Field
     path: StraightPath
     smooth: bool
-
-    @property
-    def rows(self) -> int:
-        """Number of rows."""
-        return len(self.path.delta)
-
-    def at(self, t: Tensor) -> Tensor:
-        """(rows, n, D) Δ ⊙ ∇f at t (rows or 1, n)."""
-        count = t.shape[1]
-        row = torch.arange(self.rows).repeat_interleave(count)
-        delta = self.path.delta
-        found = delta.new_empty(len(row), delta.shape[1])
-        for some in self.field.gradients(self.path.at(row, t.expand(self.rows, count).flatten().to(delta))):
-            found[some.part] = some.gradients * delta[row[some.part]]
-        return found.view(self.rows, count, -1)
-
-    @cached_property
-    def change(self) -> Tensor:
-        """(rows,) float64, f(x) − f(x')."""
-        row = torch.arange(self.rows)
-        ends = [self.field.values(self.path.at(row, torch.full((self.rows,), t))).double() for t in (0.0, 1.0)]
-        return ends[1] - ends[0]
+    network: Network | None = None
 
     @cached_property
     def truth(self) -> Tensor:
-        """(rows, D) float64, the maps from 1,024 intervals in u, t = u²."""
-        return self._fine[0]
+        """(rows, D), the maps from 1,024 intervals in u, t = u²."""
+        return self.maps(trapezoid(INTERVALS, 2.0))
 
-    @cached_property
-    def jumps(self) -> Tensor:
-        """(rows, 1024) squared jumps of Δ ⊙ ∇f per unit of t in every fine cell, relative to the squared map."""
-        return self._fine[1]
-
-    @cached_property
-    def bends(self) -> Tensor:
-        """(rows, 1024) length of the second derivative of Δ ⊙ ∇f, relative to the map's."""
-        return self._fine[2]
-
-    @cached_property
-    def _fine(self) -> tuple[Tensor, Tensor, Tensor]:
-        u = torch.linspace(0, 1, INTERVALS + 1, dtype=torch.float64)
-        found = [self.part(rows)._pass_over(u) for rows in torch.arange(self.rows).split(ROWS_PER_PASS)]
-        truth, jumps, bends = (torch.cat(parts) for parts in zip(*found, strict=True))
-        return truth, jumps, bends
-
-    def _pass_over(self, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        gradients = self.at(u.square()[None])
-        weight = 2 * u / INTERVALS
-        weight[-1] /= 2
-        truth = torch.einsum("n,rnd->rd", weight.float(), gradients).double()
-        size = truth.norm(dim=1, keepdim=True)
-        steps = torch.diff(gradients, dim=1)
-        width = torch.diff(u.square())
-        jumps = steps.norm(dim=2).double().square() / width
-        slopes = steps / width[:, None].float()
-        bends = torch.diff(slopes, dim=1, append=slopes[:, -1:]).norm(dim=2) / width
-        return truth, _blurred(jumps / size.square()), _blurred(bends / size)
-
-    def part(self, rows: Tensor) -> Paths:
-        """Of some of the rows."""
-        start, stop = self.path.baseline[rows], self.path.input[rows]
-        return Paths(self.name, SomeRows(self.field, rows), StraightPath(start, stop), self.smooth)
+    def maps(self, rule: FixedRule) -> Tensor:
+        """(rows, D), by the same nodes for all rows."""
+        return integrate_fixed(self.field, self.path, rule).mean_gradient * self.path.delta
 
     def error(self, maps: Tensor) -> Tensor:
         """(rows,) float64, relative L2 error of maps (rows, D)."""
-        return (maps.double() - self.truth).norm(dim=1) / self.truth.norm(dim=1)
+        return true_error(maps, self.truth)
 
 
-def _blurred(values: Tensor) -> Tensor:
-    """Means over `BLUR` neighbours of values (rows, n)."""
-    padded = torch.nn.functional.pad(values[:, None], (BLUR // 2, BLUR - 1 - BLUR // 2), mode="replicate")
-    return padded.unfold(2, BLUR, 1).mean(dim=3)[:, 0]
+@dataclass(frozen=True)
+class StoredField:
+    """Sketches of Δ ⊙ ∇f at the nodes t = (k / 1024)²; any other t is taken for the nearest of them.
+
+    The score is the sum of a sketch's integral, so that a map of sketches has a completeness gap as others have.
+
+    Attributes:
+        sketches: (rows, 1025, s).
+    """
+
+    sketches: np.ndarray
+
+    @cached_property
+    def scores(self) -> Tensor:
+        sums = torch.tensor(np.stack([row.sum(axis=1, dtype=np.float64) for row in self.sketches]))
+        integrand = sums * 2 * torch.linspace(0, 1, INTERVALS + 1, dtype=torch.float64)
+        steps = (integrand[:, 1:] + integrand[:, :-1]) / 2 / INTERVALS
+        return torch.nn.functional.pad(steps.cumsum(dim=1), (1, 0)).float()
+
+    def gradients(self, points: PathPoints) -> Iterator[Evaluation]:
+        node = _nearest(points.t)
+        for part in torch.arange(len(node)).split(ROWS_PER_CALL):
+            row = points.row[part]
+            sketches = torch.from_numpy(self.sketches[row.numpy(), node[part].numpy()])
+            yield Evaluation(part, self.scores[row, node[part]], sketches)
+
+    def values(self, points: PathPoints, place: Tensor | None = None) -> Tensor:
+        return self.scores[points.row, _nearest(points.t)]
+
+
+def _nearest(t: Tensor) -> Tensor:
+    return (t.double().sqrt() * INTERVALS).round().long()
 
 
 # --- cases ----------------------------------------------------------------------------------------
@@ -134,7 +120,7 @@ def of_digits(name: str, network: str) -> Callable[[int], Paths]:
 
     def made(rows: int) -> Paths:
         case = case_of(network, rows)
-        return _paths(name, case.network, case.images, ())
+        return paths_of(name, case.network, case.images)
 
     return made
 
@@ -144,15 +130,25 @@ def of_case(name: str, case: Callable[[int], SpeedCase]) -> Callable[[int], Path
 
     def made(rows: int) -> Paths:
         chosen = case(rows)
-        return _paths(name, chosen.module, chosen.inputs, chosen.extra)
+        return paths_of(name, chosen.module, chosen.inputs, chosen.extra)
 
     return made
 
 
-def _paths(name: str, network: nn.Module, inputs: Tensor, extra: tuple[Tensor, ...]) -> Paths:
+def paths_of(name: str, module: nn.Module, inputs: Tensor, extra: tuple[Tensor, ...] = ()) -> Paths:
+    """From zero, of the predicted class; `extra`: what the network takes beside the inputs, one each per row."""
+    spec = InputSpec("X", tuple(inputs.shape[1:]), np.dtype("float32"))
+    context = {f"extra {number}": tensor for number, tensor in enumerate(extra)}
+    specs = (spec, *(InputSpec(key, tuple(t.shape[1:]), t.numpy().dtype) for key, t in context.items()))
+    scorer = Scorer(module=module, inputs=specs, layout=Layout((spec,)), score=SCORES.get("logit")(),
+                    device=inputs.device, dtype=torch.float32, packing=Packing(ROWS_PER_CALL))  # fmt: skip
+    with torch.no_grad():
+        target = module(inputs, *extra).argmax(dim=1)
     flat = inputs.flatten(1)
-    smooth = not kinked_operations(lambda: network(inputs[:2], *(each[:2] for each in extra)))
-    return Paths(name, NetworkField(network, inputs, extra), StraightPath(torch.zeros_like(flat), flat), smooth)
+    rows = Rows(flat, context, target, torch.arange(len(flat)))
+    smooth = not kinked_operations(lambda: module(inputs[:2], *(each[:2] for each in extra)))
+    path = StraightPath(torch.zeros_like(flat), flat)
+    return Paths(name, scorer.field(rows), path, smooth, Network(scorer, rows))
 
 
 CASES: Mapping[str, tuple[Callable[[int], Paths], int]] = {

@@ -171,7 +171,7 @@ def test_targets_are_chosen_by_name_or_number(job, tmp_path):
     assert some[0] == everything[2]
 
 
-def test_arrays_are_written_with_deviations(job, tmp_path):
+def test_arrays_are_written_with_deviations_and_errors(job, tmp_path):
     path = write_csv(tmp_path / "new.csv", table(4))
     apply(job / "out.h5", path, "--to", tmp_path / "effects.h5", "--target", "low")
     with h5py.File(tmp_path / "effects.h5") as file:
@@ -180,6 +180,8 @@ def test_arrays_are_written_with_deviations(job, tmp_path):
         assert file["features"].asstr()[:].tolist() == ["color", "age", "income", "kind"]
         assert (file["deviation"][:, :, [0, 3]] == 0).all()  # levels
         assert (file["deviation"][:, :, 1:3] > 0).all()
+        assert (file["error"][:, :, [0, 3]] == 0).all()
+        assert (file["error"][:, :, 1:3] > 0).all()
         line = read_csv(apply(job / "out.h5", path, "--target", "low").stdout)[0]
         assert file["effect"][0, 0, 1] == pytest.approx(float(line["age"]), abs=1e-8)
     outcome = apply(job / "out.h5", path, "--to", tmp_path / "effects.h5", code=2)

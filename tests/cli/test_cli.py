@@ -184,7 +184,7 @@ def test_an_unknown_engine_is_answered_with_its_like():
     outcome = invoke("engines", "integrated_gradient")
     assert outcome.exit_code == ExitCode.USAGE
     assert outcome.stderr.startswith(
-        "Error: unknown engine 'integrated_gradient'. Allowed: ace, expected_gradients, "
+        "Error: unknown engine 'integrated_gradient'. Allowed: ace, deeplift, expected_gradients, "
     )
     assert outcome.stderr.endswith("Did you mean 'integrated_gradients'?\n")
     assert outcome.stdout == ""
@@ -324,7 +324,7 @@ def test_a_wrong_job_is_one_message_on_stderr(folder):
     outcome = invoke("run", folder / "job.yaml", "--set", "compute.devise=cpu", "--set", "score=logits")
     assert (outcome.exit_code, outcome.stdout) == (ExitCode.USAGE, "")
     first, second = outcome.stderr.splitlines()
-    assert first.startswith("Error: score: 'logits': must be ")
+    assert first.startswith("Error: score: unknown score 'logits'. Allowed: auto, ")
     assert second.startswith("compute.devise: 'cpu': unknown key.")
 
 

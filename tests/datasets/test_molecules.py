@@ -17,11 +17,10 @@ from matplotlib.text import Text
 from xattr_cli.datasets import open_dataset
 from xattr_cli.errors import DataError, JobError
 from xattr_cli.job.config import parse_job, resolve_plugin
-from xattr_cli.registry import DATASETS
+from xattr_cli.registry import DATASETS, FIGURES
 from xattr_cli.reports.drawing.selection import Drawing, Nothing, select
 from xattr_cli.reports.drawing.style import styled, symmetric_limit
 from xattr_cli.reports.drawing.words import number
-from xattr_cli.reports.gallery import KINDS
 from xattr_cli.reports.rows.molecule_maps import (
     fingerprint_map,
     molecule_map,
@@ -339,7 +338,7 @@ def test_the_file_has_the_smiles_and_the_names_of_the_atoms(result):
 
 @styled
 def drawn(results, kind="molecules", rows=None):
-    return list(KINDS[kind](select(results, None, 8, rows)))
+    return list(FIGURES.get(kind)().draw(select(results, None, 8, rows)))
 
 
 def test_molecules_are_drawn_from_the_file_alone(result):

@@ -15,6 +15,7 @@ from xattr_cli.engines.ace.data import REAL
 from xattr_cli.engines.ace.engine import AverageCausalEffects
 from xattr_cli.errors import JobError
 from xattr_cli.models.zoo import sequence_classifier
+from xattr_cli.registry import SCORES
 from xattr_cli.samples import InputSpec, Layout
 
 STEPS, CHANNELS = 5, 2
@@ -358,6 +359,6 @@ def test_feedback_needs_a_network_that_predicts_the_next_step():
     with pytest.raises(JobError, match="this one has 3 outputs for 2 channels"):
         study(recurrent(), sequences(), options={"feedback": "autoregressive"})
     population = population_of(VectorAutoregression(matrices()), sequences())
-    population = replace(population, scorer=replace(population.scorer, score="probability"))
+    population = replace(population, scorer=replace(population.scorer, score=SCORES.get("probability")()))
     with pytest.raises(JobError, match=r"score: probability changes them. Set score: raw"):
         AverageCausalEffects(feedback="autoregressive").check(population)

@@ -99,7 +99,7 @@ def test_effects_alone_make_a_result_without_rows(folder):
         effects = results.effects["mean_score"]
         np.testing.assert_allclose(effects.values("centre"), samples()[0].astype(float).mean(axis=0), rtol=1e-6)
         assert effects.texts("features") == ("X[0]", "X[1]", "X[2]")
-        assert effects.axes("mean") == ("target",)
+        assert effects.axes_of("mean") == ("target",)
         assert effects.targets.tolist() == [0, 1, 2, 3]
         assert effects.options == {"rows": False, "fail_at": "", "tolerance": 1.0}
         assert effects.importance.shape == (3,)

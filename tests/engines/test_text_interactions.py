@@ -7,8 +7,8 @@ import pytest
 import torch
 from helpers.cli import datasets, run, write_job
 
+from xattr_cli.registry import FIGURES
 from xattr_cli.reports.drawing.selection import Drawing, select
-from xattr_cli.reports.interactions import figures as interactions
 from xattr_cli.reports.interactions.matrix import row_matrix
 from xattr_cli.store.results.reader import Results
 
@@ -97,7 +97,7 @@ def test_a_padded_sentence_has_zeros_on_its_padding_and_what_it_has_alone(folder
 
 def test_the_heat_map_has_the_words_along_it(output):
     with Results.open(output) as results:
-        drawn = interactions.draw(select(results, ["integrated_hessians"], 4, None))
+        drawn = FIGURES.get("interactions")().draw(select(results, ["integrated_hessians"], 4, None))
         figures = {item.stem: item.figure for item in drawn if isinstance(item, Drawing)}
     sheet = figures["interaction-rows-integrated_hessians"]
     ticks = [[label.get_text() for label in axes.get_xticklabels()] for axes in sheet.axes]

@@ -13,6 +13,7 @@ from helpers.blocks import layout_of
 from xattr_cli.device import Packing, Scorer
 from xattr_cli.engines.ace.engine import AverageCausalEffects
 from xattr_cli.engines.population import Population, PopulationBlock
+from xattr_cli.registry import SCORES
 from xattr_cli.samples import InputSpec, Layout
 
 
@@ -81,7 +82,7 @@ def population_of(
         module=module.eval().requires_grad_(False),
         inputs=(*layout.specs, *beside),
         layout=layout,
-        score="raw",
+        score=SCORES.get("raw")(),
         device=samples.device,
         dtype=samples.dtype,
         packing=Packing(rows),

@@ -17,6 +17,7 @@ from xattr_cli.engines.block import Block
 from xattr_cli.engines.sweeps import merge_demands
 from xattr_cli.models.frozen import frozen
 from xattr_cli.models.zoo import digits_cnn, mlp, sequence_classifier
+from xattr_cli.registry import SCORES
 from xattr_cli.samples import InputSpec, Layout
 
 
@@ -49,7 +50,7 @@ def scorer_of(module, inputs, *, score="auto", rows=64):
         module=module.eval(),
         inputs=layout.specs,
         layout=layout,
-        score=score,
+        score=SCORES.get(score)(),
         device=inputs.device,
         dtype=inputs.dtype,
         packing=Packing(rows),

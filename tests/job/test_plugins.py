@@ -18,7 +18,8 @@ from xattr_cli.errors import ExitCode, JobError
 from xattr_cli.randomness import Purpose, sample_generator
 from xattr_cli.registry import BASELINES, DATASETS, ENGINES
 
-PACKAGE = Path(__file__).parents[1] / "plugin_package"
+ROOT = Path(__file__).parents[2]
+PACKAGE = ROOT / "tests" / "plugin_package"
 GAIN, NOISE, DRAWS, SEED = 2.0, 0.2, 32, 5
 JOB = f"""\
 model: {{kind: readout, weights: weights.npy, gain: {GAIN}}}
@@ -57,8 +58,8 @@ def result(site, tmp_path_factory):
 
 
 def xattr_cli(*arguments, cwd=None):
-    """Run the command with folders of packages, the first arguments that are paths, importable."""
-    sites = [str(argument) for argument in arguments if isinstance(argument, Path)]
+    """Run the command of this very checkout with folders of packages, the arguments that are paths, importable."""
+    sites = [*(str(argument) for argument in arguments if isinstance(argument, Path)), str(ROOT)]
     texts = [argument for argument in arguments if isinstance(argument, str)]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sites), "PYTHONIOENCODING": "utf-8"}
     return subprocess.run(

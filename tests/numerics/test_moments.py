@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from xattr_cli.numerics.interventions.moments import Moments, Spread, factorise, symmetric_root
+from xattr_cli.numerics.student import student_factor
 
 
 def data(samples=400, size=6, offset=0.0, seed=0):
@@ -76,7 +77,16 @@ def test_spread_of_arrays(block):
     for start in range(0, 200, block):
         spread.add(values[start : start + block])
     np.testing.assert_allclose(spread.mean, values.mean(axis=0), rtol=1e-13)
-    np.testing.assert_allclose(spread.standard_error, values.std(axis=0, ddof=1) / np.sqrt(200), rtol=1e-12)
+    expected = student_factor(199) * values.std(axis=0, ddof=1) / np.sqrt(200)
+    np.testing.assert_allclose(spread.standard_error, expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("count", [2, 3, 5])
+def test_the_standard_error_of_few_arrays_is_that_of_a_95_percent_interval(count):
+    random = np.random.default_rng(count)
+    spread = Spread((20_000,))
+    spread.add(random.normal(size=(count, 20_000)))
+    assert (np.abs(spread.mean) < 1.96 * spread.standard_error).mean() == pytest.approx(0.95, abs=0.01)
 
 
 def test_one_array_has_no_standard_error():

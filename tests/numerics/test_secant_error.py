@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from xattr_cli.numerics.paths.secant_error import (
+    MOVES_MARGIN,
     CellEvidence,
     ErrorShare,
     expected_after,
@@ -50,9 +51,10 @@ def test_a_map_that_hardly_moved_is_nearly_exact():
     torch.testing.assert_close(moved, 3 * 1e-3 / 3 / size)  # 1 + (4 / 2)^3 = 9
 
 
-def test_a_map_that_moved_far_is_judged_by_its_roughness():
-    share = ErrorShare(0.2, 1.0, moves=3.0)
-    assert secant_error(evidence(moved=10.0, before=2), share) == secant_error(evidence(), share)
+def test_a_map_that_moved_far_is_reported_to_be_off_by_what_is_left_of_it():
+    found = evidence(moved=10.0, before=2)
+    for share in (ErrorShare(0.2, 1.0), ErrorShare(0.2, 1.0, moves=30.0)):
+        torch.testing.assert_close(secant_error(found, share), 10 / 4 / found.size)  # (2 / 4)^(1 + 1)
 
 
 def test_a_pass_of_nearly_as_many_cells_is_no_evidence():
@@ -112,4 +114,4 @@ def test_a_share_fitted_on_some_rows_covers_others(rows, exact):
 def test_share_of_movement_is_nothing_without_evidence():
     assert share_of_movement(torch.zeros(0)) == 0
     assert share_of_movement(torch.zeros(5)) == 1
-    assert share_of_movement(torch.full((5,), 2.0)) == 4
+    assert share_of_movement(torch.full((5,), 2.0)) == 2 * MOVES_MARGIN

@@ -10,10 +10,10 @@ import pytest
 from helpers.causal_jobs import CHAIN, PAIR, data_of, job_of
 from helpers.cli import invoke, run
 
+from xattr_cli.registry import FIGURES
 from xattr_cli.reports.drawing.selection import Nothing, select
 from xattr_cli.reports.drawing.style import styled
 from xattr_cli.reports.effects import causal_graph as contribution_graph
-from xattr_cli.reports.effects import contributions
 from xattr_cli.reports.effects import flow as flow_diagnostics
 from xattr_cli.store.results.reader import Results
 
@@ -22,7 +22,7 @@ from xattr_cli.store.results.reader import Results
 def figures(kind, path, engines=None):
     """Stem → figure of everything that a kind draws, and the reasons for what it does not."""
     with Results.open(path) as results:
-        items = list(kind.draw(select(results, engines, 8, None)))
+        items = list(FIGURES.get(kind)().draw(select(results, engines, 8, None)))
         for item in items:
             if not isinstance(item, Nothing):
                 item.figure.draw_without_rendering()
@@ -51,7 +51,7 @@ def several(tmp_path_factory):
 
 
 def test_bars_for_all_outputs_together_and_for_each_that_varies(several):
-    drawn, reasons = figures(contributions, several)
+    drawn, reasons = figures("contributions", several)
     assert sorted(drawn) == sorted(
         f"contributions-{label}{target}" for label in ("icc", "plain", "sobol") for target in ("", "-0-0", "-1-1")
     )
@@ -70,12 +70,12 @@ def test_bars_for_all_outputs_together_and_for_each_that_varies(several):
 
 
 def test_bars_beside_the_indices_of_the_noise_if_there_are_no_others(several):
-    drawn, _ = figures(contributions, several, ["icc"])
+    drawn, _ = figures("contributions", several, ["icc"])
     assert drawn["contributions-icc"].axes[1].get_title(loc="left").endswith("indices of the noise of each node")
 
 
 def test_the_graph_shows_shares_and_arrows_from_causes_to_effects(several):
-    drawn, _ = figures(contribution_graph, several)
+    drawn, _ = figures("causal_graph", several)
     assert sorted(drawn) == ["contribution-graph-icc", "contribution-graph-icc-0-0", "contribution-graph-icc-1-1"]
     axes = drawn["contribution-graph-icc-0-0"].axes[0]
     places = axes.collections[0].get_offsets()
@@ -88,14 +88,12 @@ def test_the_graph_shows_shares_and_arrows_from_causes_to_effects(several):
 
 
 def test_what_cannot_be_drawn_says_why(several, tmp_path, monkeypatch):
-    assert figures(contribution_graph, several, ["sobol"])[1] == [
+    assert figures("causal_graph", several, ["sobol"])[1] == [
         "no engine has a causal graph with edges; icc with graph or order has"
     ]
-    assert figures(flow_diagnostics, several)[1] == [
-        "no engine has fitted a flow; icc with a graph or an order does"
-    ]
+    assert figures("flow", several)[1] == ["no engine has fitted a flow; icc with a graph or an order does"]
     monkeypatch.setattr(contribution_graph, "networkx", None)
-    drawn, reasons = figures(contribution_graph, several)
+    drawn, reasons = figures("causal_graph", several)
     assert not drawn and reasons == ["the graph is laid out by networkx: pip install 'xattr-cli[icc]'"]
 
 
@@ -111,7 +109,7 @@ def test_the_fit_of_a_flow_has_a_page_with_its_warnings(tmp_path):
     x = np.random.default_rng(0).standard_t(2, size=(400, 2)).astype(np.float32)
     options = {"graph": PAIR, "rtol": 0.2, "flow": {"epochs": 2}}
     run(job_of(tmp_path, "plain_sum", x, options=options))
-    drawn, _ = figures(flow_diagnostics, tmp_path / "out.h5")
+    drawn, _ = figures("flow", tmp_path / "out.h5")
     figure = drawn["flow-icc"]
     assert len(figure.axes) == 5
     assert "under-trained" in figure.get_supxlabel()
@@ -139,7 +137,7 @@ def test_plot_draws_bars_graph_and_fit_from_the_file_alone(tmp_path):
 
 
 def test_a_legend_lies_on_no_bar(several):
-    drawn, _ = figures(contributions, several)
+    drawn, _ = figures("contributions", several)
     for stem, figure in drawn.items():
         figure.draw_without_rendering()
         (legend,) = figure.legends

@@ -21,11 +21,11 @@ from matplotlib.colors import to_rgb
 from matplotlib.image import AxesImage
 from matplotlib.text import Text
 
+from xattr_cli.registry import FIGURES
 from xattr_cli.reports.drawing.pictures import Canvas
 from xattr_cli.reports.drawing.selection import Drawing, Nothing, select
 from xattr_cli.reports.drawing.style import PADDING, chart, styled, symmetric_limit
 from xattr_cli.reports.drawing.words import number, percent
-from xattr_cli.reports.gallery import KINDS
 from xattr_cli.reports.rows.overlays import outlined, smoothed_map
 from xattr_cli.store.results.reader import Results
 
@@ -35,7 +35,7 @@ STEPS, CHANNELS = 5, 3
 
 @styled
 def drawn(results, kind, rows=None):
-    return list(KINDS[kind](select(results, None, 8, rows)))
+    return list(FIGURES.get(kind)().draw(select(results, None, 8, rows)))
 
 
 def images_of(figure):

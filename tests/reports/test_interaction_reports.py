@@ -11,7 +11,7 @@ from torch import nn
 from xattr_cli.job.config import parse_job
 from xattr_cli.pipeline.run import run_job
 from xattr_cli.reports.drawing.selection import Drawing, Nothing, select
-from xattr_cli.reports.interactions import figures as interactions
+from xattr_cli.reports.interactions.figures import Interactions
 from xattr_cli.reports.interactions.matrix import row_matrix
 from xattr_cli.reports.interactions.pairs import brief, pair_errors, pair_strengths, pair_sums
 from xattr_cli.store.results.reader import Results
@@ -69,7 +69,7 @@ def images(tmp_path_factory):
 
 def drawn(results, *engines):
     selection = select(results, list(engines) or None, 3, None)
-    items = list(interactions.draw(selection))
+    items = list(Interactions().draw(selection))
     figures = {item.stem: item.figure for item in items if isinstance(item, Drawing)}
     return figures, [item.reason for item in items if isinstance(item, Nothing)]
 

@@ -36,13 +36,15 @@ from matplotlib.text import Text
 
 from xattr_cli.cli import main
 from xattr_cli.errors import ExitCode, JobError, StoreError
+from xattr_cli.registry import FIGURES
 from xattr_cli.reports.diagnostics import cost_bins, failed_rows
 from xattr_cli.reports.drawing.importance import attribution_errors, importances
 from xattr_cli.reports.drawing.selection import Drawing, select, spread
 from xattr_cli.reports.drawing.style import WARNING, diverging_map, styled, symmetric_limit
 from xattr_cli.reports.drawing.words import describe_map, describe_row, fold, number, percent, shorten
 from xattr_cli.reports.features import swarm_offsets
-from xattr_cli.reports.gallery import KINDS, plot_all
+from xattr_cli.reports.figures import BUILT_IN
+from xattr_cli.reports.gallery import plot_all
 from xattr_cli.reports.paths.saturation import half_way
 from xattr_cli.reports.summary import summarize, summary_text
 from xattr_cli.store.results.reader import Results
@@ -104,13 +106,16 @@ def first_samples(problem, count):
     return dataclasses.replace(problem, inputs=problem.inputs[:count], labels=labels)
 
 
+KINDS = [kind.registered_name for kind in BUILT_IN]
+
+
 def figures(results, kind, **choice):
     """Stem -> figure, drawn in the project's style."""
     choice = {"engines": None, "samples": 8, "rows": None, **choice}
 
     @styled
     def draw():
-        items = KINDS[kind](select(results, **choice))
+        items = FIGURES.get(kind)().draw(select(results, **choice))
         return {item.stem: item.figure for item in items if isinstance(item, Drawing)}
 
     return draw()
@@ -524,7 +529,7 @@ def boxes(figure) -> list[tuple[str, object]]:
     return [(t.get_text(), t.get_window_extent()) for t in shown if t not in ticks and t not in hidden]
 
 
-@pytest.mark.parametrize("kind", list(KINDS))
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("file", ["digits_file", "cancer_file", "photos_file"])
 def test_no_text_is_cut_or_lies_on_another(file, kind, request):
     with Results.open(request.getfixturevalue(file)) as results:
@@ -591,7 +596,7 @@ def test_a_tensor_of_four_axes_is_no_picture(digits_file, tmp_path):
 
 def test_wrong_choices_name_their_like(digits_file, tmp_path):
     with Results.open(digits_file) as results:
-        with pytest.raises(JobError, match=r"unknown kind 'sample'.*Did you mean 'samples'"):
+        with pytest.raises(JobError, match=r"unknown kind of figure 'sample'.*Did you mean 'samples'"):
             plot_all(results, tmp_path, kinds=["sample"])
         with pytest.raises(JobError, match=r"unknown format 'jpg'. Allowed: png, pdf, svg"):
             plot_all(results, tmp_path, format="jpg")

@@ -15,10 +15,11 @@ from matplotlib.image import AxesImage
 from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 
+from xattr_cli.registry import FIGURES
 from xattr_cli.reports.drawing.selection import Document, Drawing, Nothing, select
 from xattr_cli.reports.drawing.style import WARNING, chart, diverging_map, ink, styled, symmetric_limit
 from xattr_cli.reports.drawing.words import number
-from xattr_cli.reports.gallery import KINDS, plot_all
+from xattr_cli.reports.gallery import plot_all
 from xattr_cli.reports.paths.maps import draw_score
 from xattr_cli.reports.rows.token_rows import TokenReader, has_tokens, is_text
 from xattr_cli.reports.rows.token_words import pieces_of, spelling_of
@@ -73,7 +74,7 @@ def text_file(path, texts=TEXTS, *, width=0, status=None, engines=("ig",), maps=
 
 @styled
 def drawn(results, kind="tokens", rows=None, engines=None):
-    return list(KINDS[kind](select(results, engines, 8, rows)))
+    return list(FIGURES.get(kind)().draw(select(results, engines, 8, rows)))
 
 
 def page(results, **choice):

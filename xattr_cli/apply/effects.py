@@ -66,8 +66,10 @@ class Applied:
     def _effects(self, part: slice, target: int) -> SampleEffects:
         points, here = self.rows.points[part], self.counted[part]
         found = self.attribution.effects(points, np.full(len(points), target))
-        effect, deviation = (np.where(here, values, 0.0) for values in (found.effect, found.deviation))
-        return SampleEffects(effect, deviation, found.outside & here)
+        effect, deviation, error = (
+            np.where(here, values, 0.0) for values in (found.effect, found.deviation, found.error)
+        )
+        return SampleEffects(effect, deviation, error, found.outside & here)
 
 
 def apply_effects(
@@ -182,20 +184,21 @@ def _text(path: Path | None) -> Iterator[IO[str]]:
 
 
 def write_hdf5(applied: Applied, path: Path) -> None:
-    """Arrays: effect, deviation and outside, each (samples, targets, features), and the names.
+    """Arrays: effect, deviation, error and outside, each (samples, targets, features), and the names.
 
     Raises:
         StoreError: it cannot be written.
     """
     shape = (len(applied.rows.points), len(applied.targets), len(applied.features))
-    effect, deviation, outside = np.empty(shape), np.empty(shape), np.empty(shape, np.int8)
+    arrays = {name: np.empty(shape) for name in ("effect", "deviation", "error")}
+    arrays["outside"] = np.empty(shape, np.int8)
     for part, found in applied.blocks():
         for place, one in enumerate(found):
-            effect[part, place], deviation[part, place] = one.effect, one.deviation
-            outside[part, place] = one.outside
+            for name, values in vars(one).items():
+                arrays[name][part, place] = values
     axes = ("sample", "target", "feature")
     with durable_hdf5(path) as writer:
-        for name, values in (("effect", effect), ("deviation", deviation), ("outside", outside)):
+        for name, values in arrays.items():
             write_column(writer.file, name, ResultColumn(values, axis="single", axes=axes), None)
         for name, texts in (("features", applied.features), ("targets", applied.target_names)):
             write_column(writer.file, name, ResultColumn(np.array(texts, dtype=object), axis="single"), None)

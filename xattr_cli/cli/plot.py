@@ -9,6 +9,16 @@ import click
 __all__ = ["plot"]
 
 
+class _Kinds(click.Option):
+    """The option --kind, whose help names what is installed; only that imports the figures."""
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        from ..registry import FIGURES
+
+        flag, meaning = super().get_help_record(ctx) or ("", "")
+        return flag, f"{meaning} Kinds: {', '.join(FIGURES.names())}."
+
+
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option(
@@ -21,10 +31,10 @@ __all__ = ["plot"]
 @click.option(
     "--kind",
     "kinds",
+    cls=_Kinds,
     multiple=True,
     metavar="KIND",
-    help="samples, overlays, tokens, molecules, features, saturation, interactions, causal_effects, "
-    "contributions, causal_graph, flow or diagnostics; may be repeated; default: all that apply.",
+    help="Kind of figure to draw; may be repeated; default: all that apply.",
 )
 @click.option(
     "--engine",

@@ -10,7 +10,7 @@ from .padding import real_key
 from .patching import HookPoint
 from .probing import bears_shortening, find_kinks, row_activations, rows_per_call
 from .scorer import BlockField, Rows, Scorer
-from .scores import Score, choose_targets, predictions, scores_of
+from .scores import Score, choose_targets, predictions
 from .select import device_name, select_device, select_dtype
 from .transfer import page_locked
 
@@ -41,7 +41,6 @@ __all__ = [
     "real_key",
     "row_activations",
     "rows_per_call",
-    "scores_of",
     "select_device",
     "select_dtype",
     "site_activations",

@@ -20,7 +20,7 @@ from .packing import Packing
 from .padding import mask_of, masks_in, pinned, real_key, shortened
 from .patching import HookPoint, replaced
 from .places import SharedPoints
-from .scores import Score, scores_of
+from .scores import Score
 
 __all__ = ["BlockField", "Rows", "Scorer"]
 
@@ -105,7 +105,7 @@ class Scorer:
         return bool(self.sites) or is_padded or len(self.layout.specs) < len(self.inputs)
 
     def tensor(self, array: Any) -> Tensor:
-        """A numpy array on the device; floating-point values in the precision of the computation."""
+        """(*shape) a numpy array on the device; floating-point values in the precision of the computation."""
         tensor = torch.as_tensor(array)
         dtype = self.dtype if tensor.is_floating_point() else tensor.dtype
         # page-locked memory is read while the program goes on; any other is read before this returns
@@ -140,7 +140,7 @@ class Scorer:
         """(k, targets) scores of the points of one call, filled up to `rows` rows."""
         self.interrupt()
         filled, filling = self.fill(points, context, rows)
-        return scores_of(self.outputs(filled, filling), self.score)[: len(points)]
+        return self.score.of_all(self.outputs(filled, filling))[: len(points)]
 
     def fill(
         self, points: Tensor, context: Mapping[str, Tensor], rows: int
@@ -173,7 +173,7 @@ class Scorer:
         leaf = filled.detach().requires_grad_()
         found = []
         with torch.enable_grad():
-            scores = scores_of(self.outputs(leaf, filling), self.score)
+            scores = self.score.of_all(self.outputs(leaf, filling))
             for number, target in enumerate(targets, 1):
                 values = scores[: len(target)].gather(1, target[:, None])[:, 0]
                 (gradients,) = torch.autograd.grad(values.sum(), leaf, retain_graph=number < len(targets))

@@ -2,38 +2,105 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from abc import ABC, abstractmethod
+from typing import Any
 
 import torch
+from pydantic import model_serializer
 from torch import Tensor
 
-__all__ = ["Score", "choose_targets", "predictions", "scores_of"]
+from ..registry import SCORES, Plugin
 
-Score = Literal["auto", "logit", "probability", "log_probability", "raw"]
+__all__ = ["Auto", "LogProbability", "Logit", "Probability", "Raw", "Score", "choose_targets", "predictions"]
 
 
-def scores_of(outputs: Tensor, score: Score) -> Tensor:
-    """Scores of every target.
+class Score(Plugin, ABC):
+    """A kind of score in the job file, named by `score:`; its fields are the options below that name.
 
-    Arguments:
-        outputs: (n, outputs) as the network returns them.
-        score: `auto` and `raw` take an output as it is; so does `logit`, except that a single
-            output is read as the log-odds of class 1, so that class 0 has its negative.
-
-    Returns:
-        (n, targets); a single output with a probabilistic score has the two targets 0 and 1.
+    Example:
+        >>> class Halved(Score):
+        ...     '''Half of each output.'''
+        ...
+        ...     def of_all(self, outputs):
+        ...         return outputs / 2
+        >>> Halved().of_all(torch.tensor([[1.0, 4.0]]))
+        tensor([[0.5000, 2.0000]])
     """
-    if score in ("auto", "raw"):
+
+    @property
+    def takes_outputs_as_they_are(self) -> bool:
+        """Whether every score is an output of the network, for what feeds outputs back."""
+        return False
+
+    @abstractmethod
+    def of_all(self, outputs: Tensor) -> Tensor:
+        """Scores of every target, row by row, differentiable by autograd; twice for Hessians.
+
+        Arguments:
+            outputs: (n, outputs) as the network returns them.
+
+        Returns:
+            (n, targets); the greatest is the predicted one.
+        """
+
+    @model_serializer(mode="wrap")
+    def _tagged(self, handler: Any) -> Any:
+        options = handler(self)
+        return {self.registered_name: options} if options else self.registered_name
+
+    def __str__(self) -> str:
+        """As a job file has it."""
+        options = ", ".join(f"{name}: {value}" for name, value in self)
+        return f"{self.registered_name} {{{options}}}" if options else self.registered_name
+
+
+@SCORES.register("raw")
+class Raw(Score):
+    """An output as it is."""
+
+    @property
+    def takes_outputs_as_they_are(self) -> bool:
+        return True
+
+    def of_all(self, outputs: Tensor) -> Tensor:
         return outputs
-    if outputs.shape[1] == 1:
-        # -z and z differ by 2z, but each class's own log-odds are what its logit means here
-        signed = torch.cat([-outputs, outputs], dim=1)
-        if score == "logit":
-            return signed
-        return signed.sigmoid() if score == "probability" else torch.nn.functional.logsigmoid(signed)
-    if score == "logit":
-        return outputs
-    return outputs.softmax(dim=1) if score == "probability" else outputs.log_softmax(dim=1)
+
+
+@SCORES.register("auto")
+class Auto(Raw):
+    """An output as it is, which for a classifier is its logit."""
+
+
+@SCORES.register("logit")
+class Logit(Score):
+    """An output as it is; a single one is the log-odds of class 1, so that class 0 has its negative."""
+
+    def of_all(self, outputs: Tensor) -> Tensor:
+        return _signed(outputs) if outputs.shape[1] == 1 else outputs
+
+
+@SCORES.register("probability")
+class Probability(Score):
+    """The softmax of the outputs; of a single one, the log-odds of class 1, the probabilities of 0 and 1."""
+
+    def of_all(self, outputs: Tensor) -> Tensor:
+        return _signed(outputs).sigmoid() if outputs.shape[1] == 1 else outputs.softmax(dim=1)
+
+
+@SCORES.register("log_probability")
+class LogProbability(Score):
+    """The logarithm of the probability."""
+
+    def of_all(self, outputs: Tensor) -> Tensor:
+        if outputs.shape[1] == 1:
+            return torch.nn.functional.logsigmoid(_signed(outputs))
+        return outputs.log_softmax(dim=1)
+
+
+def _signed(outputs: Tensor) -> Tensor:
+    """(n, 2) log-odds of the classes 0 and 1."""
+    # -z and z differ by 2z, but each class's own log-odds are what its logit means here
+    return torch.cat([-outputs, outputs], dim=1)
 
 
 def predictions(scores: Tensor) -> Tensor:

@@ -14,6 +14,8 @@ from torch import Tensor
 from ..device import BlockField, Rows, Scorer
 from ..device.secant import SecantField, SecantProbe, probe_secants
 from ..errors import DataError
+from ..numerics.backgrounds.gradients import gradient_over_background
+from ..numerics.backgrounds.rule import BackgroundRule
 from ..numerics.paths.calibration import Calibration
 from ..numerics.paths.expectation import PathExpectation, expected_path_gradient
 from ..numerics.paths.field import Part
@@ -202,6 +204,18 @@ class Block:
         """Expected path gradient over the background set of a baseline plugin."""
         background = self.background(baseline)
         return expected_path_gradient(self.field, self.inputs, background, self.rows.sample, rule)
+
+    def expectation_over(self, baseline: object, rule: BackgroundRule) -> PathExpectation:
+        """The same over all of the background set, of few enough baselines."""
+        return gradient_over_background(
+            self.field,
+            self.inputs,
+            self.background(baseline),
+            self.rows.sample,
+            self.rows.target,
+            rule,
+            alike_in_context=not self.rows.context,
+        )
 
     def background_scores(self, baseline: object) -> Tensor:
         """(rows,) mean of f over the background set, for each row's own target."""

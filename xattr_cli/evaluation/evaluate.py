@@ -114,7 +114,7 @@ class _Survey:
     def _check_scores(self, bench: Bench) -> None:
         """Refuse a network that gives other scores than in the file: its code or its inputs have changed."""
         results, job = self.reader.results, self.reader.session.job
-        if self.reader.inquiry.changed or job.score != results.job.get("score"):
+        if self.reader.inquiry.changed or job.model_dump(mode="json")["score"] != results.job.get("score"):
             return
         positions = bench.block.positions
         for one in self.found:
@@ -137,7 +137,7 @@ class _Survey:
         names = [*(one.name for one in self.found), CONTROL]
         return EvaluationOutcome(
             file=str(self.reader.results.path),
-            score=session.job.score,
+            score=str(session.job.score),
             perturbation=inquiry.perturbation.model_dump(mode="json"),
             draws=self.draws,
             unit=self.units.kind,

@@ -17,10 +17,11 @@ from pydantic import (
     ValidationInfo,
     field_validator,
 )
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from ..errors import JobError, suggestion
-from ..registry import BASELINES, DATASETS, ENGINES, MODELS, Options, Plugin, Registry
-from .sections import Compute, Explain, ExplainField, JobPath, Output, Score, Target, TargetField
+from ..registry import BASELINES, DATASETS, ENGINES, MODELS, SCORES, Options, Plugin, Registry
+from .sections import Compute, Explain, ExplainField, JobPath, Output, Target, TargetField
 from .validation import describe
 from .yaml_text import plain_values, read_job_text, write_values
 
@@ -33,8 +34,8 @@ __all__ = [
     "Job",
     "JobPath",
     "Output",
-    "Score",
     "Target",
+    "check_job",
     "identity",
     "load_job",
     "parse_job",
@@ -103,6 +104,41 @@ BaselineField = _plugin_field(BASELINES)
 """Type of an engine's `baseline` option."""
 
 
+class _ResolveScore(_Resolve):
+    """Turns `{name: options}` or a bare `name` into the score of that name."""
+
+    def __call__(self, value: Any, info: ValidationInfo) -> Plugin:
+        if isinstance(value, dict):
+            if len(value) != 1:
+                raise ValueError("must be a name, or a mapping with one key: {NAME: its options}")
+            ((name, options),) = value.items()
+            if not isinstance(options, dict | None):
+                raise ValueError(f"the options of {name!r} must be a mapping")
+            try:
+                return super().__call__({SCORES.tag: name, **(options or {})}, info)
+            except ValidationError as error:
+                raise _below(str(name), error) from error
+        return super().__call__(value, info)
+
+
+def _below(key: str, error: ValidationError) -> ValidationError:
+    """The same faults, of options that stand below a key."""
+    faults = [
+        InitErrorDetails(
+            type=PydanticCustomError(detail["type"], detail["msg"], detail.get("ctx")),
+            loc=(key, *detail["loc"]),
+            input=detail["input"],
+        )
+        for detail in error.errors(include_url=False)
+    ]
+    return ValidationError.from_exception_data(error.title, faults)
+
+
+def _score_field() -> Any:
+    resolve = _ResolveScore(SCORES)
+    return Annotated[SerializeAsAny[InstanceOf[Plugin]], BeforeValidator(resolve), resolve]
+
+
 # --- the job ------------------------------------------------------------------------------------
 
 
@@ -114,9 +150,10 @@ class Job(Options):
     target: TargetField = Field(
         default=Target(), description="predicted, label, all, {index: 3}, {index: [3, 5]} or {top: 5}"
     )
-    score: Score = Field(
+    score: _score_field() = Field(  # type: ignore[valid-type]
         default="auto",
-        description="auto takes the raw output, which for a classifier is its logit",
+        validate_default=True,
+        description="auto takes the raw output, which for a classifier is its logit; {NAME: its options}",
     )
     explain: ExplainField = Field(
         default=Explain(),
@@ -167,7 +204,7 @@ def _with_engine_name(label: str, options: Any) -> Any:
 # --- reading ------------------------------------------------------------------------------------
 
 
-def load_job(source: str, overrides: Sequence[str] = ()) -> Job:
+def load_job(source: str | Path, overrides: Sequence[str] = ()) -> Job:
     """Read, override and check a job file.
 
     Arguments:
@@ -187,7 +224,15 @@ def parse_job(text: str, *, folder: Path, overrides: Sequence[str] = ()) -> Job:
     Raises:
         JobError: names every wrong key with its value, what is allowed and the nearest match.
     """
-    values = plain_values(text, overrides)
+    return check_job(plain_values(text, overrides), folder=folder)
+
+
+def check_job(values: Mapping[str, Any], *, folder: Path) -> Job:
+    """Check what a job file would hold; relative paths in it start at `folder`.
+
+    Raises:
+        JobError: names every wrong key with its value, what is allowed and the nearest match.
+    """
     try:
         return Job.model_validate(values, context={"folder": folder})
     except ValidationError as error:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote
 
-from ..registry import BASELINES, DATASETS, ENGINES, MODELS, Options, Registry
+from ..registry import BASELINES, DATASETS, ENGINES, MODELS, SCORES, Options, Registry
 from .config import LABEL, PLUGIN_PLACEHOLDER, Job
 from .yaml_text import VARIABLE
 
@@ -33,6 +33,7 @@ def job_schema(tell: Callable[[str], None] = lambda fault: None) -> Schema:
     }
     for registry in (MODELS, DATASETS, BASELINES):
         _define_plugins(registry, registry.usable(tell), definitions)
+    _define_scores(SCORES.usable(tell), definitions)
     engines = ENGINES.usable(tell)
     _define_plugins(ENGINES, engines, definitions)
     schema = _inlined("job", Job, definitions)
@@ -61,6 +62,20 @@ def _define_plugins(registry: Registry[Any], plugins: dict[str, Any], definition
         definitions[key] = options
         choices.append({"$ref": _reference(key), "required": [registry.tag]})
     definitions[_key(registry)] = {"anyOf": choices}
+
+
+def _define_scores(scores: dict[str, Any], definitions: Schema) -> None:
+    """`score:` is a name, or a mapping from one to its options."""
+    choices: list[Schema] = [{"enum": _brief(scores)}]
+    for name, score in scores.items():
+        key = _key(SCORES, name)
+        definitions[key] = _inlined(key, score, definitions)
+        options: Schema = {"$ref": _reference(key)}
+        options = {"anyOf": [options, {"type": "null"}]} if name in _brief(scores) else options
+        choices.append(
+            {"type": "object", "properties": {name: options}, "required": [name], "additionalProperties": False}
+        )
+    definitions[_key(SCORES)] = {"anyOf": choices}
 
 
 def _key(registry: Registry[Any], name: str | None = None) -> str:

@@ -32,7 +32,6 @@ __all__ = [
     "MemorySize",
     "Output",
     "Reduction",
-    "Score",
     "Target",
     "TargetField",
 ]
@@ -134,8 +133,6 @@ def _only_key(name: str, schema: dict[str, Any]) -> dict[str, Any]:
 
 TargetField = Annotated[Target, BeforeValidator(_read_target)]
 """Type of the key `target` of a job."""
-
-Score = Literal["auto", "logit", "probability", "log_probability", "raw"]
 
 
 # --- where it is computed -----------------------------------------------------------------------

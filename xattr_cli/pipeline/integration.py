@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
+import math
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -12,15 +11,17 @@ import torch
 from torch import Tensor
 
 from ..device import Rows
-from ..device.secant import SecantField, probe_secants, secants_of_call
+from ..device.packing import give_back_memory, is_out_of_memory
+from ..device.secant import SecantField, SecantProbe, probe_secants
 from ..engines.base import Engine, LocalEngine
 from ..engines.sweeps import SweepRequest, sweep_key
-from ..errors import JobError
+from ..errors import JobError, RunError
 from ..numerics.paths.calibration import Calibration, calibrate
 from ..numerics.paths.integrate import PathIntegral, integrate
 from ..numerics.paths.quadrature import AdaptiveRule
 from ..numerics.paths.secants import SecantRule, integrate_secants
 from ..numerics.paths.straight import StraightPath
+from ..samples import Status
 from .execution import plan_execution
 from .session import Session
 
@@ -33,7 +34,7 @@ FEWEST_MEASURED, MOST_MEASURED = 4, 16
 FEWEST_ROWS = 6
 """Of a job in which another rule than that of gradients is tried."""
 GAIN = 0.9
-"""Cells must take less than this of the time of gradients: a coin flip is not worth another rule."""
+"""Cells must cost less than this share of what gradients do: a coin flip is not worth another rule."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,21 @@ def _choice(session: Session, request: SweepRequest) -> _Choice:
         return _Choice(None, f"{rule.name} rule, {rule.nodes} nodes")
     if not request.may_be_secant:
         return _Choice(None, "gradients")
+    if session.contradictions:
+        return _Choice(None, "gradients, which are not the derivative of the score: cells would be of the score")
+    packing, rows = session.scorer.packing, session.scorer.packing.rows
+    try:
+        return _by_sample(session, request, rule)
+    except (RuntimeError, MemoryError, RunError) as error:
+        if not is_out_of_memory(error) or request.by == "secant":
+            raise
+    packing.recover(rows)
+    give_back_memory()
+    return _Choice(None, "gradients: too little memory to try another rule")
+
+
+def _by_sample(session: Session, request: SweepRequest, rule: AdaptiveRule) -> _Choice:
+    """What some rows of the job tell."""
     sample = _Sample.of(session, request)
     if not len(sample.rows):
         return _Choice(None, "gradients: too few rows to try another rule")
@@ -88,11 +104,16 @@ def _choice(session: Session, request: SweepRequest) -> _Choice:
         if request.by == "secant":
             raise JobError(f"rule: secant: {probe.reason}. Use rule: auto, or rule: gradient.")
         return _Choice(None, f"gradients: {probe.reason}")
-    return _tried(session, request, rule, sample)
+    return _tried(session, request, rule, sample, probe)
 
 
-def _tried(session: Session, request: SweepRequest, rule: AdaptiveRule, sample: _Sample) -> _Choice:
-    """Try both rules on the sample: how many evaluations each takes, and how long one of them does."""
+def _tried(
+    session: Session, request: SweepRequest, rule: AdaptiveRule, sample: _Sample, probe: SecantProbe
+) -> _Choice:
+    """Try both rules on the sample: how many evaluations each takes.
+
+    Nothing is timed: two runs of a job must not make two choices, as their maps would differ.
+    """
     path, field = StraightPath(sample.baselines, sample.rows.inputs), SecantField(session.scorer, sample.rows)
     cells = Calibration()
     secant = SecantRule(rule.rtol, rule.max_nodes, cells.cells, rule.warp)
@@ -101,11 +122,15 @@ def _tried(session: Session, request: SweepRequest, rule: AdaptiveRule, sample: 
     if request.by == "secant":
         return _Choice(cells, "secant cells")
     if not cells.rows:
-        cells = replace(cells, cost=_evaluations(integrate_secants(field, path, secant)))
+        first = integrate_secants(field, path, secant)
+        settled = bool((first.status == Status.CONVERGED).all())
+        cells = replace(cells, cost=_evaluations(first) if settled else math.inf)
     found = integrate(session.scorer.field(sample.rows), path, rule, smooth=not session.probe.kinks)
-    ratio, gradients = _cost_of_a_cell(session, sample), _evaluations(found)
-    words = f"{cells.cost:.1f} evaluations a row at {ratio:.2f} of a gradient against {gradients:.1f} gradients"
-    if cells.cost * ratio < GAIN * gradients:
+    ratio, gradients = probe.cost, _evaluations(found)
+    words = (
+        f"{cells.cost:.1f} evaluations a row, each worth {ratio:g} gradients, against {gradients:.1f} gradients"
+    )
+    if cells.cost * ratio < GAIN * gradients and cells.cost <= rule.max_nodes:
         return _Choice(cells, f"secant cells: {words}")
     return _Choice(None, f"gradients: secant cells would take {words}")
 
@@ -152,38 +177,3 @@ def _together(rows: list[Rows]) -> Rows:
         target=torch.cat([some.target for some in rows]),
         sample=torch.cat([some.sample for some in rows]),
     )
-
-
-LONG = 0.2
-TIMED_CALLS = 3
-"""A call that takes so many seconds is timed once, and shorter ones, after the first, so often."""
-
-
-def _cost_of_a_cell(session: Session, sample: _Sample) -> float:
-    """Time of a call with secants over that of one with derivatives."""
-    scorer, size = session.scorer, session.scorer.packing.rows
-    row = torch.arange(size, device=sample.rows.inputs.device) % len(sample.rows)
-    t = torch.linspace(0, 1, size, dtype=sample.baselines.dtype, device=row.device)[:, None]
-    rows = sample.rows.take(row)
-    points = sample.baselines[row].lerp(rows.inputs, t)
-
-    def gradients() -> None:
-        scorer.gradients_of_call(points, rows.context, [rows.target], size)
-
-    def cells() -> None:
-        secants_of_call(scorer.eager, points, rows.context, [rows.target], size)
-
-    with scorer.exact_arithmetic():
-        times = [[_seconds(call, points) for call in (gradients, cells)]]
-        if min(times[0]) < LONG:
-            times = [[_seconds(call, points) for call in (gradients, cells)] for _ in range(TIMED_CALLS)]
-    by_gradients, by_cells = zip(*times, strict=True)
-    return float(min(by_cells) / min(by_gradients))
-
-
-def _seconds(call: Callable[[], None], points: Tensor) -> float:
-    began = time.perf_counter()
-    call()
-    if points.device.type == "cuda":
-        torch.cuda.synchronize(points.device)
-    return time.perf_counter() - began

@@ -11,13 +11,16 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
+from ..registry import FIGURES
 from ..samples import Status
-from ..store.results.engines import EngineResults
+from ..store.results.engines import PER_ROW, EngineResults
+from ..store.results.reader import EffectResults
+from .drawing.figure import FigureKind
 from .drawing.selection import Drawing, Nothing, Selection, spread
 from .drawing.style import GREY, PALETTE, WARNING, chart
 from .drawing.words import percent, shorten
 
-__all__ = ["cost_bins", "draw", "failed_rows"]
+__all__ = ["Diagnostics", "cost_bins", "failed_rows"]
 
 Dash = Literal["-", "--", ":", "-."]
 _DASHES: tuple[Dash, ...] = ("-", "--", ":", "-.")
@@ -39,28 +42,34 @@ class _Pen:
     marker: str
 
 
-def draw(selection: Selection) -> Iterator[Drawing | Nothing]:
+@FIGURES.register("diagnostics")
+class Diagnostics(FigureKind):
     """One figure for all chosen engines."""
-    if not selection.engines:
-        yield Nothing("no engine has one map per row")
-        return
-    pens = [
-        _Pen(engine, PALETTE[k % len(PALETTE)], _DASHES[k // len(PALETTE) % 4], _MARKERS[k % len(_MARKERS)])
-        for k, engine in enumerate(selection.engines)
-    ]
-    figure = chart(11.0, 8.0)
-    panels = figure.subplots(2, 2).ravel()
-    _draw_errors(panels[0], pens)
-    _draw_gaps(panels[1], pens)
-    _draw_costs(panels[2], pens)
-    _list_failures(panels[3], selection)
-    handles = [Line2D([], [], color=p.color, linestyle=p.dash, marker=p.marker, linewidth=2) for p in pens]
-    labels = [shorten(pen.engine.label, 30) + (" (exact)" if _is_exact(pen.engine) else "") for pen in pens]
-    figure.legend(handles, labels, loc="outside lower left", ncols=min(len(pens), 4))
-    rows = len(selection.results.rows)
-    title = f"{selection.results.path.name}: evidence of {rows} row{'' if rows == 1 else 's'}"
-    figure.suptitle(title, x=0.01, ha="left", fontweight="bold")
-    yield Drawing("diagnostics", figure)
+
+    def knows(self, values: EngineResults | EffectResults) -> tuple[str, ...]:
+        return PER_ROW if isinstance(values, EngineResults) else ()
+
+    def draw(self, selection: Selection) -> Iterator[Drawing | Nothing]:
+        if not selection.engines:
+            yield Nothing("no engine has one map per row")
+            return
+        pens = [
+            _Pen(engine, PALETTE[k % len(PALETTE)], _DASHES[k // len(PALETTE) % 4], _MARKERS[k % len(_MARKERS)])
+            for k, engine in enumerate(selection.engines)
+        ]
+        figure = chart(11.0, 8.0)
+        panels = figure.subplots(2, 2).ravel()
+        _draw_errors(panels[0], pens)
+        _draw_gaps(panels[1], pens)
+        _draw_costs(panels[2], pens)
+        _list_failures(panels[3], selection)
+        handles = [Line2D([], [], color=p.color, linestyle=p.dash, marker=p.marker, linewidth=2) for p in pens]
+        labels = [shorten(pen.engine.label, 30) + (" (exact)" if _is_exact(pen.engine) else "") for pen in pens]
+        figure.legend(handles, labels, loc="outside lower left", ncols=min(len(pens), 4))
+        rows = len(selection.results.rows)
+        title = f"{selection.results.path.name}: evidence of {rows} row{'' if rows == 1 else 's'}"
+        figure.suptitle(title, x=0.01, ha="left", fontweight="bold")
+        yield Drawing("diagnostics", figure)
 
 
 def _is_exact(engine: EngineResults) -> bool:
@@ -131,7 +140,7 @@ def _covered(place: int, pens: Sequence[_Pen]) -> int:
 
 
 def cost_bins(costs: Sequence[np.ndarray]) -> np.ndarray:
-    """Powers of two: bin k counts the rows whose evaluations are in (edges[k] / 2, edges[k]]."""
+    """(bins + 1,) powers of two: bin k counts the rows whose evaluations are in (edges[k] / 2, edges[k]]."""
     most = max((int(cost.max(initial=1)) for cost in costs), default=1)
     least = min((int(cost.min(initial=most)) for cost in costs), default=1)
     first = int(np.ceil(np.log2(max(least, 1))))

@@ -11,8 +11,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from ..registry import FIGURES
 from ..store.results.engines import EngineResults
 from ..store.results.reader import Results
+from .drawing.figure import FigureKind
 from .drawing.importance import Importance, importances
 from .drawing.pictures import is_vector
 from .drawing.selection import Drawing, Nothing, Selection, tensors_of
@@ -20,7 +22,7 @@ from .drawing.style import GREY, PALETTE, chart, value_map
 from .drawing.words import displayed_feature_names, number, score_unit, shorten
 from .rows.token_rows import has_tokens
 
-__all__ = ["draw", "swarm_offsets"]
+__all__ = ["Features", "swarm_offsets"]
 
 _TOP = 20
 _MOST_TARGETS = 6
@@ -29,23 +31,26 @@ _NAME_WIDTH = 30
 _LEAST_WIDE = 6  # a swarm of few points stays a line
 
 
-def draw(selection: Selection) -> Iterator[Drawing | Nothing]:
+@FIGURES.register("features")
+class Features(FigureKind):
     """A figure per engine, tensor with one axis, and target."""
-    tensors = tensors_of(selection.engines)
-    if not tensors:
-        yield Nothing("no engine leaves a map")
-    for name, engines in tensors.items():
-        shape = engines[0].tensors[name]
-        source = selection.results.inputs.get(name)
-        if source is not None and (source.is_padded or has_tokens(selection.results, name)):
-            yield Nothing(f"the steps of {name!r} are other ones in every sample, and no features")
-            continue
-        if not is_vector(shape):
-            yield Nothing(f"{name!r} of shape {shape} is no table of features")
-            continue
-        for engine in engines:
-            stem = f"features-{engine.label}" + (f"-{name}" if len(tensors) > 1 else "")
-            yield from _per_target(selection.results, engine, name, stem)
+
+    def draw(self, selection: Selection) -> Iterator[Drawing | Nothing]:
+        tensors = tensors_of(selection.engines)
+        if not tensors:
+            yield Nothing("no engine leaves a map")
+        for name, engines in tensors.items():
+            shape = engines[0].tensors[name]
+            source = selection.results.inputs.get(name)
+            if source is not None and (source.is_padded or has_tokens(selection.results, name)):
+                yield Nothing(f"the steps of {name!r} are other ones in every sample, and no features")
+                continue
+            if not is_vector(shape):
+                yield Nothing(f"{name!r} of shape {shape} is no table of features")
+                continue
+            for engine in engines:
+                stem = f"features-{engine.label}" + (f"-{name}" if len(tensors) > 1 else "")
+                yield from _per_target(selection.results, engine, name, stem)
 
 
 def _per_target(results: Results, engine: EngineResults, tensor: str, stem: str) -> Iterator[Drawing | Nothing]:

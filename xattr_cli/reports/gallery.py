@@ -4,40 +4,17 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from ..errors import JobError, StoreError, suggestion
+from ..registry import FIGURES
 from ..store.results.reader import Results
-from . import diagnostics, features
-from .drawing.selection import Document, Drawing, Nothing, Selection, select
+from .drawing.selection import Document, Drawing, Nothing, select
 from .drawing.style import missing_glyphs_said_once, styled
-from .effects import ace as causal_effects
-from .effects import causal_graph as contribution_graph
-from .effects import contributions
-from .effects import flow as flow_diagnostics
-from .interactions import figures as interactions
-from .paths import saturation
-from .rows import molecules, overlays, tokens
-from .rows import samples as sample_pages
+from .figures import figure_kinds
 
-__all__ = ["FORMATS", "KINDS", "plot_all"]
-
-KINDS: dict[str, Callable[[Selection], Iterator[Drawing | Document | Nothing]]] = {
-    "samples": sample_pages.draw,
-    "overlays": overlays.draw,
-    "tokens": tokens.draw,
-    "molecules": molecules.draw,
-    "features": features.draw,
-    "saturation": saturation.draw,
-    "interactions": interactions.draw,
-    "causal_effects": causal_effects.draw,
-    "contributions": contributions.draw,
-    "causal_graph": contribution_graph.draw,
-    "flow": flow_diagnostics.draw,
-    "diagnostics": diagnostics.draw,
-}
-"""Kind of figure -> what draws it."""
+__all__ = ["FORMATS", "plot_all"]
 
 FORMATS = ("png", "pdf", "svg")
 
@@ -65,7 +42,7 @@ def plot_all(
         results: an open file.
         folder: where the figures go; created if it is missing.
         engines: labels of the engines to show; None for all.
-        kinds: of `KINDS`; None for all.
+        kinds: names of kinds of figures; None for all.
         samples: how many samples to show one by one.
         rows: numbers of rows to show one by one, instead of `samples`.
         format: of `FORMATS`.
@@ -79,14 +56,14 @@ def plot_all(
         JobError: an engine, kind, format or row that there is not.
         StoreError: nothing could be drawn, or written.
     """
-    _check("kind", kinds or (), KINDS)
+    chosen = figure_kinds(_LOG.warning) if kinds is None else {kind: FIGURES.get(kind)() for kind in kinds}
     _check("format", (format,), FORMATS)
     selection = select(results, engines, samples, rows)
     paths: list[Path] = []
     reasons: list[str] = []
     with missing_glyphs_said_once():
-        for kind in KINDS if kinds is None else dict.fromkeys(kinds):
-            for item in KINDS[kind](selection):
+        for kind, figure in chosen.items():
+            for item in figure.draw(selection):
                 if isinstance(item, Nothing):
                     reasons.append(f"no figure of kind {kind!r}: {item.reason}")
                 else:

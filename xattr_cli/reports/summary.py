@@ -180,17 +180,25 @@ def _interactions(engines: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
             yield f"{label}: smoothed, {', '.join(found['replaced'])}; moves scores by {moved} at most"
 
 
+def _score(score: Any) -> str:
+    """A name, or a name and its options, as a job file has them."""
+    if not isinstance(score, Mapping):
+        return str(score)
+    ((name, options),) = score.items()
+    return f"{name} {{{', '.join(f'{key}: {value}' for key, value in options.items())}}}"
+
+
 def _facts(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "file", f"{_nearby(summary['file'])} ({_size(summary['bytes'])}, {summary['format']})"
     yield "model", f"{_source(summary['model'])} [{_short(summary['checkpoint_hash'])}]"
     yield "dataset", f"{_source(summary['dataset'])} [{_short(summary['dataset_hash'])}]"
-    yield "job", f"[{_short(summary['job_hash'])}] score {summary['score']}, target {summary['target']}"
+    yield "job", f"[{_short(summary['job_hash'])}] score {_score(summary['score'])}, target {summary['target']}"
     versions = f"xattr-cli {summary['package_version']}, torch {summary['torch_version']}"
     duration = "" if summary["seconds"] is None else f", took {_duration(summary['seconds'])}"
     yield "run", f"{versions} on {summary['device']}, {summary['started']}{duration}"
     if summary["execution"]:
         yield "network", str(summary["execution"])
-    if summary["integration"]:
+    if summary["integration"] not in (None, "", "gradients"):
         yield "paths", str(summary["integration"])
     samples = f"{summary['samples']} samples (inputs of {summary['stored_samples']} stored)"
     tensors = ", ".join(f"{name} {tuple(shape)}" for name, shape in summary["tensors"].items())

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from xattr_cli.baselines.base import Baseline, BoundBaseline, FixedBaseline, explained_specs
+from xattr_cli.plugins import Baseline, BoundBaseline, FixedBaseline, explained_specs
 
 
 class Median(Baseline):

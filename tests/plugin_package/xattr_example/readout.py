@@ -5,9 +5,7 @@ import torch
 from pydantic import Field
 from torch import nn
 
-from xattr_cli.fingerprint import fingerprint_file
-from xattr_cli.job.config import JobPath
-from xattr_cli.models import LoadedModel, ModelSource
+from xattr_cli.plugins import JobPath, LoadedModel, ModelSource, fingerprint_file
 
 
 class Readout(ModelSource):

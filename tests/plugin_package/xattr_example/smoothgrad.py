@@ -3,7 +3,7 @@
 import numpy as np
 from pydantic import Field
 
-from xattr_cli.engines.base import Explanation, LocalEngine
+from xattr_cli.plugins import Explanation, LocalEngine
 
 
 class SmoothGrad(LocalEngine):

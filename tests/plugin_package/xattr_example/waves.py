@@ -3,10 +3,15 @@
 import numpy as np
 from pydantic import Field
 
-from xattr_cli.datasets import ArraySamples, Column, DatasetSource, Samples
-from xattr_cli.datasets.classes.labels import as_labels
-from xattr_cli.fingerprint import fingerprint_arrays
-from xattr_cli.samples import InputSpec
+from xattr_cli.plugins import (
+    ArraySamples,
+    Column,
+    DatasetSource,
+    InputSpec,
+    Samples,
+    as_labels,
+    fingerprint_arrays,
+)
 
 
 class Waves(DatasetSource):

@@ -14,7 +14,6 @@ from ...errors import RunError
 from ...numerics.interactions.grouping import DisplacedPoints, Forms, Grouping
 from ..packing import Packing
 from ..scorer import Rows, Scorer
-from ..scores import scores_of
 from .hvp import WAYS, Products, Score
 
 __all__ = ["CurvedField", "SecondOrder", "hessian_vector_products", "products_of_call", "score_at"]
@@ -153,7 +152,7 @@ def score_at(scorer: Scorer, context: Mapping[str, Tensor], target: Tensor) -> S
     """The score of each point's own target, as it stands in the graph."""
 
     def score(points: Tensor) -> Tensor:
-        return scores_of(scorer.outputs(points, context), scorer.score).gather(1, target[:, None])[:, 0]
+        return scorer.score.of_all(scorer.outputs(points, context)).gather(1, target[:, None])[:, 0]
 
     return score
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
+from ...errors import RunError
 from ...numerics.paths.field import Cells, Chains
 from ..places import SharedPoints
 from ..scorer import Rows, Scorer
-from ..scores import scores_of
 from .mode import SecantMode
 
 __all__ = ["SecantField", "secants_of_call"]
@@ -23,7 +23,7 @@ def secants_of_call(
     context: Mapping[str, Tensor],
     targets: Sequence[Tensor],
     rows: int,
-    left: set[str] | None = None,
+    seen: Callable[[SecantMode], None] = lambda mode: None,
 ) -> list[tuple[Tensor, Tensor]]:
     """Values at the points of one call, and gradients of the cells between each of them and the next.
 
@@ -35,7 +35,7 @@ def secants_of_call(
         context: name -> (k, *shape).
         targets: each (j,) int64, of the first j points.
         rows: of the call.
-        left: takes the names of the functions that kept their derivatives.
+        seen: told which functions were replaced, and which were not.
 
     Returns:
         For each of `targets`, values (j,) and gradients (j, D); that of the last point of a path means nothing.
@@ -47,13 +47,12 @@ def secants_of_call(
     found = []
     with torch.enable_grad():
         with mode:
-            scores = scores_of(scorer.outputs(leaf, filling), scorer.score)
+            scores = scorer.score.of_all(scorer.outputs(leaf, filling))
         for number, target in enumerate(targets, 1):
             values = scores[: len(target)].gather(1, target[:, None])[:, 0]
             (gradients,) = torch.autograd.grad(values.sum(), leaf, retain_graph=number < len(targets))
             found.append((values.detach(), gradients[: len(target)]))
-    if left is not None:
-        left.update(mode.left)
+    seen(mode)
     return found
 
 
@@ -62,23 +61,29 @@ class SecantField:
     """The cells of paths of the rows of one block; see `numerics.paths.field.CellField`.
 
     Attributes:
-        left: names of the functions of the network that kept their derivatives, as far as they have been seen.
+        left, replaced: names of the network's functions that kept their derivatives, and that did not.
     """
 
     scorer: Scorer
     rows: Rows
     left: set[str] = field(default_factory=set)
+    replaced: set[str] = field(default_factory=set)
 
     def cells(self, chains: Chains) -> Iterator[Cells]:
         """Evaluate all cells, each once, one device call at a time.
 
         A path that a call cuts goes on in the next call, at the node where it was cut.
+
+        Raises:
+            RunError: memory does not suffice for two rows.
         """
         places = SharedPoints.of(chains)
         last = chains.last[places.first].tolist()
         eager = self.scorer.eager
 
         def call(part: slice, rows: int) -> list[Cells]:
+            if part.stop - part.start < 2:
+                raise RunError("out of memory with 2 rows per device call, the fewest that hold a cell")
             members = [_numbers(some, chains.row) for some in places.members(part)]
             row = chains.row[members[0]]
             found = secants_of_call(
@@ -87,7 +92,7 @@ class SecantField:
                 {name: tensor[row] for name, tensor in self.rows.context.items()},
                 [self.rows.target[chains.row[some]] for some in members],
                 rows,
-                self.left,
+                self._see,
             )
             begins = ~chains.last[members[0]]
             begins[-1] = False
@@ -99,6 +104,10 @@ class SecantField:
         with eager.exact_arithmetic():
             for cells in eager.packing.run(len(places), call, again):
                 yield from cells
+
+    def _see(self, mode: SecantMode) -> None:
+        self.left.update(mode.left)
+        self.replaced.update(mode.replaced)
 
 
 def _numbers(part: slice | Tensor, like: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import types
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import torch
@@ -32,12 +32,14 @@ class SecantMode(TorchFunctionMode):
 
     Attributes:
         left: names of the functions that kept their derivatives, and how often.
+        replaced: names of the functions that got secants, and how often.
     """
 
     def __init__(self, rows: int) -> None:
         super().__init__()
         self.pairing = Pairing(rows)
         self.left: Counter[str] = Counter()
+        self.replaced: Counter[str] = Counter()
 
     def __torch_function__(
         self, func: Any, types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None
@@ -52,6 +54,7 @@ class SecantMode(TorchFunctionMode):
         for attempt in (self._direct, self._composed):
             found = attempt(plain, writes, args, {key: value for key, value in kwargs.items() if key != "inplace"})
             if found is not NotImplemented:
+                self.replaced[plain] += 1
                 return found
         body = _body(func)
         if body is not None:
@@ -120,8 +123,7 @@ def _body(func: Any) -> Callable[..., Any] | None:
         return None
     scope = {**func.__globals__, **dict.fromkeys(asks, _never)}
     made = types.FunctionType(func.__code__, scope, func.__name__, func.__defaults__, func.__closure__)
-    made.__kwdefaults__ = func.__kwdefaults__
-    return made
+    return partial(made, **func.__kwdefaults__) if func.__kwdefaults__ else made
 
 
 _NO_CODE = _never.__code__

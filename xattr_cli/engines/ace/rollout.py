@@ -49,7 +49,7 @@ def check_feedback(population: Population, window: int | None) -> Rollout:
     if population.has_context or len(specs) != 1 or len(specs[0].shape) != 2:
         shapes = ", ".join(f"{spec.name} {spec.shape}" for spec in scorer.inputs)
         raise JobError(f"{wanted}, without further inputs or padding; the dataset gives {shapes}.")
-    if scorer.score not in ("auto", "raw"):
+    if not scorer.score.takes_outputs_as_they_are:
         raise JobError(f"{wanted} as they are; score: {scorer.score} changes them. Set score: raw.")
     rollout = Rollout(population.scorer, window)
     if window is not None and window > rollout.steps:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...errors import JobError
+from ...numerics.student import student_factor
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -120,11 +121,14 @@ def _of_stratum(expansion: Expansion, stratum: Stratum, lines: Lines) -> tuple[n
 
 
 def _variance_of_half_mean(values: np.ndarray) -> np.ndarray:
-    """(alphas, targets), of half the mean over probes (alphas, probes, targets); NaN for a single probe."""
+    """(alphas, targets), of half the mean over probes (alphas, probes, targets); NaN for a single probe.
+
+    Widened by Student's factor.
+    """
     probes = values.shape[1]
     if probes < 2:
         return np.full((len(values), values.shape[2]), np.nan)
-    return np.asarray(values.var(axis=1, ddof=1) / probes / 4)
+    return np.asarray(student_factor(probes - 1) ** 2 * values.var(axis=1, ddof=1) / probes / 4)
 
 
 def _second_derivatives(expansion: Expansion, pairs: Lines) -> np.ndarray:

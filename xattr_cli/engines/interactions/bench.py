@@ -18,6 +18,7 @@ from ...numerics.interactions.expectation import (
     expected_interactions,
     sampling_bytes,
 )
+from ...numerics.interactions.fan import Fan
 from ...numerics.interactions.grouping import Grouping
 from ...numerics.interactions.integrate import (
     InteractionIntegral,
@@ -27,7 +28,6 @@ from ...numerics.interactions.integrate import (
 )
 from ...numerics.paths.field import Part
 from ...numerics.paths.sampling import SamplingRule
-from ...numerics.paths.straight import StraightPath
 from ..sweeps import SweepRequest
 from .partition import Partition, PartitionRequest, partition
 
@@ -123,49 +123,56 @@ class InteractionBench:
             return {}
         return {"smoothing_drift": ends.drift, "smoothing_drift_baseline": ends.baseline_drift}
 
-    def check_integration(self, max_nodes: int) -> CurvedNetwork:
-        """The network, ready; refuses early what cannot be integrated.
+    def check_integration(self, max_nodes: int, paths: int = 1) -> CurvedNetwork:
+        """The network, ready; refuses early what cannot be integrated along so many paths at once.
 
         Raises:
             JobError: a row does not fit into memory, or the options do not fit the network and its inputs.
         """
-        return self._check(level_bytes(self.groups, self.block.inputs, max_nodes))
+        return self._check(level_bytes(self.groups, self.block.inputs, max_nodes, paths))
 
     def check_sampling(self) -> CurvedNetwork:
         """The network, ready; refuses early what cannot be sampled, as `check_integration` does."""
         return self._check(sampling_bytes(self.groups, self.block.inputs))
 
-    def integrated(self, rtol: float, max_nodes: int) -> tuple[StraightPath, InteractionIntegral]:
-        """The paths of the block, and what integration along them finds."""
-        block = self.block
-        path = StraightPath(block.reference(self.options.baseline), block.inputs)
-        rule = InteractionRule(rtol, max_nodes, block.memory_bytes)
-        return path, integrate_interactions(self.curvature.field(block.rows), path, self.groups, rule)
+    def integrated(self, rtol: float, max_nodes: int) -> InteractionIntegral:
+        """What integration along the paths from the rows' own baselines finds."""
+        return self._integrated(Fan(self.block.inputs, self._reference, is_shared=False), rtol, max_nodes)
 
-    def expected(self, sampling: SamplingRule, positions: int) -> InteractionExpectation:
+    def averaged(self, rtol: float, max_nodes: int) -> InteractionIntegral:
+        """What integration along the paths from all of the background set finds, of their mean."""
+        background = self.block.background(self.options.baseline)
+        return self._integrated(Fan(self.block.inputs, background, is_shared=True), rtol, max_nodes)
+
+    def sampled(self, sampling: SamplingRule, positions: int) -> InteractionExpectation:
         """What sampling from the background set finds."""
         rows, background = self.block.rows, self.block.background(self.options.baseline)
         field, rule = self.curvature.field(rows), ExpectationRule(sampling, positions, self.block.memory_bytes)
         return expected_interactions(field, rows.inputs, background, rows.sample, self.groups, rule)
 
-    def ends_of(self, path: StraightPath, found: InteractionIntegral) -> Ends:
-        """Scores of inputs and baselines."""
-        original = self.block.field.values(_each(path.baseline))
-        return self._ends(found.score_input, found.score_baseline, original)
+    def ends(self) -> Ends:
+        """Scores of inputs and of their own baselines."""
+        baseline = _each(self._reference)
+        return self._ends(
+            self.curvature.field(self.block.rows).values(baseline), self.block.field.values(baseline)
+        )
 
     def ends_of_background(self) -> Ends:
         """Scores of inputs, and mean scores of the background set for each row's own target."""
         block = self.block
-        field = self.curvature.field(block.rows)
         original = block.background_scores(self.options.baseline)
-        baseline = original
-        if self.curvature.is_smoothed:
-            background = block.background(self.options.baseline)
-            # row by row: all rows together would hold rows × background × D numbers
-            every = torch.zeros(len(background), dtype=torch.int64, device=background.device)
-            means = [field.values(_Given(background, every + row)).mean() for row in range(len(block.rows))]
-            baseline = torch.stack(means)
-        return self._ends(field.values(_each(block.inputs)), baseline, original)
+        if not self.curvature.is_smoothed:
+            return self._ends(original, original)
+        fan = Fan(block.inputs, block.background(self.options.baseline), is_shared=True)
+        return self._ends(fan.scores(self.curvature.field(block.rows), 0.0), original)
+
+    @property
+    def _reference(self) -> Tensor:
+        return self.block.reference(self.options.baseline)
+
+    def _integrated(self, fan: Fan, rtol: float, max_nodes: int) -> InteractionIntegral:
+        rule = InteractionRule(rtol, max_nodes, self.block.memory_bytes)
+        return integrate_interactions(self.curvature.field(self.block.rows), fan, self.groups, rule)
 
     def constants(self) -> dict[str, np.ndarray | tuple[str, ...]]:
         """What is the same for all rows: names of the groups, their members, what was done to the network."""
@@ -178,7 +185,8 @@ class InteractionBench:
         texts = {"replaced": curvature.replaced, "repaired": curvature.repaired}
         return {**found, **{name: text for name, text in texts.items() if text}}
 
-    def _ends(self, input: Tensor, baseline: Tensor, original_baseline: Tensor) -> Ends:
+    def _ends(self, baseline: Tensor, original_baseline: Tensor) -> Ends:
+        input = self.curvature.field(self.block.rows).values(_each(self.block.inputs))
         return Ends(input, baseline, input - self.block.input_scores(), baseline - original_baseline)
 
     def _first_order(self) -> Tensor:
@@ -204,7 +212,7 @@ class InteractionBench:
 
 @dataclass(frozen=True)
 class _Given:
-    """Points that are there already, one per row unless `row` says otherwise."""
+    """Points that are there already, one per row."""
 
     points: Tensor
     row: Tensor

@@ -8,12 +8,15 @@ from pydantic import Field
 
 from ...errors import JobError
 from ...job.config import BaselineField
+from ...numerics.interactions.log_rules import NODE_COUNTS
 from ...numerics.paths.sampling import SamplingRule
 from ...registry import ENGINES
 from ..base import Explanation
 from .options import GROUP_AXES, InteractionEngine
 
 if TYPE_CHECKING:
+    from ...numerics.interactions.expectation import InteractionExpectation
+    from ...numerics.interactions.integrate import InteractionIntegral
     from ..block import Block
 
 __all__ = ["ExpectedHessians"]
@@ -24,10 +27,14 @@ class ExpectedHessians(InteractionEngine):
     """Expected Hessians, the mean of integrated Hessians over baselines x' that are samples of the data.
 
     No single baseline has to be argued for; a row of the matrix sums to the expected gradient of its feature,
-    which the same draws estimate (the map), all of it to f(x) − E f(x'). Draws are stratified along the paths,
-    never repeat a baseline within a replicate, and belong to the sample: no row depends on its batch. Independent
-    replicates give every entry a standard error, and are added until the reported error of the matrix is at most
-    `rtol`.
+    which the same evaluations give (the map), all of it to f(x) − E f(x').
+
+    A background that max_draws can afford is taken as a whole: the mean over its paths is a single integral along
+    them, on 5, 11, 23, 47 or 95 nodes that all of them share, until a row's reported error is at most `rtol`;
+    nothing is random, and the errors of the entries are the changes by the last nodes. Of a larger one, or if
+    replicate_size says so, baselines are drawn: stratified along the paths, none twice within a replicate, and
+    belonging to the sample, so that no row depends on its batch; independent replicates give every entry a
+    standard error, and are added until the reported error of the matrix is at most `rtol`.
 
     Reference: Janizek, Sturmfels, Lee 2021, JMLR 22, arXiv 2002.04138, section 3.3.
     """
@@ -39,15 +46,75 @@ class ExpectedHessians(InteractionEngine):
         default=0.05, gt=0, lt=1, description="relative error of the matrix (Frobenius norm) at which a row stops"
     )
     max_draws: int = Field(
-        default=4096, ge=16, description="most draws per row, each a gradient and a product per group"
+        default=4096,
+        ge=16,
+        description="most points per row, each a gradient and a product per group; a background of up to a fifth "
+        "of it is taken as a whole",
     )
     replicate_size: int | None = Field(
         default=None,
         ge=1,
-        description="baselines per replicate; null takes the size of the background, at least 16 and at most 64",
+        description="draw so many baselines per replicate; null takes the whole background if max_draws affords "
+        "it, else as many as there are, at least 16 and at most 64",
     )
-    positions: int = Field(default=2, ge=1, description="draws from the path of each baseline, one per stratum")
-    replicates: int = Field(default=4, ge=4, description="replicates of the first round; then they double")
+    positions: int = Field(
+        default=2, ge=1, description="draws from the path of each drawn baseline, one per stratum"
+    )
+    replicates: int = Field(
+        default=4, ge=4, description="replicates of the first round of draws; then they double"
+    )
+
+    def check(self, probe: Block) -> None:
+        from .bench import InteractionBench
+
+        nodes, bench = self._nodes(probe), InteractionBench(probe, self)
+        if nodes:
+            bench.check_integration(nodes, len(probe.background(self.baseline)))
+        else:
+            self._rule(probe)
+            bench.check_sampling()
+
+    def explain(self, block: Block) -> Explanation:
+        from .bench import InteractionBench
+
+        bench = InteractionBench(block, self)
+        nodes = self._nodes(block)
+        found: InteractionIntegral | InteractionExpectation
+        if nodes:
+            found = bench.averaged(self.rtol, nodes)
+            draws = found.nodes * len(block.background(self.baseline))
+        else:
+            found = bench.sampled(self._rule(block), self.positions)
+            draws = found.draws
+        ends = bench.ends_of_background()
+        curves = {
+            "interaction": found.interaction,
+            "interaction_error": found.interaction_error,
+            "row_sum_gap": found.row_sum_gap,
+            **bench.group_curves(),
+            **bench.drift_curves(ends),
+        }
+        if bench.groups.is_complete:
+            total = found.interaction.double().sum(dim=(1, 2))
+            curves["interaction_gap"] = total - (ends.input.double() - ends.baseline.double())
+        matrix = ("group", "group")
+        return Explanation(
+            attribution=found.attribution,
+            relative_error=found.relative_error,
+            evaluations=draws * (1 + len(bench.groups.chosen)),
+            score_input=ends.input,
+            score_baseline=ends.baseline,
+            status=found.status,
+            maps={"standard_error": found.attribution_error},
+            curves=curves,
+            axes={"interaction": matrix, "interaction_error": matrix, "row_sum_gap": ("group",), **GROUP_AXES},
+            constants=bench.constants(),
+        )
+
+    def _nodes(self, block: Block) -> int:
+        """Most nodes that all paths of the background may have; 0 if baselines are to be drawn."""
+        affordable = self.max_draws // len(block.background(self.baseline))
+        return affordable if self.replicate_size is None and affordable >= NODE_COUNTS[0] else 0
 
     def _rule(self, block: Block) -> SamplingRule:
         background = len(block.background(self.baseline))
@@ -60,39 +127,3 @@ class ExpectedHessians(InteractionEngine):
                 "or lower the others."
             )
         return SamplingRule(self.rtol, self.max_draws, size, self.replicates, block.seed)
-
-    def check(self, probe: Block) -> None:
-        from .bench import InteractionBench
-
-        self._rule(probe)
-        InteractionBench(probe, self).check_sampling()
-
-    def explain(self, block: Block) -> Explanation:
-        from .bench import InteractionBench
-
-        bench = InteractionBench(block, self)
-        found = bench.expected(self._rule(block), self.positions)
-        ends = bench.ends_of_background()
-        curves = {
-            "interaction": found.interaction,
-            "interaction_error": found.standard_error,
-            "row_sum_gap": found.row_sum_gap,
-            **bench.group_curves(),
-            **bench.drift_curves(ends),
-        }
-        if bench.groups.is_complete:
-            total = found.interaction.double().sum(dim=(1, 2))
-            curves["interaction_gap"] = total - (ends.input.double() - ends.baseline.double())
-        matrix = ("group", "group")
-        return Explanation(
-            attribution=found.attribution,
-            relative_error=found.relative_error,
-            evaluations=found.draws * (1 + len(bench.groups.chosen)),
-            score_input=ends.input,
-            score_baseline=ends.baseline,
-            status=found.status,
-            maps={"standard_error": found.attribution_error},
-            curves=curves,
-            axes={"interaction": matrix, "interaction_error": matrix, "row_sum_gap": ("group",), **GROUP_AXES},
-            constants=bench.constants(),
-        )

@@ -66,8 +66,8 @@ class IntegratedHessians(InteractionEngine):
         from .bench import InteractionBench
 
         bench = InteractionBench(block, self)
-        path, found = bench.integrated(self.rtol, self.max_nodes)
-        ends = bench.ends_of(path, found)
+        found = bench.integrated(self.rtol, self.max_nodes)
+        ends = bench.ends()
         curves = {
             "interaction": found.interaction,
             "row_sum_gap": found.row_sum_gap,
@@ -80,7 +80,7 @@ class IntegratedHessians(InteractionEngine):
             curves["interaction_gap"] = total - (ends.input.double() - ends.baseline.double())
         products = len(bench.groups.chosen)
         return Explanation(
-            attribution=path.delta * found.mean_gradient,
+            attribution=found.attribution,
             relative_error=found.relative_error,
             evaluations=found.nodes * (1 + products) + 2,
             score_input=ends.input,

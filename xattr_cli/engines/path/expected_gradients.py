@@ -8,6 +8,7 @@ from pydantic import Field
 
 from ...errors import JobError
 from ...job.config import BaselineField
+from ...numerics.backgrounds.rule import MOST_BASELINES, BackgroundRule, first_round
 from ...numerics.paths.sampling import SamplingRule
 from ...registry import ENGINES
 from ..base import Explanation, LocalEngine
@@ -23,9 +24,13 @@ class ExpectedGradients(LocalEngine):
     """Expected gradients, the mean over baselines x' and α ~ U(0, 1) of (x − x') ⊙ ∇f(x' + α (x − x')).
 
     The baselines are samples of the data, so no single one has to be argued for; the map sums to
-    f(x) − E f(x'). Draws are stratified in α, never repeat a baseline within a replicate, and belong to
-    the sample: no row depends on its batch. Independent replicates give a standard error per feature,
-    and are added until a row's reported error is at most `rtol`.
+    f(x) − E f(x'). A background of up to 256 is taken as a whole: every baseline has a random α of its own,
+    opposite for baselines that are alike, so that only α is sampled, and of the integrand only what differs
+    from the line between its values at x' and at x. The gradients at x' are computed once for all rows of a
+    target in a block, and not counted. All baselines are drawn twice, which tells the error, and twice as often
+    again until it is at most `rtol`. Of a larger background, or if replicate_size says so, baselines are drawn,
+    none twice in a replicate, and independent replicates tell the error. All draws belong to the sample: no row
+    depends on its batch.
 
     Reference: Erion et al. 2021, Nature Machine Intelligence 3, 620-631, arXiv 1906.10670, equation 3.
     """
@@ -38,10 +43,12 @@ class ExpectedGradients(LocalEngine):
     replicate_size: int | None = Field(
         default=None,
         ge=1,
-        description="draws per replicate: strata of α, each with its own baseline; null takes the size of "
-        "the background, at least 16 and at most 256, so that every replicate sees all of it",
+        description="draw so many baselines per replicate, each with its own stratum of α; null: a background of "
+        "up to 256 as a whole, 256 of a larger one",
     )
-    replicates: int = Field(default=4, ge=4, description="replicates of the first round; then they double")
+    replicates: int = Field(
+        default=4, ge=4, description="replicates of draws in the first round; then they double"
+    )
 
     def _rule(self, block: Block) -> SamplingRule:
         background = len(block.background(self.baseline))
@@ -54,11 +61,22 @@ class ExpectedGradients(LocalEngine):
             )
         return SamplingRule(self.rtol, self.max_draws, size, self.replicates, block.seed)
 
+    def _takes_all(self, block: Block) -> bool:
+        """Whether the background is taken as a whole."""
+        count = len(block.background(self.baseline))
+        affordable = count <= MOST_BASELINES and first_round(count) <= self.max_draws
+        return self.replicate_size is None and affordable
+
     def check(self, probe: Block) -> None:
-        self._rule(probe)
+        if not self._takes_all(probe):
+            self._rule(probe)
 
     def explain(self, block: Block) -> Explanation:
-        found = block.expectation(self.baseline, self._rule(block))
+        if self._takes_all(block):
+            rule = BackgroundRule(self.rtol, self.max_draws, block.seed)
+            found = block.expectation_over(self.baseline, rule)
+        else:
+            found = block.expectation(self.baseline, self._rule(block))
         return Explanation(
             attribution=found.attribution,
             relative_error=found.relative_error,

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ...numerics.sensitivity.replicates import NORMAL_95, ReplicateEstimate
+from ...numerics.sensitivity.replicates import ReplicateEstimate
+from ...numerics.student import NORMAL_95
 from ..base import Effects
 
 if TYPE_CHECKING:

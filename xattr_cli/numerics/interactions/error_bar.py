@@ -36,11 +36,13 @@ class Witnesses:
     def __init__(self, rows: int, nodes: int, chosen: int, like: Tensor) -> None:
         # float64: the gaps are differences of nearly equal sums
         self.along = like.new_zeros(rows, nodes, dtype=torch.float64)
-        self.squares = torch.zeros_like(self.along)
+        self.squares, self.along_squares, self.slope_squares = (torch.zeros_like(self.along) for _ in range(3))
         self.own = self.along[:, :, None].repeat(1, 1, chosen)
         self.slope = torch.zeros_like(self.own)
 
-    def add(self, slot: Tensor, node: Tensor, found: Forms, delta: Tensor, groups: Grouping, row: Tensor) -> None:
+    def add(
+        self, slot: Tensor, node: Tensor, found: Forms, delta: Tensor, groups: Grouping, row: Tensor, share: float
+    ) -> None:
         """Take note of some nodes.
 
         Arguments:
@@ -49,18 +51,26 @@ class Witnesses:
             delta: (k, D) Δ.
             groups: of coordinates.
             row: (k,) in the block.
+            share: of each in its node, which is the mean over as many paths.
         """
         first = groups.project(delta, row, found.gradients[None])[:, 0].double()
-        self.own[slot, node] = first[:, groups.chosen]
-        self.along[slot, node] = first.sum(dim=1)
-        self.slope[slot, node] = found.forms.double().sum(dim=2)
-        shown = found.forms[:, :, : groups.shown].double()
-        self.squares[slot, node] = shown.square().sum(dim=(1, 2))
+        forms = found.forms.double()
+        along, slope = first.sum(dim=1), forms.sum(dim=2)
+        for total, values in (
+            (self.own, first[:, groups.chosen]),
+            (self.along, along),
+            (self.slope, slope),
+            (self.squares, forms[:, :, : groups.shown].square().sum(dim=(1, 2))),
+            # a path's own lengths: those of a mean would hide what cancels in it
+            (self.along_squares, along.square()),
+            (self.slope_squares, slope.square().sum(dim=1)),
+        ):
+            total.index_put_((slot, node), share * values, accumulate=True)
 
     def keep(self, remaining: Tensor) -> None:
         """Forget the rows that are done."""
-        self.along, self.squares = self.along[remaining], self.squares[remaining]
-        self.own, self.slope = self.own[remaining], self.slope[remaining]
+        for name in vars(self):
+            setattr(self, name, getattr(self, name)[remaining])
 
     def diagonal(self, rule: LogRule) -> Tensor:
         """(open, R), ∫ −ln t · u_G·g dt."""
@@ -87,8 +97,8 @@ class Witnesses:
         missed = self._missed(rule, ends)
         weights = self._weights(rule.ramp).abs()
         squares = self.squares[:, : len(rule)] @ weights
-        stretch = _stretch(squares, self.slope[:, : len(rule)].square().sum(dim=2) @ weights)
-        along = self.along[:, : len(rule)].square() @ weights
+        stretch = _stretch(squares, self.slope_squares[:, : len(rule)] @ weights)
+        along = self.along_squares[:, : len(rule)] @ weights
         # nodes that see nothing at all of a score that changes know nothing of the matrix
         outer = torch.where((squares == 0) & (along == 0), 1.0, _stretch(squares, along))
         seen = SAFETY * torch.hypot(stretch.clamp(max=WIDEST_STRETCH) * gaps, outer * missed)

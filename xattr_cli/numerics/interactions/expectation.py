@@ -14,6 +14,7 @@ from ..paths.expectation import SKETCH_SIZE, Tally
 from ..paths.field import Part
 from ..paths.sampling import SamplingRule, draw_replicates
 from ..paths.sketch import CountSketch
+from ..student import student_factor
 from .grouping import Grouping, HessianField
 
 __all__ = [
@@ -52,7 +53,8 @@ class InteractionExpectation:
 
     Attributes:
         interaction: (rows, R, C), expected Γ of the chosen groups with the groups that are shown.
-        standard_error: (rows, R, C), of `interaction`, from the spread of the replicates.
+        interaction_error: (rows, R, C), standard error of `interaction` by the spread of replicates, widened
+            by Student's factor.
         attribution: (rows, D), expected gradients from the same draws.
         attribution_error: (rows, D), its standard error.
         row_sum_gap: (rows, R) float64, Σ_G' Γ_GG' over all groups, less Σ_{i ∈ G} of the expected gradients:
@@ -63,7 +65,7 @@ class InteractionExpectation:
     """
 
     interaction: Tensor
-    standard_error: Tensor
+    interaction_error: Tensor
     attribution: Tensor
     attribution_error: Tensor
     row_sum_gap: Tensor
@@ -142,7 +144,7 @@ def _nothing_yet(input: Tensor, groups: Grouping) -> InteractionExpectation:
     matrix = input.new_full((rows, chosen, groups.shown), torch.nan)
     return InteractionExpectation(
         interaction=matrix,
-        standard_error=matrix.clone(),
+        interaction_error=matrix.clone(),
         attribution=torch.full_like(input, torch.nan),
         attribution_error=torch.full_like(input, torch.nan),
         row_sum_gap=unknown[:, None].repeat(1, chosen),
@@ -254,9 +256,10 @@ class _Sampling:
         done = finite if 2 * draws > self.rule.sampling.max_draws else converged
         closing, shape = rows[done], result.interaction.shape[1:]
         result.interaction[closing] = tally.mean[done].view(-1, *shape).to(result.interaction)
-        result.standard_error[closing] = spread[done].view(-1, *shape).to(result.interaction)
+        factor = student_factor(tally.count - 1)
+        result.interaction_error[closing] = (factor * spread[done]).view(-1, *shape).to(result.interaction)
         result.attribution[closing] = self.maps.mean[done].to(result.attribution)
-        result.attribution_error[closing] = self.maps.standard_error()[done].to(result.attribution)
+        result.attribution_error[closing] = (factor * self.maps.standard_error()[done]).to(result.attribution)
         result.row_sum_gap[closing] = self.gaps[done] / tally.count
         result.relative_error[closing] = error[done]
         result.draws[rows] = draws

@@ -8,11 +8,12 @@ import torch
 from torch import Tensor
 
 from ...samples import Status
-from ..paths.field import Part
-from ..paths.straight import StraightPath
 from .error_bar import Witnesses
+from .fan import Fan, FanNodes
 from .grouping import Grouping, HessianField
 from .log_rules import LogRule, nested_log_rules
+
+NODE_BYTES = 64
 
 __all__ = ["InteractionIntegral", "InteractionRule", "integrate_interactions", "level_bytes"]
 
@@ -38,88 +39,86 @@ class InteractionIntegral:
 
     Attributes:
         interaction: (rows, R, C), Γ of the chosen groups with the groups that are shown.
-        mean_gradient: (rows, D), ∫₀¹ ∇f(γ(t)) dt from the same nodes.
+        attribution: (rows, D), Δ ⊙ ∫₀¹ ∇f(γ(t)) dt from the same nodes.
         row_sum_gap: (rows, R) float64, Σ_G' Γ_GG' over all groups, less Σ_{i ∈ G} IG_i.
         relative_error: (rows,) float64, reported bound on ‖Γ − truth‖ / ‖Γ‖, in Frobenius norms.
-        score_input, score_baseline: (rows,) f(x) and f(x').
-        nodes: (rows,) int64; each took a gradient and R Hessian-vector products.
+        score_input, score_baseline: (rows,) f(x) and f(x'), the mean over several paths.
+        nodes: (rows,) int64; each took a gradient and R Hessian-vector products on every path.
         status: (rows,) int8, of `Status`.
+        interaction_error: (rows, R, C), by how much the last level has changed `interaction`; empty for single
+            paths.
+        attribution_error: (rows, D), the same of `attribution`.
     """
 
     interaction: Tensor
-    mean_gradient: Tensor
+    attribution: Tensor
     row_sum_gap: Tensor
     relative_error: Tensor
     score_input: Tensor
     score_baseline: Tensor
     nodes: Tensor
     status: Tensor
+    interaction_error: Tensor
+    attribution_error: Tensor
 
 
 def integrate_interactions(
-    field: HessianField, path: StraightPath, groups: Grouping, rule: InteractionRule
+    field: HessianField, fan: Fan, groups: Grouping, rule: InteractionRule
 ) -> InteractionIntegral:
     """Γ_GG' = ∫₀¹ −t ln t · u_Gᵀ H u_G' dt + [G = G'] ∫₀¹ −ln t · u_G·g dt, with g and H at γ(t).
 
     The paper's double integral depends on the product of its two variables only; with that product as the
-    variable it becomes this single one. A row stops alone; the others go on, packed together.
+    variable it becomes this single one. A row stops alone; the others go on, packed together. The mean over
+    several paths that end in x, which expected Hessians are, is one integral over t, too: that of the mean of the
+    integrands, in which the peaks of single paths are smoothed out.
 
     Reference: Janizek, Sturmfels, Lee 2021, "Explaining Explanations: Axiomatic Feature Interactions for Deep
     Networks", arXiv 2002.04138, equations 5 and 6.
 
     Arguments:
         field: evaluates f and its derivatives.
-        path: of every row.
+        fan: the paths of every row.
         groups: of coordinates.
         rule: when to stop, and how much to hold at once.
     """
-    result = _nothing_yet(field, path, groups)
-    at_once = max(1, rule.memory_bytes // 2 // level_bytes(groups, path.input, rule.max_nodes))
-    for some in torch.split(torch.arange(len(path.input), device=path.input.device), at_once):
-        _Sweep(field, path, groups, rule, some, result).run()
+    result = _nothing_yet(field, fan, groups)
+    at_once = max(1, rule.memory_bytes // 2 // level_bytes(groups, fan.input, rule.max_nodes, fan.paths))
+    for some in torch.split(torch.arange(len(fan.input), device=fan.input.device), at_once):
+        _Sweep(field, fan, groups, rule, some, result).run()
     return result
 
 
-def level_bytes(groups: Grouping, input: Tensor, max_nodes: int) -> int:
-    """Bytes that a row takes while it is refined: a matrix and a map for each level ahead."""
+def level_bytes(groups: Grouping, input: Tensor, max_nodes: int, paths: int = 1) -> int:
+    """Bytes that a row takes while it is refined: a matrix and a map for each level ahead, and its nodes."""
     levels = len(nested_log_rules(max_nodes).levels)
     matrix, map_size = len(groups.chosen) * groups.count, input.shape[1]
-    return int((levels + 5) * (matrix + map_size) * input.element_size())
+    return int((levels + 5) * (matrix + map_size) * input.element_size()) + NODE_BYTES * max_nodes * paths
 
 
-def _nothing_yet(field: HessianField, path: StraightPath, groups: Grouping) -> InteractionIntegral:
-    input, chosen = path.input, len(groups.chosen)
-    every = torch.arange(len(input), device=input.device)
-    score_input, score_baseline = (
-        field.values(_Nodes(path, every, torch.full_like(input[:, 0], t))) for t in (1.0, 0.0)
-    )
+def _nothing_yet(field: HessianField, fan: Fan, groups: Grouping) -> InteractionIntegral:
+    input, chosen = fan.input, len(groups.chosen)
     unknown = input.new_full((len(input),), torch.nan, dtype=torch.float64)
+    matrix = input.new_full((len(input), chosen, groups.shown), torch.nan)
+    attribution = torch.full_like(input, torch.nan)
+    kept = len(input) if fan.is_shared else 0
     return InteractionIntegral(
-        interaction=input.new_full((len(input), chosen, groups.shown), torch.nan),
-        mean_gradient=torch.full_like(input, torch.nan),
+        interaction=matrix,
+        attribution=attribution,
         row_sum_gap=unknown[:, None].repeat(1, chosen),
         relative_error=unknown,
-        score_input=score_input,
-        score_baseline=score_baseline,
-        nodes=torch.zeros_like(every),
-        status=torch.full(every.shape, Status.QUARANTINED, dtype=torch.int8, device=input.device),
+        score_input=field.values(_inputs(fan)),
+        score_baseline=fan.scores(field, 0.0),
+        nodes=torch.zeros_like(unknown, dtype=torch.int64),
+        status=torch.full_like(unknown, Status.QUARANTINED, dtype=torch.int8),
+        interaction_error=matrix[:kept].clone(),
+        attribution_error=attribution[:kept].clone(),
     )
 
 
-@dataclass(frozen=True)
-class _Nodes:
-    """Nodes on the paths of several rows."""
-
-    path: StraightPath
-    row: Tensor
-    t: Tensor
-
-    def take(self, part: Part) -> Tensor:
-        return self.path.at(self.row, self.t).take(part)
-
-    def delta(self, part: slice) -> Tensor:
-        row = self.row[part]
-        return self.path.input[row] - self.path.baseline[row]
+def _inputs(fan: Fan) -> FanNodes:
+    every = torch.arange(len(fan.input), device=fan.input.device)
+    start = torch.zeros_like(every) if fan.is_shared else every
+    return FanNodes(fan, every, start, torch.ones_like(fan.input[:, 0]))
 
 
 class _Level:
@@ -129,14 +128,14 @@ class _Level:
         self.rule = rule
         self.plain, self.ramp = (torch.from_numpy(weights).to(like) for weights in (rule.plain, rule.ramp))
         self.matrix = like.new_zeros(rows, len(groups.chosen), groups.shown)
-        self.gradient = like.new_zeros(rows, like.shape[1])
+        self.map = like.new_zeros(rows, like.shape[1])
 
-    def add(self, slot: Tensor, node: Tensor, gradients: Tensor, forms: Tensor) -> None:
+    def add(self, slot: Tensor, node: Tensor, maps: Tensor, forms: Tensor) -> None:
         self.matrix.index_add_(0, slot, self.ramp[node, None, None] * forms)
-        self.gradient.index_add_(0, slot, self.plain[node, None] * gradients)
+        self.map.index_add_(0, slot, self.plain[node, None] * maps)
 
     def keep(self, remaining: Tensor) -> None:
-        self.matrix, self.gradient = self.matrix[remaining], self.gradient[remaining]
+        self.matrix, self.map = self.matrix[remaining], self.map[remaining]
 
 
 class _Sweep:
@@ -149,18 +148,18 @@ class _Sweep:
     def __init__(
         self,
         field: HessianField,
-        path: StraightPath,
+        fan: Fan,
         groups: Grouping,
         rule: InteractionRule,
         rows: Tensor,
         result: InteractionIntegral,
     ) -> None:
         rules = nested_log_rules(rule.max_nodes)
-        self.field, self.path, self.groups, self.rtol, self.result = field, path, groups, rule.rtol, result
+        self.field, self.fan, self.groups, self.rtol, self.result = field, fan, groups, rule.rtol, result
         self.open_rows, self.nodes = rows, rules.nodes
-        self.before = _Level(rules.shadow, len(rows), groups, path.input)
-        self.ahead = [_Level(one, len(rows), groups, path.input) for one in rules.levels]
-        self.witnesses = Witnesses(len(rows), len(rules.nodes), len(groups.chosen), path.input)
+        self.before = _Level(rules.shadow, len(rows), groups, fan.input)
+        self.ahead = [_Level(one, len(rows), groups, fan.input) for one in rules.levels]
+        self.witnesses = Witnesses(len(rows), len(rules.nodes), len(groups.chosen), fan.input)
 
     def run(self) -> None:
         """Refine until no row is open."""
@@ -174,21 +173,22 @@ class _Sweep:
 
     def _evaluate(self, start: int, stop: int) -> None:
         """Add the nodes from `start` to `stop` to every level ahead, and to the one before the first."""
-        rows, count = len(self.open_rows), stop - start
+        rows, count, fan = len(self.open_rows), stop - start, self.fan
         slot = torch.arange(rows, device=self.open_rows.device).repeat_interleave(count)
         node = torch.arange(start, stop, device=slot.device).repeat(rows)
-        t = torch.from_numpy(self.nodes).to(self.path.input)[node]
-        points = _Nodes(self.path, self.open_rows[slot], t)
+        t = torch.from_numpy(self.nodes).to(fan.input)[node]
+        points = fan.at(self.open_rows[slot], t)
+        slot, node = (one.repeat_interleave(fan.paths) for one in (slot, node))
         levels = [self.before, *self.ahead] if start == 0 else self.ahead
         for found in self.field.forms(points, self.groups):
             row, where, which = points.row[found.part], slot[found.part], node[found.part]
             delta = points.delta(found.part)
             # a feature that does not change may not spoil the sum with an infinite gradient
-            gradients = found.gradients.masked_fill((delta == 0) & ~found.gradients.isfinite(), 0)
-            shown = found.forms[:, :, : self.groups.shown]
+            maps = (delta * found.gradients).masked_fill((delta == 0) & ~found.gradients.isfinite(), 0) / fan.paths
+            shown = found.forms[:, :, : self.groups.shown] / fan.paths
             for level in levels:
-                level.add(where, which, gradients, shown)
-            self.witnesses.add(where, which, found, delta, self.groups, row)
+                level.add(where, which, maps, shown)
+            self.witnesses.add(where, which, found, delta, self.groups, row, 1 / fan.paths)
 
     def _matrix(self, level: _Level) -> Tensor:
         """(open, R, C), Γ of a level."""
@@ -201,21 +201,24 @@ class _Sweep:
     def _close(self, level: _Level) -> None:
         """Write down the rows that are done, and keep the others open."""
         rows, result = self.open_rows, self.result
-        matrix = self._matrix(level)
+        matrix, matrix_before = self._matrix(level), self._matrix(self.before)
         ends = torch.stack([result.score_input[rows], result.score_baseline[rows]])
         size, shadow = (
             torch.linalg.vector_norm(one.flatten(1), dim=1, dtype=torch.float64)
-            for one in (matrix, matrix - self._matrix(self.before))
+            for one in (matrix, matrix - matrix_before)
         )
         error = self.witnesses.error(level.rule, size, shadow, ends)
-        finite = torch.isfinite(size) & torch.isfinite(level.gradient).all(dim=1) & torch.isfinite(ends).all(dim=0)
+        finite = torch.isfinite(size) & torch.isfinite(level.map).all(dim=1) & torch.isfinite(ends).all(dim=0)
         converged = finite & (error <= self.rtol)
         done = finite if len(self.ahead) == 1 else converged
         closing = rows[done]
         result.interaction[closing] = matrix[done]
-        result.mean_gradient[closing] = level.gradient[done]
+        result.attribution[closing] = level.map[done]
         result.row_sum_gap[closing] = self.witnesses.row_sum_gap(level.rule)[done]
         result.relative_error[closing] = error[done]
+        if self.fan.is_shared:
+            result.interaction_error[closing] = (matrix - matrix_before)[done].abs()
+            result.attribution_error[closing] = (level.map - self.before.map)[done].abs()
         result.nodes[rows] = len(level.rule)
         status = torch.where(converged, Status.CONVERGED, Status.NOT_CONVERGED)
         result.status[closing] = status[done].to(torch.int8)

@@ -10,11 +10,13 @@ import numpy as np
 from .interventions import Interventions
 from .regression import CausalRegressors
 
-__all__ = ["ARRAYS", "REGRESSOR", "CausalAttribution", "SampleEffects"]
+__all__ = ["ARRAYS", "REGRESSOR", "CausalAttribution", "SampleEffects", "misfit"]
 
 REGRESSOR = "regressor/"
 ARRAYS = ("alpha", "discrete", "member/feature", "member/index", "member/value", "ace")
 POLYNOMIALS_AT_A_TIME = 2**22
+DEVIATIONS = 2.0
+ROUNDING = 16 * np.finfo(np.float64).eps
 
 
 @dataclass(frozen=True)
@@ -24,18 +26,21 @@ class SampleEffects:
     Attributes:
         effect: (n, features), ACE of the value that the feature has; NaN for an unknown level.
         deviation: (n, features), of the regressor; 0 for levels, whose effects are computed, not regressed.
+        error: (n, features), what the effect may be off from the network's own, see `misfit`; 0 for levels.
         outside: (n, features) bool, the value lies outside of the range that was studied, or is no known
-            level. The effect is then that of the nearest end of the range, its deviation the extrapolation's.
+            level. The effect is then that of the nearest end of the range, its deviation and its error those
+            of the extrapolation.
     """
 
     effect: np.ndarray
     deviation: np.ndarray
+    error: np.ndarray
     outside: np.ndarray
 
     @property
     def relative_error(self) -> np.ndarray:
-        """(n,) norm of the deviations over that of the effects; 0 where nothing deviates."""
-        return _relative(np.linalg.norm(self.deviation, axis=1), np.linalg.norm(self.effect, axis=1))
+        """(n,) norm of the errors over that of the effects, which covers the truth in 95 % of samples."""
+        return _relative(np.linalg.norm(self.error, axis=1), np.linalg.norm(self.effect, axis=1))
 
 
 @dataclass(frozen=True)
@@ -45,7 +50,7 @@ class CausalAttribution:
     Attributes:
         interventions: the features.
         regressors: of all features; those of levels are constant and unused.
-        ace: (features, alphas, targets), read for levels only.
+        ace: (features, alphas, targets), the effects that the regressors were fitted to.
     """
 
     interventions: Interventions
@@ -87,25 +92,23 @@ class CausalAttribution:
         maps: np.ndarray = np.zeros(present.shape)
         maps[:, interventions.member] = (effect / sizes)[:, interventions.owner]
         norm = np.sqrt(np.square(maps).sum(axis=1))
-        # of a group's members together, the deviation is that of the group, and the norm its effect / sqrt(size)
-        deviation = np.sqrt((np.square(found.deviation) / sizes).sum(axis=1, where=counted))
-        return maps, _relative(deviation, norm), np.any(found.outside & counted, axis=1)
+        # of a group's members together, the error is that of the group, and the norm its effect / sqrt(size)
+        error = np.sqrt((np.square(found.error) / sizes).sum(axis=1, where=counted))
+        return maps, _relative(error, norm), np.any(found.outside & counted, axis=1)
 
     def _effects(self, points: np.ndarray, target: np.ndarray) -> SampleEffects:
         alpha = self.interventions.positions(points)
-        effect, deviation = np.zeros(alpha.shape), np.zeros(alpha.shape)
-        outside = np.zeros(alpha.shape, bool)
-        for kind, fill in ((False, self._of_ranges), (True, self._of_levels)):
+        effect, deviation, error = np.zeros((3, *alpha.shape))
+        found = SampleEffects(effect, deviation, error, np.zeros(alpha.shape, bool))
+        for kind, effects_of in ((False, self._of_ranges), (True, self._of_levels)):
             chosen = np.flatnonzero(self.interventions.discrete == kind)
             if len(chosen):
-                effect[:, chosen], deviation[:, chosen], outside[:, chosen] = fill(
-                    chosen, alpha[:, chosen], target
-                )
-        return SampleEffects(effect, deviation, outside)
+                part = effects_of(chosen, alpha[:, chosen], target)
+                for name, values in vars(part).items():
+                    getattr(found, name)[:, chosen] = values
+        return found
 
-    def _of_ranges(
-        self, chosen: np.ndarray, alpha: np.ndarray, target: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _of_ranges(self, chosen: np.ndarray, alpha: np.ndarray, target: np.ndarray) -> SampleEffects:
         regressors = self.regressors.take(chosen)
         lower, upper = regressors.lower, regressors.upper
         # float32 data may miss the float64 end of their own range by a rounding
@@ -114,18 +117,54 @@ class CausalAttribution:
         # a polynomial beyond its data is no statement about the network, but its deviation says so
         effect, _ = regressors.effect(np.clip(alpha, lower, upper), target)
         _, deviation = regressors.effect(alpha, target)
-        return effect, deviation, outside
+        error = np.empty(alpha.shape)
+        for one in np.unique(target):
+            rows = np.flatnonzero(target == one)
+            curves = self.ace[chosen, : self.interventions.counts[chosen[0]], one]
+            error[rows] = misfit(regressors, curves, alpha[rows], deviation[rows], int(one))
+        return SampleEffects(effect, deviation, error, outside)
 
-    def _of_levels(
-        self, chosen: np.ndarray, level: np.ndarray, target: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _of_levels(self, chosen: np.ndarray, level: np.ndarray, target: np.ndarray) -> SampleEffects:
         unknown = np.isnan(level)
         place = np.where(unknown, 0, level).astype(np.int64)
         effect = self.ace[chosen, place, target[:, None]]
-        return np.where(unknown, np.nan, effect), np.zeros(level.shape), unknown
+        nothing = np.zeros(level.shape)
+        return SampleEffects(np.where(unknown, np.nan, effect), nothing, nothing, unknown)
 
 
-def _relative(deviation: np.ndarray, norm: np.ndarray) -> np.ndarray:
-    error = np.where(deviation > 0, np.inf, 0.0)
-    np.divide(deviation, norm, out=error, where=norm > 0)
-    return np.asarray(error)
+def misfit(
+    regressors: CausalRegressors, curves: np.ndarray, alpha: np.ndarray, deviation: np.ndarray, target: int
+) -> np.ndarray:
+    """What the effects by regressors may be off from those that they were fitted to.
+
+    What a polynomial cannot follow, such as a kink or a step, stands in one place of the range and not in others:
+    the residuals at the points of the grid on both sides of a value say it, an overall deviation does not. What
+    the fit owes to noise comes on top, with two of its deviations.
+
+    Arguments:
+        regressors: of some features.
+        curves: (features, alphas), the effects on a target at equally spaced points of each range.
+        alpha: (n, features).
+        deviation: (n, features), of the effect at α, the regressor's.
+        target: position among the targets.
+
+    Returns:
+        (n, features), which covers the true difference in 95 % of the samples.
+    """
+    lower, upper = regressors.lower, regressors.upper
+    steps = curves.shape[1] - 1
+    grid = lower + (upper - lower) * np.linspace(0.0, 1.0, steps + 1)[:, None]
+    fitted, _ = regressors.effect(grid, np.full(len(grid), target))
+    residual = np.abs(curves - fitted.T)
+    around = np.maximum(residual[:, 1:], residual[:, :-1])
+    cell = np.clip((alpha - lower) / (upper - lower) * steps, 0, steps - 1).astype(np.int64)
+    nearby = around[np.arange(len(lower)), cell]
+    of_fit = np.maximum(np.square(deviation) - np.square(regressors.noise[:, target]), 0.0)
+    size = np.abs(curves).max(axis=1) + np.abs(regressors.baseline[:, target])
+    return np.asarray(np.sqrt(np.square(nearby) + DEVIATIONS**2 * of_fit + np.square(ROUNDING * size)))
+
+
+def _relative(error: np.ndarray, norm: np.ndarray) -> np.ndarray:
+    relative = np.where(error > 0, np.inf, 0.0)
+    np.divide(error, norm, out=relative, where=norm > 0)
+    return np.asarray(relative)

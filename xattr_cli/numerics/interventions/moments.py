@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from ..student import student_factor
+
 __all__ = ["Factor", "Moments", "Spread", "factorise", "symmetric_root"]
 
 
@@ -92,10 +94,13 @@ class Spread:
 
     @property
     def standard_error(self) -> np.ndarray:
-        """(*shape,) of the mean, as an estimate for more samples of the same kind; NaN for fewer than two."""
+        """(*shape,) of the mean, as an estimate for more samples of the same kind; NaN for fewer than two.
+
+        Widened by Student's factor.
+        """
         if self.count < 2:
             return np.full_like(self.mean, np.nan)
-        return np.sqrt(self.squares / (self.count - 1) / self.count)
+        return student_factor(self.count - 1) * np.sqrt(self.squares / (self.count - 1) / self.count)
 
 
 @dataclass(frozen=True)

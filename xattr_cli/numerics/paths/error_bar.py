@@ -13,6 +13,8 @@ __all__ = [
     "Evidence",
     "adaptive_error",
     "completeness_gap",
+    "directional_factor",
+    "effective_directions",
     "fixed_rule_error",
     "percentile_factor",
     "ratio",
@@ -163,7 +165,8 @@ def percentile_factor(sketches: Tensor) -> Tensor:
     """How many times its root-mean-square the error of a mean of replicates is, at the 95th percentile.
 
     The squared error over its estimate follows F(ν, ν (R − 1)) for R replicates of a vector that varies
-    in ν effective directions; ν comes from the replicates' covariance (with the bias of a small R removed).
+    in ν effective directions; ν comes from the replicates' covariance (with the bias of a small R removed), and
+    stays below R: replicates are few, and their tails heavier than normal.
 
     Arguments:
         sketches: (rows, R, s) sketches of the replicates.
@@ -171,15 +174,32 @@ def percentile_factor(sketches: Tensor) -> Tensor:
     Returns:
         (rows,) factors, from 1 (many directions) to sqrt(F₀.₉₅(1, R − 1)) (one direction).
     """
-    count = sketches.shape[1]
     centred = sketches.double() - sketches.double().mean(dim=1, keepdim=True)
-    gram = centred @ centred.transpose(1, 2) / (count - 1)
+    count = sketches.shape[1]
+    directions = effective_directions(centred, count - 1)
+    # no more directions than replicates: a few of them cannot tell a spectrum that decays from a flat one
+    return directional_factor(1 / (1 / directions + 1 / count), count - 1)
+
+
+def directional_factor(directions: Tensor, freedom: int) -> Tensor:
+    """The same for a known number of effective directions (rows,), from `freedom` independent vectors."""
+    directions = directions.clamp(min=1)
+    return _f_quantile(directions, directions * freedom).sqrt()
+
+
+def effective_directions(vectors: Tensor, freedom: int) -> Tensor:
+    """In how many directions vectors vary, (trace Σ)² / trace Σ², at least 1.
+
+    Arguments:
+        vectors: (rows, k, s), whose squares sum to `freedom` times Σ, such as deviations from a mean.
+        freedom: degrees of freedom, at least 2.
+    """
+    gram = vectors @ vectors.transpose(1, 2) / freedom
     trace = gram.diagonal(dim1=1, dim2=2).sum(dim=1)
-    square = gram.square().sum(dim=(1, 2)) - trace.square() / (count - 1)
-    unbiased = square * (count - 1) ** 2 / ((count - 2) * (count + 1))
-    directions = trace.square() / unbiased.clamp(min=1e-300) - 2 / (count - 1)
-    directions = directions.clamp(1, sketches.shape[2])
-    return _f_quantile(directions, directions * (count - 1)).sqrt()
+    square = gram.square().sum(dim=(1, 2)) - trace.square() / freedom
+    unbiased = square * freedom**2 / ((freedom - 1) * (freedom + 2))
+    directions = trace.square() / unbiased.clamp(min=1e-300) - 2 / freedom
+    return directions.clamp(1, vectors.shape[2])
 
 
 def _f_quantile(numerator: Tensor, denominator: Tensor) -> Tensor:
@@ -191,5 +211,5 @@ def _f_quantile(numerator: Tensor, denominator: Tensor) -> Tensor:
 
 
 def ratio(error: Tensor, size: Tensor) -> Tensor:
-    """error / size, and 0 where both are 0: a map that is exactly zero is exactly known."""
+    """(*shape) error / size, and 0 where both are 0: a map that is exactly zero is exactly known."""
     return torch.where((error == 0) & (size == 0), torch.zeros_like(error), error / size)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ...samples import Status
+from ..student import student_factor
 from .error_bar import percentile_factor, ratio
 from .field import Field, Part
 from .sampling import Replicates, SamplingRule, draw_replicates
@@ -26,7 +27,7 @@ class PathExpectation:
 
     Attributes:
         attribution: (rows, D), E[(x − x') ⊙ ∇f(x' + α(x − x'))].
-        standard_error: (rows, D), of `attribution`, from the spread of the replicates.
+        standard_error: (rows, D), of `attribution` by the spread of the replicates, widened by Student's factor.
         relative_error: (rows,) float64, reported bound on ‖result − truth‖ / ‖result‖.
         evaluations: (rows,) int64 gradients.
         status: (rows,) int8, of `Status`.
@@ -83,7 +84,7 @@ class Tally:
         self.sketches = torch.cat([self.sketches, sketches[:, None]], dim=1)
 
     def standard_error(self) -> Tensor:
-        """(rows, D), of the mean."""
+        """(rows, D), of the mean; its own uncertainty is not in it, see `student_factor`."""
         return (self.squares / (self.count * (self.count - 1))).clamp(min=0).sqrt()
 
     def keep(self, rows: Tensor) -> None:
@@ -189,7 +190,8 @@ def _close(result: PathExpectation, rows: Tensor, tally: Tally, rule: SamplingRu
     done = finite if exhausted else converged
     closing = rows[done]
     result.attribution[closing] = tally.mean[done].to(result.attribution)
-    result.standard_error[closing] = standard_error[done].to(result.standard_error)
+    widened = student_factor(tally.count - 1) * standard_error
+    result.standard_error[closing] = widened[done].to(result.standard_error)
     result.relative_error[closing] = error[done]
     result.status[closing] = torch.where(converged, Status.CONVERGED, Status.NOT_CONVERGED)[done].to(torch.int8)
     result.evaluations[rows] = draws

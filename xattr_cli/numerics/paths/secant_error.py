@@ -94,19 +94,22 @@ LEAST_STRIDE = 1.3
 
 
 def secant_error(evidence: CellEvidence, share: ErrorShare = CAUTIOUS) -> Tensor:
-    """(open,) relative error of the maps: a share of the differences between neighbouring cells, or of a move.
+    """(open,) relative error of the maps: a share of the differences between neighbouring cells.
 
-    Each covers 95 % of rows or more, so that the smaller one is reported. Infinite for fewer than three cells.
+    Where a pass of fewer cells came before, the map has moved by about that one's error, which tells what is left
+    of it: no less than that is reported and, where the job's own rows have told how far that can be trusted, no
+    more than their share of it. Infinite for fewer than three cells.
     """
-    roughness, size = evidence.roughness(), evidence.size.clamp(min=1e-300)
-    error = share.of(evidence.cells) * roughness / size
+    roughness, moved = evidence.roughness(), evidence.moved.nan_to_num(0.0)
+    finer = (evidence.cells_before / evidence.cells.double()) ** share.order
+    length = torch.maximum(share.of(evidence.cells) * roughness, moved * finer)
     if share.moves > 0:
-        after = expected_after(evidence.moved, evidence.cells_before, evidence.cells, share.converges)
+        after = expected_after(moved, evidence.cells_before, evidence.cells, share.converges)
         known = (evidence.cells_before > 0) & (evidence.cells >= LEAST_STRIDE * evidence.cells_before)
-        error = torch.where(known, torch.minimum(error, share.moves * after / size), error)
-    error = torch.where(
-        roughness > 0, torch.hypot(error, torch.full_like(error, rounding_of(evidence.dtype))), error
-    )
+        length = torch.where(known, torch.minimum(length, share.moves * after), length)
+    error = length / evidence.size.clamp(min=1e-300)
+    rounding = torch.full_like(error, rounding_of(evidence.dtype))
+    error = torch.where(roughness > 0, torch.hypot(error, rounding), error)
     return torch.where(evidence.cells < FEWEST, torch.inf, error)
 
 
@@ -133,13 +136,16 @@ ANYTHING = 1e6
 """Largest share of s₁ that was measured on a job's own rows: as large as they say."""
 COVERED = 0.98
 """Percentile of the shares of some rows at some numbers of cells that is taken, where there are 16 rows."""
-MARGIN = 1.15
+MARGIN = 1.4
 SIXTEEN = 16
-FEWER = 0.4
-"""The largest of k values that are log-normal about as rows are falls like (k / 16)^0.4 where k is smaller."""
-UPPER = 0.9
+FEWER = 0.25
+"""The largest of k log-normal values, spread as rows are, falls like (k / 16)^0.4 where k is smaller; several
+numbers of cells of a row are worth more than one.
+"""
+EXACT = 0.15
+"""Of the largest value among the rows: smaller ones count as this."""
 MOVES_COVERED = 0.95
-MOVES_MARGIN = 2.0
+MOVES_MARGIN = 3.0
 """Of the smaller of two bounds, one must be more than sure."""
 
 
@@ -160,17 +166,19 @@ def fitted_share(cells: Tensor, shares: Tensor) -> ErrorShare:
 
 
 def power_of_cells(cells: Tensor, values: Tensor, unknown: float) -> float:
-    """The power p, from 0 to 2, with which the larger of values (rows, levels) fall like n^-p.
+    """The power p, from 0 to 2, with which the larger values (rows, levels) fall like n^-p.
 
     `unknown` where they are 0, or all of one level.
     """
-    upper = values.quantile(UPPER, dim=0)
-    some = upper > 0
+    largest = values.amax(dim=0)
+    some = largest > 0
     if int(some.sum()) < 2:
         return unknown
-    x, y = cells.double()[some].log(), upper[some].log()
+    # rows that are exact say nothing about how fast others become so
+    level = torch.maximum(values, EXACT * largest)[:, some].log().mean(dim=0)
+    x = cells.double()[some].log()
     centred = x - x.mean()
-    return min(max(-float((centred * y).sum() / centred.square().sum()), 0.0), 2.0)
+    return min(max(-float((centred * level).sum() / centred.square().sum()), 0.0), 2.0)
 
 
 def share_of_movement(shares: Tensor) -> float:

@@ -22,15 +22,15 @@ class PowerWarp:
     power: float
 
     def t(self, u: Tensor) -> Tensor:
-        """Path coordinate t in [0, 1] at warped coordinate u."""
+        """(*shape) path coordinate t in [0, 1] at warped coordinate u."""
         return u**self.power
 
     def density(self, u: Tensor) -> Tensor:
-        """dt/du, the weight that a gradient at u carries in an integral over u."""
+        """(*shape) dt/du, the weight that a gradient at u carries in an integral over u."""
         return self.power * u ** (self.power - 1)
 
     def inverse(self, t: Tensor) -> Tensor:
-        """Warped coordinate u of a path coordinate t."""
+        """(*shape) warped coordinate u of a path coordinate t."""
         return t ** (1 / self.power)
 
 

@@ -9,9 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..student import NORMAL_95
 from .control_variate import Control
 from .pick_freeze import Response
-from .replicates import NORMAL_95, ReplicateEstimate, mean_of, share_of
+from .replicates import ReplicateEstimate, mean_of, share_of
 from .sums import PARTS, Generators, Sampler, Sampling, Sums, evaluations_per_draw
 
 __all__ = ["Contributions", "Rule", "estimate_contributions"]

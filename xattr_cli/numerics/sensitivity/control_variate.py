@@ -16,15 +16,18 @@ from torch import Tensor
 
 from .factorial import FullFactorial, worths
 from .polynomial_chaos import Chaos
-from .replicates import share_of
+from .replicates import mean_of, share_of
 from .shapley import memberships, subset_worths
 from .sums import PARTS, Sampler, Sums
 
-__all__ = ["Control"]
+__all__ = ["Control", "is_better"]
 
 POINTS_PER_TERM = 8
 GAIN = 0.5
 """Standard errors must fall to so much at least: the smaller of two that are equal in truth would be too small."""
+MOST_APART = 3.0
+"""Of the plain estimate's errors, that the variances may differ."""
+ROUNDING = 64
 ROWS = 2**12
 
 
@@ -58,7 +61,7 @@ class Control:
             {**sums, **{name: sums[name] + change for name, change in surrogate.changes(totals, i).items()}}
             for i, sums in enumerate(plain)
         ]
-        better = _uncertainty(other) < GAIN**2 * _uncertainty(plain)
+        better = is_better(other, plain)
         self.helps = bool(better.any())
         return [
             {name: torch.where(better, one[name], values) for name, values in sums.items()}
@@ -69,13 +72,35 @@ class Control:
 _FIT = ("gram", "moments")
 
 
-def _uncertainty(totals: Sequence[Sums]) -> Tensor:
-    """(targets,) Σ of squared standard errors of everything that is estimated per node."""
+def is_better(other: Sequence[Sums], plain: Sequence[Sums]) -> Tensor:
+    """(targets,) bool, whether controlled sums of the replicates are to be preferred to the plain ones.
+
+    Standard errors must fall as shares of the plain variance: as shares of their own they would also shrink
+    where a surrogate that overshoots between its points invents a variance. And the two variances must agree
+    within what the plain replicates leave open.
+
+    Arguments:
+        other, plain: per replicate, the sums with control and without.
+    """
+    found, sampled = (mean_of(torch.stack([total["variance"] for total in totals])) for totals in (other, plain))
+    apart = (found.value - sampled.value).abs()
+    rounding = ROUNDING * torch.finfo(apart.dtype).eps * sampled.value.abs()
+    agree = apart <= torch.maximum(MOST_APART * sampled.standard_error, rounding)
+    # a replicate that is far off alone may be hidden in the mean by another one
+    each = torch.stack([total["variance"] for total in other]) - sampled.value
+    plain_each = torch.stack([total["variance"] for total in plain]) - sampled.value
+    steady = each.abs().amax(dim=0) <= MOST_APART * plain_each.abs().amax(dim=0) + rounding
+    return agree & steady & (_uncertainty(other, sampled.value) < GAIN**2 * _uncertainty(plain, sampled.value))
+
+
+def _uncertainty(totals: Sequence[Sums], variance: Tensor) -> Tensor:
+    """(targets,) Σ of squared standard errors of everything that is estimated per node, over `variance`²."""
     found = torch.zeros(())
     for name, whole in PARTS.items():
         if name in totals[0] and name != "second_order":
             parts, wholes = (torch.stack([total[key] for total in totals]) for key in (name, whole))
-            found = found + share_of(parts, wholes).standard_error.square().sum(dim=0)
+            ratio = wholes.mean(dim=0) / variance
+            found = found + (share_of(parts, wholes).standard_error * ratio).square().sum(dim=0)
     return found
 
 
@@ -100,12 +125,20 @@ class _Surrogate:
         others = [total for i, total in enumerate(totals) if i != replicate]
         gram = torch.stack([total["gram"] for total in others]).sum(dim=0)[: self.terms, : self.terms]
         moments = torch.stack([total["moments"] for total in others]).sum(dim=0)[: self.terms]
+        used = self._terms_of_influence(totals)
+        found = torch.zeros_like(moments)
+        for pattern in torch.unique(used, dim=1).T:
+            targets, terms = (used == pattern[:, None]).all(dim=0), pattern.nonzero()[:, 0]
+            # a term of a node without influence would only fit noise, and spoil those of the others
+            fit = torch.linalg.lstsq(gram[terms][:, terms], moments[terms][:, targets]).solution
+            found[terms[:, None], targets.nonzero()[:, 0]] = fit
+        return found
+
+    def _terms_of_influence(self, totals: Sequence[Sums]) -> Tensor:
+        """(terms, targets) bool, which terms touch none of the nodes that a target does not depend on."""
         idle = (torch.stack([total["total"] for total in totals]) == 0).all(dim=0)
-        response = self.sampler.response
         touches = self.chaos.exponents[: self.terms] > 0
-        on_idle = touches.double() @ idle.double()[response.noise_owner] > 0
-        found: Tensor = torch.linalg.lstsq(gram, moments).solution
-        return found * ~on_idle
+        return touches.double() @ idle.double()[self.sampler.response.noise_owner] == 0
 
     def _energies(self, coefficients: Tensor, replicate: int) -> Tensor:
         """Energies of the surrogate's factorial over all draws of a replicate."""

@@ -101,7 +101,7 @@ class RoundWalk:
 
 
 def last_node_first(positions: Tensor) -> Tensor:
-    """When each node changes in a walk against an order, from its place in the order."""
+    """(draws, nodes) when each node changes in a walk against an order, from its place in the order."""
     return positions.shape[1] - 1 - positions
 
 

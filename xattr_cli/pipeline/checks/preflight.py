@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ...datasets import finite_rows
-from ...device import Scorer, scores_of
+from ...device import Scorer
 from ...errors import DataError, JobError, ModelError, XattrError, suggestion
 from ...job.config import Job
 from ...registry import Plugin
@@ -187,7 +187,7 @@ def _run(scorer: Scorer, points: Tensor, context: Context) -> Tensor:
             f"the model writes into its {_names(changed)} (an operation such as mask.mul_(2)), which would "
             "spoil the data for what follows. Let its forward begin with a clone() of it."
         )
-    return scores_of(outputs, scorer.score)[: len(points)]
+    return scorer.score.of_all(outputs)[: len(points)]
 
 
 def does_not_run(scorer: Scorer, rows: int, error: Exception) -> ModelError:

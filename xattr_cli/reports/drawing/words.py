@@ -68,8 +68,9 @@ def _score(results: Results, row: int) -> str:
 
 
 def score_unit(results: Results) -> str:
-    """What the explained score is: "score", "logit", "probability" or "log probability"."""
+    """What the explained score is: "score", "logit", "probability", "log probability", or one of a plugin."""
     kind = results.job.get("score")
+    kind = next(iter(kind), None) if isinstance(kind, dict) else kind
     return kind.replace("_", " ") if isinstance(kind, str) and kind not in ("auto", "raw") else "score"
 
 

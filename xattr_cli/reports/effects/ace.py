@@ -11,13 +11,17 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
+from ...registry import FIGURES
+from ...store.results.engines import EngineResults
+from ...store.results.reader import EffectResults
+from ..drawing.figure import FigureKind
 from ..drawing.selection import Drawing, Nothing, Selection
 from ..drawing.style import GREY, PALETTE, chart
 from ..drawing.words import ALPHA, shorten
 from . import ace_maps as causal_maps
-from .ace_study import CausalStudy, effect_studies
+from .ace_study import ENGINE, CausalStudy, effect_studies
 
-__all__ = ["draw"]
+__all__ = ["CausalEffects"]
 
 _CURVES = len(PALETTE)  # features in one panel
 _PANELS = 12  # features of one target
@@ -27,23 +31,31 @@ _COLUMNS = 4
 _BAND = 2.0  # deviations
 
 
-def draw(selection: Selection) -> Iterator[Drawing | Nothing]:
+@FIGURES.register("causal_effects")
+class CausalEffects(FigureKind):
     """All figures of every study."""
-    found = effect_studies(selection)
-    if not found:
-        yield Nothing("no engine has studied average causal effects; ace does")
-    for study in found:
-        targets = study.strongest_targets(_TARGETS)
-        yield Drawing(f"causal-effects-{study.label}", _overview(study, targets))
-        for target in targets:
-            name = study.target_name(target, 30)
-            yield Drawing(f"causal-effects-{study.label}-{target}-{name}", _per_feature(study, target))
-        if len(study.targets) > len(targets):
-            yield Nothing(f"{study.label}: the {_TARGETS} most affected of {len(study.targets)} targets are drawn")
-        yield Drawing(f"causal-ranking-{study.label}", _ranking(study, targets))
-        yield from causal_maps.draw(study, targets)
-        if "distance" in study.effects:
-            yield Drawing(f"causal-taylor-{study.label}", _taylor(study, targets))
+
+    def knows(self, values: EngineResults | EffectResults) -> tuple[str, ...]:
+        return ("*",) if isinstance(values, EffectResults) and values.engine == ENGINE else ()
+
+    def draw(self, selection: Selection) -> Iterator[Drawing | Nothing]:
+        found = effect_studies(selection)
+        if not found:
+            yield Nothing("no engine has studied average causal effects; ace does")
+        for study in found:
+            targets = study.strongest_targets(_TARGETS)
+            yield Drawing(f"causal-effects-{study.label}", _overview(study, targets))
+            for target in targets:
+                name = study.target_name(target, 30)
+                yield Drawing(f"causal-effects-{study.label}-{target}-{name}", _per_feature(study, target))
+            if len(study.targets) > len(targets):
+                yield Nothing(
+                    f"{study.label}: the {_TARGETS} most affected of {len(study.targets)} targets are drawn"
+                )
+            yield Drawing(f"causal-ranking-{study.label}", _ranking(study, targets))
+            yield from causal_maps.draw(study, targets)
+            if "distance" in study.effects:
+                yield Drawing(f"causal-taylor-{study.label}", _taylor(study, targets))
 
 
 # --- curves of all features -----------------------------------------------------------------------

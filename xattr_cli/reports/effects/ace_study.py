@@ -13,7 +13,7 @@ from ...store.results.reader import Results
 from ..drawing.selection import Selection
 from ..drawing.words import number, score_unit, shorten
 
-__all__ = ["CausalStudy", "effect_studies"]
+__all__ = ["ENGINE", "CausalStudy", "effect_studies"]
 
 ENGINE = "ace"
 

@@ -11,12 +11,14 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch
 from matplotlib.patheffects import withStroke
 
+from ...registry import FIGURES
+from ..drawing.figure import FigureKind
 from ..drawing.selection import Drawing, Nothing, Selection
 from ..drawing.style import GREY, PALETTE, chart
 from ..drawing.words import fold, percent, shorten
 from .shares import ShareStudy, share_studies
 
-__all__ = ["draw", "layered", "networkx"]
+__all__ = ["CausalGraph", "layered", "networkx"]
 
 _TARGETS = 4
 _LARGEST = 40.0  # points, radius of a node that contributes everything
@@ -25,17 +27,20 @@ _ROW = 1.45  # inches
 _COLUMN = 2.4
 
 
-def draw(selection: Selection) -> Iterator[Drawing | Nothing]:
+@FIGURES.register("causal_graph")
+class CausalGraph(FigureKind):
     """A figure per study that has a graph, for all outputs together and for those that vary most."""
-    found = [study for study in share_studies(selection, ("icc",)) if len(study.effects.values("edges"))]
-    if not found:
-        yield Nothing("no engine has a causal graph with edges; icc with graph or order has")
-    elif networkx is None:
-        yield Nothing("the graph is laid out by networkx: pip install 'xattr-cli[icc]'")
-        return
-    for study in found:
-        for target in study.targets(_TARGETS):
-            yield Drawing(f"contribution-graph-{study.label}{study.stem(target)}", _draw(study, target))
+
+    def draw(self, selection: Selection) -> Iterator[Drawing | Nothing]:
+        found = [study for study in share_studies(selection, ("icc",)) if len(study.effects.values("edges"))]
+        if not found:
+            yield Nothing("no engine has a causal graph with edges; icc with graph or order has")
+        elif networkx is None:
+            yield Nothing("the graph is laid out by networkx: pip install 'xattr-cli[icc]'")
+            return
+        for study in found:
+            for target in study.targets(_TARGETS):
+                yield Drawing(f"contribution-graph-{study.label}{study.stem(target)}", _draw(study, target))
 
 
 def _draw(study: ShareStudy, target: int | None) -> Figure:

@@ -8,12 +8,16 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from ...registry import FIGURES
+from ...store.results.engines import EngineResults
+from ...store.results.reader import EffectResults
+from ..drawing.figure import FigureKind
 from ..drawing.selection import Drawing, Nothing, Selection
 from ..drawing.style import GREY, PALETTE, chart
 from ..drawing.words import shorten
-from .shares import Shares, ShareStudy, share_studies
+from .shares import ENGINES, Shares, ShareStudy, share_studies
 
-__all__ = ["draw"]
+__all__ = ["Contributions"]
 
 _TARGETS = 4
 _BARS = 25
@@ -26,19 +30,27 @@ _NAMES = {
 _COLOURS = {"topological": PALETTE[0], "shapley": PALETTE[1], "first_order": PALETTE[2], "total": PALETTE[4]}
 
 
-def draw(selection: Selection) -> Iterator[Drawing | Nothing]:
+@FIGURES.register("contributions")
+class Contributions(FigureKind):
     """A figure per study, for all outputs together and for those that vary most."""
-    found = share_studies(selection)
-    if not found:
-        yield Nothing("no engine has shared out the variance; icc and sobol do")
-    for study in found:
-        partner = _partner(study, found)
-        targets = study.targets(_TARGETS)
-        for target in targets:
-            yield Drawing(f"contributions-{study.label}{study.stem(target)}", _draw(study, partner, target))
-        left_out = len(study.effects.targets) - len([target for target in targets if target is not None])
-        if left_out > 0:
-            yield Nothing(f"{study.label}: the {_TARGETS} outputs that vary most are drawn, {left_out} are not")
+
+    def knows(self, values: EngineResults | EffectResults) -> tuple[str, ...]:
+        return ("*",) if isinstance(values, EffectResults) and values.engine in ENGINES else ()
+
+    def draw(self, selection: Selection) -> Iterator[Drawing | Nothing]:
+        found = share_studies(selection)
+        if not found:
+            yield Nothing("no engine has shared out the variance; icc and sobol do")
+        for study in found:
+            partner = _partner(study, found)
+            targets = study.targets(_TARGETS)
+            for target in targets:
+                yield Drawing(f"contributions-{study.label}{study.stem(target)}", _draw(study, partner, target))
+            left_out = len(study.effects.targets) - len([target for target in targets if target is not None])
+            if left_out > 0:
+                yield Nothing(
+                    f"{study.label}: the {_TARGETS} outputs that vary most are drawn, {left_out} are not"
+                )
 
 
 def _partner(study: ShareStudy, found: Sequence[ShareStudy]) -> ShareStudy:

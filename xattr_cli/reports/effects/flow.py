@@ -11,26 +11,31 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from ...registry import FIGURES
 from ...store.results.effects import EffectResults
+from ..drawing.figure import FigureKind
 from ..drawing.selection import Drawing, Nothing, Selection
 from ..drawing.style import GREY, PALETTE, SEQUENTIAL, WARNING, chart
 from ..drawing.words import number, shorten
 from .shares import share_studies
 
-__all__ = ["draw", "normal_quantiles"]
+__all__ = ["FlowDiagnostics", "normal_quantiles"]
 
 _LINES = 8
 _BARS = 20
 _MOST_WRITTEN = 12  # nodes up to which the numbers of a matrix can be read
 
 
-def draw(selection: Selection) -> Iterator[Drawing | Nothing]:
+@FIGURES.register("flow")
+class FlowDiagnostics(FigureKind):
     """A page per study whose noise comes from a flow."""
-    found = [study for study in share_studies(selection, ("icc",)) if "flow/curve" in study.effects]
-    if not found:
-        yield Nothing("no engine has fitted a flow; icc with a graph or an order does")
-    for study in found:
-        yield Drawing(f"flow-{study.label}", _draw(study.results.path.name, study.effects))
+
+    def draw(self, selection: Selection) -> Iterator[Drawing | Nothing]:
+        found = [study for study in share_studies(selection, ("icc",)) if "flow/curve" in study.effects]
+        if not found:
+            yield Nothing("no engine has fitted a flow; icc with a graph or an order does")
+        for study in found:
+            yield Drawing(f"flow-{study.label}", _draw(study.results.path.name, study.effects))
 
 
 def normal_quantiles(count: int) -> np.ndarray:

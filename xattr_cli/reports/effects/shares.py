@@ -12,7 +12,7 @@ from ...store.results.reader import Results
 from ..drawing.selection import Selection
 from ..drawing.words import shorten
 
-__all__ = ["ShareStudy", "Shares", "share_studies"]
+__all__ = ["ENGINES", "ShareStudy", "Shares", "share_studies"]
 
 ENGINES = ("icc", "sobol")
 

@@ -8,16 +8,18 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from ...registry import FIGURES
 from ...samples import Status
 from ...store.results.engines import EngineResults
-from ...store.results.reader import Results
+from ...store.results.reader import EffectResults, Results
+from ..drawing.figure import FigureKind
 from ..drawing.selection import Drawing, Nothing, Selection, spread
 from ..drawing.style import GREY, PALETTE, chart
 from ..drawing.words import ALPHA, legend_name, score_unit, shorten
 from . import maps as path_maps
 from . import tokens as token_paths
 
-__all__ = ["draw", "half_way"]
+__all__ = ["Saturation", "half_way"]
 
 _MOST_ROWS = 5000
 _THIN_LINES = 40
@@ -31,19 +33,28 @@ _TITLES = {
 }
 
 
-def draw(selection: Selection) -> Iterator[Drawing | Nothing]:
+_PATH = ("alpha", "curve/*", "layers", "map_alpha", "maps*", "running*")
+
+
+@FIGURES.register("saturation")
+class Saturation(FigureKind):
     """Curves over α for every engine that has them, and strips of maps for images and sequences."""
-    along_path = [engine for engine in selection.engines if engine.curves]
-    if not along_path:
-        yield Nothing("no engine has curves along its path; interior_gradients has")
-    for engine in along_path:
-        rows = np.flatnonzero(engine.status != Status.QUARANTINED)
-        if not len(rows):
-            yield Nothing(f"{engine.label}: all rows are quarantined")
-            continue
-        yield Drawing(f"saturation-{engine.label}", _draw_curves(selection.results, engine, rows))
-        yield from path_maps.draw(selection, engine)
-        yield from token_paths.draw(selection, engine)
+
+    def knows(self, values: EngineResults | EffectResults) -> tuple[str, ...]:
+        return _PATH if isinstance(values, EngineResults) and values.curves else ()
+
+    def draw(self, selection: Selection) -> Iterator[Drawing | Nothing]:
+        along_path = [engine for engine in selection.engines if engine.curves]
+        if not along_path:
+            yield Nothing("no engine has curves along its path; interior_gradients has")
+        for engine in along_path:
+            rows = np.flatnonzero(engine.status != Status.QUARANTINED)
+            if not len(rows):
+                yield Nothing(f"{engine.label}: all rows are quarantined")
+                continue
+            yield Drawing(f"saturation-{engine.label}", _draw_curves(selection.results, engine, rows))
+            yield from path_maps.draw(selection, engine)
+            yield from token_paths.draw(selection, engine)
 
 
 def half_way(alpha: np.ndarray, scores: np.ndarray) -> np.ndarray:

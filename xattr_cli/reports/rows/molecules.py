@@ -10,9 +10,11 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Colormap, ListedColormap, Normalize
 
 from ...errors import JobError
+from ...registry import FIGURES
 from ...samples import Status
 from ...store.results.engines import EngineResults
 from ...store.results.reader import Results
+from ..drawing.figure import FigureKind
 from ..drawing.selection import Drawing, Nothing, Selection
 from ..drawing.sheet import BAR, GAP, Sheet, by_unit, title_lines, title_map
 from ..drawing.style import GREY, diverging_map, symmetric_limit
@@ -20,7 +22,7 @@ from ..drawing.words import number, score_unit, shorten
 from .molecule_drawing import Colour, Molecule, parsed
 from .molecule_maps import SMILES, MoleculeMap, fingerprint_map, molecule_map
 
-__all__ = ["draw"]
+__all__ = ["Molecules"]
 
 _ROWS_PER_PAGE = 8
 _SMILES_SHOWN = 42  # characters
@@ -30,33 +32,38 @@ _PALE = 0.28  # the ends of the colours are left out: symbols of atoms must be r
 _WIDTH, _HEIGHT, _NOTE = 2.9, 2.1, 0.3
 
 
-def draw(selection: Selection) -> Iterator[Drawing | Nothing]:
+@FIGURES.register("molecules")
+class Molecules(FigureKind):
     """Pages of molecules, one cell per engine that explains atoms or bonds."""
-    texts = selection.results.sample_texts.get(SMILES, {})
-    if not texts:
-        yield Nothing(f"the samples have no text {SMILES!r} in the file")
-        return
-    try:
-        molecules = {row: _molecule(selection.results, texts, row) for row in selection.rows.tolist()}
-    except JobError as error:
-        yield Nothing(str(error))
-        return
-    maps = {row: _maps(selection, row, molecule) for row, molecule in molecules.items() if molecule is not None}
-    rows = [row for row, found in maps.items() if found]
-    if not rows:
-        yield Nothing(
-            "no explained tensor has steps that are atoms, or called as atoms or bonds: C0, C0-N1; nor is it a "
-            "Morgan fingerprint made by the job"
-        )
-        return
-    labels = {label for row in rows for label in maps[row]}
-    engines = [engine for engine in selection.engines if engine.label in labels]
-    starts = range(0, len(rows), _ROWS_PER_PAGE)
-    for page, start in enumerate(starts, start=1):
-        chosen = rows[start : start + _ROWS_PER_PAGE]
-        drawn = {row: molecule for row in chosen if (molecule := molecules[row]) is not None}
-        figure = MoleculeSheet(selection.results, engines, drawn, maps).draw()
-        yield Drawing("molecules" if len(starts) == 1 else f"molecules-{page}", figure)
+
+    def draw(self, selection: Selection) -> Iterator[Drawing | Nothing]:
+        texts = selection.results.sample_texts.get(SMILES, {})
+        if not texts:
+            yield Nothing(f"the samples have no text {SMILES!r} in the file")
+            return
+        try:
+            molecules = {row: _molecule(selection.results, texts, row) for row in selection.rows.tolist()}
+        except JobError as error:
+            yield Nothing(str(error))
+            return
+        maps = {
+            row: _maps(selection, row, molecule) for row, molecule in molecules.items() if molecule is not None
+        }
+        rows = [row for row, found in maps.items() if found]
+        if not rows:
+            yield Nothing(
+                "no explained tensor has steps that are atoms, or called as atoms or bonds: C0, C0-N1; nor is it "
+                "a Morgan fingerprint made by the job"
+            )
+            return
+        labels = {label for row in rows for label in maps[row]}
+        engines = [engine for engine in selection.engines if engine.label in labels]
+        starts = range(0, len(rows), _ROWS_PER_PAGE)
+        for page, start in enumerate(starts, start=1):
+            chosen = rows[start : start + _ROWS_PER_PAGE]
+            drawn = {row: molecule for row in chosen if (molecule := molecules[row]) is not None}
+            figure = MoleculeSheet(selection.results, engines, drawn, maps).draw()
+            yield Drawing("molecules" if len(starts) == 1 else f"molecules-{page}", figure)
 
 
 def _molecule(results: Results, texts: dict[int, str], row: int) -> Molecule | None:

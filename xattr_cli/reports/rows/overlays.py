@@ -8,15 +8,17 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 
+from ...registry import FIGURES
 from ...store.results.engines import EngineResults
 from ...store.results.reader import Results
+from ..drawing.figure import FigureKind
 from ..drawing.pictures import Canvas, is_picture
 from ..drawing.selection import Drawing, Nothing, Selection, tensors_of
 from ..drawing.sheet import BAR, GAP, Sheet, title_lines, title_map
 from ..drawing.style import LOWERS, RAISES, symmetric_limit
 from ..drawing.words import percent, score_unit
 
-__all__ = ["draw", "outlined", "smoothed_map"]
+__all__ = ["Overlays", "outlined", "smoothed_map"]
 
 _ROWS_PER_PAGE = 6
 _SMALLEST = 24  # pixels a side; below, single pixels can be seen in the heat map itself
@@ -27,24 +29,29 @@ _BLUR = 0.02  # standard deviation of the blur, relative to the longer side
 _CELL, _BESIDE = 2.2, 0.05
 
 
-def draw(selection: Selection) -> Iterator[Drawing | Nothing]:
+@FIGURES.register("overlays")
+class Overlays(FigureKind):
     """Pages of photographs, each with its heat map and the same map over the photograph, per engine."""
-    found = False
-    for name, engines in tensors_of(selection.engines).items():
-        canvas = Canvas(selection.results, engines[0], name) if is_picture(engines[0].tensors[name]) else None
-        if canvas is None or not canvas.is_image or min(canvas.shape[-2:]) < _SMALLEST:
-            continue
-        found = True
-        rows = [row for row in selection.rows.tolist() if int(selection.results.rows.sample[row]) in canvas.stored]
-        if not rows:
-            yield Nothing(f"the images {name!r} are not stored for any of the selected rows")
-        starts = range(0, len(rows), _ROWS_PER_PAGE)
-        stem = "overlays" if len(tensors_of(selection.engines)) == 1 else f"overlays-{name}"
-        for page, start in enumerate(starts, start=1):
-            sheet = OverlaySheet(selection.results, canvas, engines, rows[start : start + _ROWS_PER_PAGE])
-            yield Drawing(stem if len(starts) == 1 else f"{stem}-{page}", sheet.draw())
-    if not found:
-        yield Nothing(f"no explained tensor is an image of {_SMALLEST} × {_SMALLEST} pixels or more")
+
+    def draw(self, selection: Selection) -> Iterator[Drawing | Nothing]:
+        found = False
+        for name, engines in tensors_of(selection.engines).items():
+            canvas = Canvas(selection.results, engines[0], name) if is_picture(engines[0].tensors[name]) else None
+            if canvas is None or not canvas.is_image or min(canvas.shape[-2:]) < _SMALLEST:
+                continue
+            found = True
+            rows = [
+                row for row in selection.rows.tolist() if int(selection.results.rows.sample[row]) in canvas.stored
+            ]
+            if not rows:
+                yield Nothing(f"the images {name!r} are not stored for any of the selected rows")
+            starts = range(0, len(rows), _ROWS_PER_PAGE)
+            stem = "overlays" if len(tensors_of(selection.engines)) == 1 else f"overlays-{name}"
+            for page, start in enumerate(starts, start=1):
+                sheet = OverlaySheet(selection.results, canvas, engines, rows[start : start + _ROWS_PER_PAGE])
+                yield Drawing(stem if len(starts) == 1 else f"{stem}-{page}", sheet.draw())
+        if not found:
+            yield Nothing(f"no explained tensor is an image of {_SMALLEST} × {_SMALLEST} pixels or more")
 
 
 class OverlaySheet(Sheet):
@@ -139,7 +146,7 @@ def smoothed_map(values: np.ndarray, deviation: float) -> np.ndarray:
 
 
 def outlined(values: np.ndarray, share: float) -> np.ndarray:
-    """bool, where the largest values are: that share of all, of which none is zero; more if several are equal."""
+    """(*shape) bool, where the largest values are: that share of all, none of them zero; more if several are equal."""
     least = np.quantile(values, 1 - share, method="higher")
     return np.asarray((values >= least) & (values > 0))
 

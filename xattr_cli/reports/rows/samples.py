@@ -6,8 +6,10 @@ from collections.abc import Iterator, Sequence
 
 from matplotlib.axes import Axes
 
+from ...registry import FIGURES
 from ...store.results.engines import EngineResults
-from ...store.results.reader import Results
+from ...store.results.reader import EffectResults, Results
+from ..drawing.figure import FigureKind
 from ..drawing.pictures import Canvas, is_picture, is_vector
 from ..drawing.selection import Drawing, Nothing, Selection, tensors_of
 from ..drawing.sheet import BAR, CELL, GAP, Sheet, by_unit, title_lines, title_map
@@ -16,28 +18,34 @@ from ..drawing.words import score_unit
 from .bars import BarSheet
 from .token_rows import has_tokens
 
-__all__ = ["draw"]
+__all__ = ["SamplePages"]
 
 _ROWS_PER_PAGE = 8
 _TICKS = 0.3  # inches
 
 
-def draw(selection: Selection) -> Iterator[Drawing | Nothing]:
+@FIGURES.register("samples")
+class SamplePages(FigureKind):
     """Pages of at most eight rows, for every explained tensor of up to three axes."""
-    tensors = tensors_of(selection.engines)
-    if not tensors:
-        yield Nothing("no engine leaves a map")
-    for name, engines in tensors.items():
-        shape = engines[0].tensors[name]
-        stem = "samples" if len(tensors) == 1 else f"samples-{name}"
-        if has_tokens(selection.results, name):
-            yield Nothing(f"the steps of {name!r} have names; kinds 'tokens' and 'molecules' show them")
-        elif is_picture(shape):
-            yield from _pages(selection, name, engines, stem, PictureSheet)
-        elif is_vector(shape):
-            yield from _pages(selection, name, engines, stem, BarSheet)
-        else:
-            yield Nothing(f"{name!r} of shape {shape} is no table, sequence or image")
+
+    def knows(self, values: EngineResults | EffectResults) -> tuple[str, ...]:
+        return ("attribution*", "reduced*", "standard_error*") if isinstance(values, EngineResults) else ()
+
+    def draw(self, selection: Selection) -> Iterator[Drawing | Nothing]:
+        tensors = tensors_of(selection.engines)
+        if not tensors:
+            yield Nothing("no engine leaves a map")
+        for name, engines in tensors.items():
+            shape = engines[0].tensors[name]
+            stem = "samples" if len(tensors) == 1 else f"samples-{name}"
+            if has_tokens(selection.results, name):
+                yield Nothing(f"the steps of {name!r} have names; kinds 'tokens' and 'molecules' show them")
+            elif is_picture(shape):
+                yield from _pages(selection, name, engines, stem, PictureSheet)
+            elif is_vector(shape):
+                yield from _pages(selection, name, engines, stem, BarSheet)
+            else:
+                yield Nothing(f"{name!r} of shape {shape} is no table, sequence or image")
 
 
 def _pages(

@@ -12,7 +12,9 @@ from matplotlib.font_manager import FontProperties
 from matplotlib.patches import Rectangle
 from matplotlib.textpath import text_to_path
 
+from ...registry import FIGURES
 from ...samples import Status
+from ..drawing.figure import FigureKind
 from ..drawing.page import Page
 from ..drawing.selection import Document, Drawing, Nothing, Selection, tensors_of
 from ..drawing.style import GREY, WARNING, diverging_map, ink
@@ -21,7 +23,7 @@ from .token_html import token_document
 from .token_rows import TokenMap, TokenReader, is_text
 from .token_words import Piece
 
-__all__ = ["draw", "wrapped"]
+__all__ = ["TokenPages", "wrapped"]
 
 _STRONGEST = 6
 _MOST_SHOWN = 1000  # tokens of a text; the HTML file has all of them
@@ -35,21 +37,24 @@ _SPACE, _INSET, _BETWEEN = 0.075, 0.03, 0.2
 _TALLEST = 13.0
 
 
-def draw(selection: Selection) -> Iterator[Drawing | Document | Nothing]:
+@FIGURES.register("tokens")
+class TokenPages(FigureKind):
     """Pages of texts and one HTML document per tensor whose steps are tokens."""
-    tensors = tensors_of(selection.engines)
-    found = {name: engines for name, engines in tensors.items() if is_text(selection.results, name)}
-    if not found:
-        yield Nothing("no explained tensor has tokens whose names are in the file")
-    for name, engines in found.items():
-        stem = "tokens" if len(found) == 1 else f"tokens-{name}"
-        reader = TokenReader(selection.results, name, engines)
-        rows = [row for row in selection.rows.tolist() if reader.pieces(row)]
-        if not rows:
-            yield Nothing(f"the tokens of {name!r} are not stored for any of the selected rows")
-            continue
-        yield from _pages(reader, rows, stem)
-        yield Document(stem, token_document(reader, rows))
+
+    def draw(self, selection: Selection) -> Iterator[Drawing | Document | Nothing]:
+        tensors = tensors_of(selection.engines)
+        found = {name: engines for name, engines in tensors.items() if is_text(selection.results, name)}
+        if not found:
+            yield Nothing("no explained tensor has tokens whose names are in the file")
+        for name, engines in found.items():
+            stem = "tokens" if len(found) == 1 else f"tokens-{name}"
+            reader = TokenReader(selection.results, name, engines)
+            rows = [row for row in selection.rows.tolist() if reader.pieces(row)]
+            if not rows:
+                yield Nothing(f"the tokens of {name!r} are not stored for any of the selected rows")
+                continue
+            yield from _pages(reader, rows, stem)
+            yield Document(stem, token_document(reader, rows))
 
 
 def _pages(reader: TokenReader, rows: Sequence[int], stem: str) -> Iterator[Drawing]:

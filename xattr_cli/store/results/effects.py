@@ -6,7 +6,7 @@ import h5py
 import numpy as np
 
 from ...errors import StoreError, suggestion
-from .arrays import dataset, mapping, plain, read_rows, texts
+from .arrays import RowChoice, dataset, mapping, names_in, plain, read_any, read_rows, texts
 
 __all__ = ["EffectResults"]
 
@@ -35,20 +35,13 @@ class EffectResults:
     @property
     def names(self) -> tuple[str, ...]:
         """Paths of all arrays and texts."""
-        found: list[str] = []
-
-        def visit(name: str, item: h5py.HLObject) -> None:
-            if isinstance(item, h5py.Dataset):
-                found.append(name)
-
-        self._group.visititems(visit)
-        return tuple(found)
+        return names_in(self._group)
 
     def __contains__(self, name: str) -> bool:
         return name in self._group
 
     def values(self, name: str) -> np.ndarray:
-        """An array.
+        """(*shape) an array.
 
         Raises:
             StoreError: there is none of that name, or it is damaged.
@@ -59,9 +52,13 @@ class EffectResults:
         data = dataset(self._group, name)
         return np.asarray(data[()]) if data.ndim == 0 else read_rows(data, slice(None))
 
-    def axes(self, name: str) -> tuple[str, ...]:
+    def axes_of(self, name: str) -> tuple[str, ...]:
         """Labels of an array's axes, '' where the file has none."""
         return tuple(axis.label for axis in dataset(self._group, name).dims)
+
+    def read(self, name: str, rows: RowChoice | None = None) -> np.ndarray:
+        """(*shape) any array, or the chosen entries of its first axis; texts as an array of str."""
+        return read_any(self._group, name, rows)
 
     def texts(self, name: str) -> tuple[str, ...]:
         """The strings of a dataset; empty if there is none."""

@@ -1,0 +1,1 @@
+"""Means over the paths from every baseline of a background set."""

@@ -1,0 +1,35 @@
+"""How a background is drawn from as a whole, and when that is enough."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["MOST_BASELINES", "BackgroundRule", "first_round", "units_of"]
+
+MOST_BASELINES = 256
+FEWEST_DRAWS = 32
+
+
+@dataclass(frozen=True)
+class BackgroundRule:
+    """When to stop.
+
+    Attributes:
+        rtol: relative error at which a row stops.
+        max_draws: no row evaluates more gradients than this.
+        seed: of the job.
+    """
+
+    rtol: float
+    max_draws: int
+    seed: int
+
+
+def first_round(baselines: int) -> int:
+    """Draws of the first round."""
+    return 2 * units_of(baselines)
+
+
+def units_of(baselines: int) -> int:
+    """Strata: the baselines, each as often as it takes for enough draws."""
+    return baselines * -(-FEWEST_DRAWS // baselines)
