@@ -62,6 +62,10 @@ class ErrorShare:
         at_eight, falls, most: the error is at most min(most, at_eight · (8 / n)^falls) of s₁, in 95 % of rows.
         moves: ... and at most this share of what `expected_after` makes of the move; 0 where that is not known.
         converges: errors fall like n^-converges.
+
+    Example:
+        >>> ErrorShare(at_eight=0.25, falls=1.0).of(torch.tensor([4, 16])).tolist()
+        [0.5, 0.125]
     """
 
     at_eight: float
@@ -114,7 +118,12 @@ def secant_error(evidence: CellEvidence, share: ErrorShare = CAUTIOUS) -> Tensor
 
 
 def rounding_of(dtype: torch.dtype) -> float:
-    """Relative error of a map that comes from the precision alone."""
+    """Relative error of a map that comes from the precision alone.
+
+    Example:
+        >>> rounding_of(torch.float32) < 1e-6
+        True
+    """
     return 8 * torch.finfo(dtype).eps
 
 
@@ -127,6 +136,11 @@ def expected_after(moved: Tensor, before: Tensor, cells: Tensor, converges: floa
         moved: (rows,) distance of the two maps.
         before, cells: (rows,) or a number of them, m and n.
         converges: q.
+
+    Example:
+        >>> apart = torch.tensor([3.0], dtype=torch.float64)
+        >>> expected_after(apart, torch.tensor(4), torch.tensor(8), 1.5).tolist()  # 3 / √(1 + 2³)
+        [1.0]
     """
     ratio = torch.as_tensor(cells).double() / torch.as_tensor(before).double().clamp(min=1)
     return moved / (1 + ratio ** (2 * converges)).sqrt()
@@ -145,7 +159,7 @@ numbers of cells of a row are worth more than one.
 EXACT = 0.15
 """Of the largest value among the rows: smaller ones count as this."""
 MOVES_COVERED = 0.95
-MOVES_MARGIN = 3.0
+MOVES_MARGIN = 4.0
 """Of the smaller of two bounds, one must be more than sure."""
 
 
@@ -169,6 +183,11 @@ def power_of_cells(cells: Tensor, values: Tensor, unknown: float) -> float:
     """The power p, from 0 to 2, with which the larger values (rows, levels) fall like n^-p.
 
     `unknown` where they are 0, or all of one level.
+
+    Example:
+        >>> cells = torch.tensor([4, 8])
+        >>> round(power_of_cells(cells, torch.tensor([[0.4, 0.1], [0.8, 0.2]]), 0.0), 6)
+        2.0
     """
     largest = values.amax(dim=0)
     some = largest > 0
@@ -182,5 +201,10 @@ def power_of_cells(cells: Tensor, values: Tensor, unknown: float) -> float:
 
 
 def share_of_movement(shares: Tensor) -> float:
-    """The share of `expected_after` that covers rows like these, from errors over it of some (k,); 0 for none."""
+    """The share of `expected_after` that covers rows like these, from errors over it of some (k,); 0 for none.
+
+    Example:
+        >>> share_of_movement(torch.zeros(0))
+        0.0
+    """
     return max(1.0, MOVES_MARGIN * float(shares.quantile(MOVES_COVERED))) if len(shares) else 0.0
