@@ -18,6 +18,7 @@ from xattr_cli.numerics.paths.field import Evaluation, Field
 from xattr_cli.numerics.paths.integrate import integrate_fixed
 from xattr_cli.numerics.paths.quadrature import FixedRule
 from xattr_cli.numerics.paths.straight import PathPoints, StraightPath
+from xattr_cli.registry import SCORES
 from xattr_cli.samples import InputSpec, Layout
 
 __all__ = ["CASES", "PHOTOGRAPHS", "Network", "Paths", "StoredField", "paths_of"]
@@ -139,8 +140,8 @@ def paths_of(name: str, module: nn.Module, inputs: Tensor, extra: tuple[Tensor, 
     spec = InputSpec("X", tuple(inputs.shape[1:]), np.dtype("float32"))
     context = {f"extra {number}": tensor for number, tensor in enumerate(extra)}
     specs = (spec, *(InputSpec(key, tuple(t.shape[1:]), t.numpy().dtype) for key, t in context.items()))
-    scorer = Scorer(module=module, inputs=specs, layout=Layout((spec,)), score="logit", device=inputs.device,
-                    dtype=torch.float32, packing=Packing(ROWS_PER_CALL))  # fmt: skip
+    scorer = Scorer(module=module, inputs=specs, layout=Layout((spec,)), score=SCORES.get("logit")(),
+                    device=inputs.device, dtype=torch.float32, packing=Packing(ROWS_PER_CALL))  # fmt: skip
     with torch.no_grad():
         target = module(inputs, *extra).argmax(dim=1)
     flat = inputs.flatten(1)

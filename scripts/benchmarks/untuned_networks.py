@@ -17,7 +17,7 @@ __all__ = ["KINDS", "Untuned", "drawn", "exact_map"]
 ROWS = 40
 STEPS = 300
 WIDE_SCALES = (1e-3, 1e5)
-FINE = 4096
+FINE = 65536
 
 
 @dataclass(frozen=True)

@@ -48,7 +48,7 @@ def effects(folder, label="icc"):
         for name in found.names:
             text = found.texts(name) if name in TEXTS else None
             values[name] = text if text else found.values(name)
-        values["axes"] = {name: found.axes(name) for name in found.names}
+        values["axes"] = {name: found.axes_of(name) for name in found.names}
         values["warnings"], values["converged"] = found.warnings, found.converged
         values["evaluations"] = found.evaluations
         return values

@@ -29,7 +29,7 @@ from sklearn.datasets import load_breast_cancer
 
 from xattr_cli.errors import ExitCode, StoreError
 from xattr_cli.samples import Status
-from xattr_cli.store.results import engines as engine_results
+from xattr_cli.store.results import arrays
 from xattr_cli.store.results.reader import Results
 
 
@@ -135,7 +135,7 @@ def test_rows_are_read_in_any_order_and_more_than_once(results):
 
 def test_blocks_hold_every_row_once_and_no_more_than_asked(results, monkeypatch):
     engine = results.engine("ig")
-    monkeypatch.setattr(engine_results, "_BLOCK_BYTES", 7 * 64 * 4)
+    monkeypatch.setattr(arrays, "BLOCK_BYTES", 7 * 64 * 4)
     blocks = list(engine.blocks())
     assert [len(values) for _, values in blocks] == [7, 7, 7, 7, 7, 5]
     np.testing.assert_array_equal(np.concatenate([v for _, v in blocks]), engine.attribution(slice(None)))

@@ -105,6 +105,11 @@ def model_units(values: np.ndarray, spec: InputSpec, units: Units) -> np.ndarray
     Arguments:
         values: broadcasts against a sample, or (n, *shape).
         units: what `values` are in.
+
+    Example:
+        >>> pixels = InputSpec("X", (1,), np.dtype("float32"), offset=np.array([0.5]), scale=np.array([0.25]))
+        >>> model_units(np.array([1.0]), pixels, "original").tolist()
+        [2.0]
     """
     if units == "model" or spec.offset is None or spec.scale is None:
         return values

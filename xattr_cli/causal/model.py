@@ -82,7 +82,7 @@ class GraphModel:
 
 
 def in_float64(noise: Tensor) -> Tensor:
-    """The noise in float64, where it is, or on the CPU if its device knows no float64 (Apple's does not)."""
+    """(n, noise) the noise in float64, where it is, or on the CPU if its device has none (as Apple's)."""
     return noise.to(torch.device("cpu") if noise.device.type == "mps" else noise.device).double()
 
 

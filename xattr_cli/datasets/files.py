@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,7 @@ def _existing(path: Path, key: str, noun: str) -> Path:
 
 
 def to_numpy(value: Any, key: str) -> np.ndarray:
-    """`value` as a numpy array; a tensor of any device comes without its graph.
+    """(*shape) `value` as a numpy array; a tensor of any device comes without its graph.
 
     Raises:
         DataError: it is no array of numbers, or a ragged one. `key` begins the message.
@@ -69,10 +70,5 @@ def to_numpy(value: Any, key: str) -> np.ndarray:
     return array
 
 
-def optional(module: str, *, needed_by: str, install: str) -> Any:
-    """The imported `module`; see `importing.import_optional`.
-
-    Raises:
-        DataError: it is not installed, or does not load.
-    """
-    return import_optional(module, needed_by=needed_by, install=install, error=DataError)
+optional = partial(import_optional, error=DataError)
+"""Imports a module that not everybody has, or raises DataError; see `importing.import_optional`."""

@@ -116,7 +116,7 @@ def finite_rows(batch: Batch) -> np.ndarray:
 
 
 def nonfinite_samples(samples: Samples, start: int, stop: int) -> np.ndarray:
-    """Positions (int64) of the samples start ≤ i < stop with a NaN or an infinity in any input."""
+    """(k,) int64 positions of the samples start ≤ i < stop with a NaN or an infinity in any input."""
     batch = samples.read(start, stop)
     positions: np.ndarray = batch.index[~finite_rows(batch)]
     return positions

@@ -53,5 +53,5 @@ def per_feature(values: float | Sequence[float], shape: tuple[int, ...], key: st
 
 
 def nonzero_scale(scale: np.ndarray) -> np.ndarray:
-    """The scale with 1 where it is 0: a constant feature is shifted but not divided."""
+    """(*shape) the scale with 1 where it is 0: a constant feature is shifted but not divided."""
     return np.where(scale == 0, 1.0, scale)

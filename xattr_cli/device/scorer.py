@@ -105,7 +105,7 @@ class Scorer:
         return bool(self.sites) or is_padded or len(self.layout.specs) < len(self.inputs)
 
     def tensor(self, array: Any) -> Tensor:
-        """A numpy array on the device; floating-point values in the precision of the computation."""
+        """(*shape) a numpy array on the device; floating-point values in the precision of the computation."""
         tensor = torch.as_tensor(array)
         dtype = self.dtype if tensor.is_floating_point() else tensor.dtype
         # page-locked memory is read while the program goes on; any other is read before this returns

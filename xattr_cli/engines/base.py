@@ -42,6 +42,12 @@ class Explanation:
         curves: other values per row: name -> (rows, ...).
         axes: labels for the axes of `maps` and `curves` between the row and the input's own.
         constants: name -> array or texts that are the same for all rows, such as a grid of α.
+
+    Example:
+        >>> import torch
+        >>> saliency = exact(torch.tensor([[3.0, -4.0]]), torch.tensor([2.0]))
+        >>> saliency.attribution.tolist(), saliency.relative_error.tolist()
+        ([[3.0, -4.0]], [0.0])
     """
 
     attribution: Tensor
@@ -62,6 +68,11 @@ def exact(attribution: Tensor, scores: Tensor) -> Explanation:
     Arguments:
         attribution: (rows, D), the map.
         scores: (rows,) f(x).
+
+    Example:
+        >>> import torch
+        >>> exact(torch.zeros(2, 3), torch.ones(2)).evaluations.tolist()
+        [1, 1]
     """
     nothing = scores.double().abs() * 0  # NaN where the score is, and never -0
     return Explanation(

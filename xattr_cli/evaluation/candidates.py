@@ -11,6 +11,7 @@ import numpy as np
 from ..errors import JobError, suggestion
 from ..numerics.faithfulness.units import Units
 from ..samples import Layout
+from ..store.results.arrays import BLOCK_BYTES
 from ..store.results.reader import EffectResults, EngineResults, Results
 from .inquiry import EvaluationOptions
 
@@ -169,8 +170,6 @@ def _shapes(tensors: Mapping[str, tuple[int, ...]]) -> str:
 CONTROL = "(random)"
 """Name of the control: random numbers as a map. No engine can be called so."""
 
-_BLOCK_BYTES = 32 * 2**20
-
 
 @dataclass(frozen=True)
 class LocalMap:
@@ -246,7 +245,7 @@ def mean_magnitude(maps: LocalMap, targets: np.ndarray) -> GlobalIndex:
     """
     studied, column = np.unique(targets, return_inverse=True)
     sums, counts = np.zeros((len(studied), maps.units.count)), np.zeros((len(studied), 1))
-    size = max(1, _BLOCK_BYTES // (8 * maps.layout.size))
+    size = max(1, BLOCK_BYTES // (8 * maps.layout.size))
     for start in range(0, len(targets), size):
         positions = np.arange(start, min(start + size, len(targets)))
         magnitude = np.abs(maps.attribution(positions, targets[positions]))

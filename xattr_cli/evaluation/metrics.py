@@ -85,7 +85,7 @@ class Bench:
         return perturbed_scores(self.scorer, part.rows, part.replacement, self._unit_of, chosen, steps=steps)
 
     def on_device(self, array: np.ndarray) -> Tensor:
-        """An array on the device of the network."""
+        """(*shape) an array on the device of the network."""
         return torch.from_numpy(array).to(self.scorer.device)
 
 

@@ -15,13 +15,13 @@ from ..engines.block import Block
 from ..errors import JobError
 from ..pipeline.session import RowTable, Session
 from ..randomness import Purpose, sample_generator
+from ..store.results.arrays import BLOCK_BYTES
 from ..store.results.reader import Results
 from .inquiry import EvaluationOptions
 from .scoring import FeatureReplacement
 
 __all__ = ["EvaluatedBlock", "Reader", "Stream", "sample_generators"]
 
-BLOCK_BYTES = 32 * 2**20
 MOST_BLOCK_ROWS = 512
 
 

@@ -12,7 +12,7 @@ import yaml
 
 from ..errors import JobError, nearest
 
-__all__ = ["VARIABLE", "plain_values", "read_job_text", "write_values"]
+__all__ = ["VARIABLE", "parse_yaml", "plain_values", "read_job_text", "write_values"]
 
 VARIABLE = r"\$\{[A-Za-z_][A-Za-z0-9_]*\}"
 """Pattern of an environment variable in a value; `$${NAME}` is the text `${NAME}`."""
@@ -47,7 +47,7 @@ def plain_values(text: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
         JobError: not YAML, or not a mapping; a key that is given twice; an override of a key that
             cannot have keys of its own; an environment variable that is not set.
     """
-    values = _parsed(text, "the job file")
+    values = parse_yaml(text, "the job file")
     if not isinstance(values, dict):
         raise JobError("the job file must be a mapping with the keys model, dataset, engines, output.")
     for override in overrides:
@@ -93,14 +93,19 @@ for _resolver in (_Loader, _Dumper):
     _resolver.add_implicit_resolver(_FLOAT, _EXPONENT, list("-+.0123456789"))
 
 
-def _parsed(text: str, source: str) -> Any:
+def parse_yaml(text: str, source: str) -> Any:
+    """What a YAML text says; a key that is given twice is an error, and `source` begins the message.
+
+    Raises:
+        JobError: not YAML.
+    """
     try:
         return yaml.load(text, _Loader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         raise JobError(f"{source} is not valid YAML{where}: {error.problem}") from error
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: such as !!int before a text
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: such as !!int before a text
         raise JobError(f"{source} is not valid YAML: {error}") from error
 
 
@@ -112,7 +117,7 @@ def _overridden(values: dict[str, Any], override: str) -> dict[str, Any]:
     keys = dotted.strip().split(".")
     if not equals or not all(keys):
         raise JobError(f"--set {override!r}: must look like compute.device=cpu")
-    value = _parsed(text, f"--set {override!r}: the value")
+    value = parse_yaml(text, f"--set {override!r}: the value")
     try:
         return _replaced(values, keys, value)
     except _NoKeys as error:

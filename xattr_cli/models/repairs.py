@@ -18,7 +18,7 @@ Measured on the CPU with torch 2.15, double backward against forward over revers
 | weight norm, spectral norm and other parametrisations | both | |
 
 (*) as torch's table of derivatives has it: the fused cells have a differentiable backward, and no forward mode.
-The measurements are those of `tests/test_repairs.py`.
+The measurements are those of `tests/models/test_repairs.py`.
 """
 
 from __future__ import annotations

@@ -19,6 +19,10 @@ def student_factor(freedom: int) -> float:
 
     Arguments:
         freedom: degrees of freedom of the standard error, one less than the values that it comes from.
+
+    Example:
+        >>> round(1.96 * student_factor(4), 3)
+        2.776
     """
     z, n = NORMAL_95, freedom
     if n in _FEWEST:

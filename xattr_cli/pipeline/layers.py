@@ -17,10 +17,10 @@ from ..errors import Interrupted, ModelError, XattrError
 from ..job.sections import AUTO, Explain
 from ..samples import InputSpec, Layout
 from .checks.preflight import does_not_run
+from .checks.probe import PROBE_SAMPLES
 
 __all__ = ["find_sites", "look_inside"]
 
-PROBE_SAMPLES = 4
 PROBE_CALLS = (2, 3)
 
 

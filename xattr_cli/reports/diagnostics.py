@@ -140,7 +140,7 @@ def _covered(place: int, pens: Sequence[_Pen]) -> int:
 
 
 def cost_bins(costs: Sequence[np.ndarray]) -> np.ndarray:
-    """Powers of two: bin k counts the rows whose evaluations are in (edges[k] / 2, edges[k]]."""
+    """(bins + 1,) powers of two: bin k counts the rows whose evaluations are in (edges[k] / 2, edges[k]]."""
     most = max((int(cost.max(initial=1)) for cost in costs), default=1)
     least = min((int(cost.min(initial=most)) for cost in costs), default=1)
     first = int(np.ceil(np.log2(max(least, 1))))

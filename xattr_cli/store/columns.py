@@ -66,7 +66,7 @@ class ResultColumn:
         return STRINGS if self.values.dtype.kind in "OU" else self.values.dtype
 
     def stored(self) -> np.ndarray:
-        """The values as HDF5 takes them: text without the characters that UTF-8 in HDF5 cannot hold."""
+        """(*shape) the values as HDF5 takes them: text without the characters that UTF-8 in HDF5 cannot hold."""
         if self.dtype is not STRINGS:
             return self.values
         texts = [_storable(str(text)) for text in self.values.flat]

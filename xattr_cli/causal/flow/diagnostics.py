@@ -13,13 +13,24 @@ from ..model import CausalModel
 from .independence import dependence_p, distance_correlations, kolmogorov_distance, kolmogorov_p
 from .model import FlowModel
 
-__all__ = ["FlowDiagnostics", "diagnose", "generate", "wasserstein_distances"]
+__all__ = ["FLOW_AXES", "FlowDiagnostics", "diagnose", "generate", "wasserstein_distances"]
 
 MOST_TESTED = 1000
 """Rows in the tests of the noise: with more, they would flag what changes no result."""
 TESTED_NUMBERS = 2**25
 """Distances that exist at once."""
 MOST_GENERATED = 20_000
+FLOW_AXES: dict[str, tuple[str, ...]] = {
+    "flow/noise_names": ("noise",),
+    "flow/normality": ("noise",),
+    "flow/normality_p": ("noise",),
+    "flow/dependence": ("noise", "noise"),
+    "flow/dependence_p": ("noise", "noise"),
+    "flow/wasserstein": ("column",),
+    "flow/noise": ("draw", "noise"),
+    "flow/curve": ("epoch", "part"),
+}
+"""A label per axis of what a result file keeps of a flow."""
 
 
 @dataclass(frozen=True)
@@ -79,19 +90,6 @@ class FlowDiagnostics:
             "flow/wasserstein": self.wasserstein,
             "flow/noise": self.noise,
             "flow/curve": self.curve,
-        }
-
-    @property
-    def axes(self) -> dict[str, tuple[str, ...]]:
-        """A label per axis of `values`."""
-        return {
-            "flow/normality": ("noise",),
-            "flow/normality_p": ("noise",),
-            "flow/dependence": ("noise", "noise"),
-            "flow/dependence_p": ("noise", "noise"),
-            "flow/wasserstein": ("column",),
-            "flow/noise": ("draw", "noise"),
-            "flow/curve": ("epoch", "part"),
         }
 
 

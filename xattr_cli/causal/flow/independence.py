@@ -21,7 +21,7 @@ def kolmogorov_distance(sample: Tensor) -> Tensor:
 
 
 def kolmogorov_p(distance: Tensor, count: int) -> Tensor:
-    """Probability of a larger Kolmogorov distance for `count` standard normal draws.
+    """(...) probability of a larger Kolmogorov distance for `count` standard normal draws.
 
     Reference: Stephens 1970, the asymptotic series with its correction for small samples.
     """
@@ -34,7 +34,7 @@ def kolmogorov_p(distance: Tensor, count: int) -> Tensor:
 
 
 def largest_p(largest: Tensor, count: int) -> Tensor:
-    """Probability that the largest of `count` absolute standard normal draws exceeds `largest`."""
+    """(...) probability that the largest of `count` absolute standard normal draws exceeds `largest`."""
     beyond = torch.erfc(largest.double() / math.sqrt(2))
     return -torch.expm1(count * torch.log1p(-beyond))
 
@@ -63,7 +63,7 @@ def _u_centred(column: Tensor) -> Tensor:
 
 
 def dependence_p(correlation: Tensor, count: int) -> Tensor:
-    """Probability of a larger squared distance correlation for independent columns; a little too high.
+    """(...) probability of a larger squared distance correlation for independent columns; a little too high.
 
     Reference: Shen, Panda, Vogelstein 2022, Journal of Computational and Graphical Statistics 31, 254-262.
     """

@@ -7,10 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from ...errors import JobError
 from ...importing import import_optional
+from ...job.yaml_text import parse_yaml
 
 __all__ = ["read_adjacency_list", "read_graph_json", "read_graphml", "read_yaml"]
 
@@ -21,14 +20,7 @@ def read_yaml(path: Path) -> Any:
     Raises:
         JobError: unreadable, or not YAML.
     """
-    try:
-        return yaml.load(_text(path), _StrictLoader)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark
-        where = f", line {mark.line + 1}" if mark else ""
-        raise JobError(f"graph: {path} is not valid YAML{where}: {error.problem}.") from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise JobError(f"graph: {path} is not valid YAML: {error}.") from error
+    return parse_yaml(_text(path), f"graph: {path}")
 
 
 def read_graphml(path: Path) -> Mapping[str, Any]:
@@ -83,20 +75,6 @@ def read_adjacency_list(path: Path) -> Mapping[str, Any]:
 
 
 # --- helpers ------------------------------------------------------------------------------------
-
-
-class _StrictLoader(yaml.SafeLoader):
-    """YAML in which no key may be given twice."""
-
-    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
-        node: yaml.MappingNode = super().compose_mapping_node(anchor)
-        seen: set[str] = set()
-        for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode) and key.value in seen:
-                problem = f"the key {key.value!r} is given twice"
-                raise yaml.MarkedYAMLError(problem=problem, problem_mark=key.start_mark)
-            seen.add(str(key.value))
-        return node
 
 
 def _sections(graph: Any, path: Path) -> Mapping[str, Any]:

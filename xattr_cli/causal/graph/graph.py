@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from graphlib import TopologicalSorter
 from typing import Any
 
 import numpy as np
@@ -89,23 +90,15 @@ class Graph:
     @cached_property
     def order(self) -> tuple[int, ...]:
         """All nodes, causes before their effects; the earlier column first where both are allowed."""
-        left = {node: set(causes) for node, causes in enumerate(self.parents)}
-        found: list[int] = []
-        while left:
-            ready = min(node for node, causes in left.items() if not causes)
-            del left[ready]
-            for causes in left.values():
-                causes.discard(ready)
-            found.append(ready)
-        return tuple(found)
-
-    @cached_property
-    def children(self) -> tuple[tuple[int, ...], ...]:
-        """Per node, its direct effects, ascending."""
-        return tuple(
-            tuple(effect for effect, causes in enumerate(self.parents) if node in causes)
-            for node in range(len(self))
-        )
+        sorter = TopologicalSorter(dict(enumerate(self.parents)))
+        sorter.prepare()
+        ready, order = set[int](), list[int]()
+        while sorter.is_active():
+            ready.update(sorter.get_ready())
+            order.append(min(ready))
+            ready.remove(order[-1])
+            sorter.done(order[-1])
+        return tuple(order)
 
     @cached_property
     def ancestors(self) -> tuple[frozenset[int], ...]:

@@ -58,7 +58,7 @@ class TextFile:
         return values
 
     def labels(self, column: str, key: str) -> np.ndarray:
-        """A column of labels: integers if all are, else numbers if all are, else texts.
+        """(n,) a column of labels: integers if all are, else numbers if all are, else texts.
 
         Raises:
             DataError: there is no such column, or a record has nothing in it. `key` begins the message.

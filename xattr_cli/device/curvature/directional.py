@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -15,6 +15,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from ...errors import ModelError
 from ..packing import is_out_of_memory
 from ..scorer import Scorer
+from .hvp import nodes_of
 
 __all__ = ["DirectionalCurvature", "DirectionalField", "Pairs", "Scheme", "choose_scheme"]
 
@@ -186,21 +187,10 @@ class _Line:
             vector = torch.ones_like(values, requires_grad=True)
             (first,) = torch.autograd.grad(values, step, vector, create_graph=True, allow_unused=True)
         known = (step, vector)
-        for node in _nodes(first.grad_fn if first is not None else None):
+        for node in nodes_of(first.grad_fn if first is not None else None):
             leaf = getattr(node, "variable", step)
             if not any(leaf is one for one in known):
                 raise RuntimeError("an operation of it can be differentiated only once")
-
-
-def _nodes(root: Any) -> Iterator[Any]:
-    """All nodes of a graph of derivatives."""
-    ahead, seen = [root], set[Any]()
-    while ahead:
-        node = ahead.pop()
-        if node is not None and node not in seen:
-            seen.add(node)
-            yield node
-            ahead += [inner for inner, _ in node.next_functions]
 
 
 def _transposed(line: _Line, step: Tensor) -> Tensor:

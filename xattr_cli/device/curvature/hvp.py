@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["WAYS", "Products", "Score", "Way", "has_dead_end"]
+__all__ = ["WAYS", "Products", "Score", "Way", "has_dead_end", "nodes_of"]
 
 Score = Callable[[Tensor], Tensor]
 """(k, D) points to (k,) scores, each of its own point alone."""
@@ -80,10 +80,10 @@ WAYS: Mapping[str, Way] = {
 def has_dead_end(score: Score, points: Tensor) -> bool:
     """Whether a part of the score can be differentiated only once: torch leaves it out without a word."""
     gradient = _differentiable_gradient(score, points)[2]
-    return any(node.name() == _ONLY_ONCE for node in _nodes(gradient.grad_fn))
+    return any(node.name() == _ONLY_ONCE for node in nodes_of(gradient.grad_fn))
 
 
-def _nodes(root: Any) -> Iterator[Any]:
+def nodes_of(root: Any) -> Iterator[Any]:
     """All nodes of a graph of derivatives."""
     ahead, seen = [root], set[Any]()
     while ahead:

@@ -61,7 +61,7 @@ class Choice(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, chosen: Tensor, a: Tensor, b: Tensor, pairs: Pairs) -> Tensor:
-        """All of one shape."""
+        """(*shape), all of one shape."""
         ctx.pairs = pairs
         ctx.save_for_backward(chosen, a - b)
         return torch.where(chosen, a, b)

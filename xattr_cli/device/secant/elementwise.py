@@ -55,7 +55,7 @@ class Elementwise(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, z: Tensor, rule: Scalar, pairs: Pairs, in_place: bool) -> Tensor:
-        """The values; `in_place` writes them into z."""
+        """(*shape) the values; `in_place` writes them into z."""
         ctx.rule, ctx.pairs = rule, pairs
         if not in_place:
             ctx.save_for_backward(z)

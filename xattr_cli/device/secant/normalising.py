@@ -26,7 +26,7 @@ class Softmax(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, z: Tensor, dim: int, pairs: Pairs) -> Tensor:
-        """The softmax along an axis."""
+        """(*shape) the softmax along an axis."""
         ctx.dim, ctx.pairs = dim, pairs
         ctx.save_for_backward(z)
         return z.softmax(dim)

@@ -35,7 +35,7 @@ class Pairs:
     step: int
 
     def cells(self, tensor: Tensor) -> Tensor:
-        """The part of a tensor that belongs to cells: all rows but the last; a view."""
+        """(n − 1, ...) the part of a tensor that belongs to cells: all rows but the last; a view."""
         return tensor.narrow(self.axis, 0, tensor.shape[self.axis] - self.step)
 
     def ends(self, tensor: Tensor) -> tuple[Tensor, Tensor]:
@@ -65,18 +65,18 @@ class Pairs:
             yield ends, weight[start:stop], into[start:stop]
 
     def of_cells(self, values: Tensor, like: Tensor) -> Tensor:
-        """A tensor shaped as `like`: the values of the cells, and 0 at the last row, which begins none."""
+        """(n, ...) a tensor shaped as `like`: the values of the cells, and 0 at the last row."""
         whole = torch.empty_like(like)
         self.cells(whole).copy_(values)
         return self.without_last(whole)
 
     def without_last(self, tensor: Tensor) -> Tensor:
-        """The tensor itself, its last row set to 0."""
+        """(n, ...) the tensor itself, its last row set to 0."""
         tensor.narrow(self.axis, tensor.shape[self.axis] - self.step, self.step).zero_()
         return tensor
 
     def middle(self, tensor: Tensor) -> Tensor:
-        """The mean of both ends of every cell; the last row as it is."""
+        """(n, ...) the mean of both ends of every cell; the last row as it is."""
         whole = tensor.clone()
         left, right = self.ends(tensor)
         torch.lerp(left, right, 0.5, out=self.cells(whole))

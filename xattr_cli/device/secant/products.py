@@ -19,7 +19,7 @@ class Product(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, a: Tensor, b: Tensor, pairs_a: Pairs, pairs_b: Pairs) -> Tensor:
-        """The product."""
+        """(*shape) the product."""
         ctx.pairs = pairs_a, pairs_b
         ctx.save_for_backward(a, b)
         return a * b
@@ -47,7 +47,7 @@ class Bilinear(torch.autograd.Function):
         pairs_a: Pairs,
         pairs_b: Pairs,
     ) -> Tensor:
-        """The values."""
+        """(*shape) the values."""
         ctx.function, ctx.pairs = function, (pairs_a, pairs_b)
         ctx.save_for_backward(a, b)
         return function(a, b)

@@ -26,7 +26,7 @@ __all__ = [
 
 
 def relu_slope(a: Tensor, b: Tensor) -> Tensor:
-    """Of max(z, 0): exactly 0 or 1 where both ends lie on one side; 0 where both are 0, as in torch.
+    """(*shape) secants of max(z, 0), exactly 0 or 1 where both ends lie on one side; 0 where both are 0.
 
     Example:
         >>> relu_slope(torch.tensor([-1.0, 1.0, -1.0, 2.0]), torch.tensor([-2.0, 2.0, 3.0, 2.0]))
@@ -38,13 +38,13 @@ def relu_slope(a: Tensor, b: Tensor) -> Tensor:
 
 
 def absolute_slope(a: Tensor, b: Tensor) -> Tensor:
-    """Of |z|; 0 where both ends are 0."""
+    """(*shape) secants of |z|; 0 where both ends are 0."""
     distance = torch.sub(b, a).abs_().add_(torch.finfo(a.dtype).tiny)
     return torch.add(a, b).div_(distance).clamp_(-1, 1)
 
 
 def clamp_slope(a: Tensor, b: Tensor, low: float | None, high: float | None) -> Tensor:
-    """Of min(max(z, low), high), either of which may be missing; 0 where both ends are one of them."""
+    """(*shape) secants of min(max(z, low), high), either of which may be missing; 0 where both ends are one."""
     largest, smallest = torch.maximum(a, b), torch.minimum(a, b)
     distance = torch.sub(largest, smallest).add_(torch.finfo(a.dtype).tiny)
     # what rises above the lower bound, less what stays above the upper one
@@ -57,53 +57,53 @@ def clamp_slope(a: Tensor, b: Tensor, low: float | None, high: float | None) -> 
 
 
 def exp_slope(a: Tensor, b: Tensor) -> Tensor:
-    """Of exp(z); 0 where both ends are −∞."""
+    """(*shape) secants of exp(z); 0 where both ends are −∞."""
     distance = torch.sub(b, a).abs_().nan_to_num_(nan=0.0, posinf=torch.inf)
     decay = torch.where(distance == 0, 1.0, torch.expm1(-distance).neg_() / distance)
     return torch.maximum(a, b).exp_().mul_(decay)
 
 
 def log_slope(a: Tensor, b: Tensor) -> Tensor:
-    """Of log(z)."""
+    """(*shape) secants of log(z)."""
     distance = b - a
     return torch.where(distance == 0, 1 / a, torch.log1p(distance / a) / distance)
 
 
 def sqrt_slope(a: Tensor, b: Tensor) -> Tensor:
-    """Of √z."""
+    """(*shape) secants of √z."""
     return 1 / (a.sqrt() + b.sqrt())
 
 
 def rsqrt_slope(root_a: Tensor, root_b: Tensor) -> Tensor:
-    """Of z ↦ 1 / √z, from its values at both ends."""
+    """(*shape) secants of z ↦ 1 / √z, from its values at both ends."""
     return -(root_a.square() * root_b.square()) / (root_a + root_b)
 
 
 def tanh_slope(a: Tensor, b: Tensor) -> Tensor:
-    """Of tanh(z), by tanh b − tanh a = tanh(b − a) (1 − tanh a · tanh b)."""
+    """(*shape) secants of tanh(z), by tanh b − tanh a = tanh(b − a) (1 − tanh a · tanh b)."""
     distance = b - a
     share = torch.where(distance == 0, 1.0, distance.tanh() / distance)
     return share * (1 - a.tanh() * b.tanh())
 
 
 def sigmoid_slope(a: Tensor, b: Tensor) -> Tensor:
-    """Of 1 / (1 + exp(−z))."""
+    """(*shape) secants of 1 / (1 + exp(−z))."""
     return tanh_slope(a / 2, b / 2) / 4
 
 
 def silu_slope(a: Tensor, b: Tensor) -> Tensor:
-    """Of z / (1 + exp(−z)): a product."""
+    """(*shape) secants of z / (1 + exp(−z)): a product."""
     return (a.sigmoid() + b.sigmoid()) / 2 + (a + b) / 2 * sigmoid_slope(a, b)
 
 
 def hardswish_slope(a: Tensor, b: Tensor) -> Tensor:
-    """Of z · min(max(z + 3, 0), 6) / 6: a product."""
+    """(*shape) secants of z · min(max(z + 3, 0), 6) / 6: a product."""
     gates = (a + 3).clamp(0, 6) + (b + 3).clamp(0, 6)
     return (gates + (a + b) * clamp_slope(a + 3, b + 3, 0.0, 6.0)) / 12
 
 
 def elu_slope(a: Tensor, b: Tensor, alpha: float, scale: float, input_scale: float) -> Tensor:
-    """Of scale · (max(z, 0) + alpha · (exp(input_scale · min(z, 0)) − 1))."""
+    """(*shape) secants of scale · (max(z, 0) + alpha · (exp(input_scale · min(z, 0)) − 1))."""
     above = relu_slope(a, b)
     below = exp_slope(input_scale * a.clamp(max=0), input_scale * b.clamp(max=0))
     # the derivative at 0 is that of the negative side, as torch has it for z ≤ 0
@@ -111,7 +111,7 @@ def elu_slope(a: Tensor, b: Tensor, alpha: float, scale: float, input_scale: flo
 
 
 def power_slope(a: Tensor, b: Tensor, exponent: int) -> Tensor:
-    """Of z ** exponent, a positive whole number: Σ a^k b^(exponent − 1 − k)."""
+    """(*shape) secants of z ** exponent, a positive whole number: Σ a^k b^(exponent − 1 − k)."""
     total = torch.ones_like(a)
     power = total
     for _ in range(exponent - 1):
@@ -121,7 +121,7 @@ def power_slope(a: Tensor, b: Tensor, exponent: int) -> Tensor:
 
 
 def measured_slope(a: Tensor, b: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
-    """Of any function of one number: the ratio of differences, or σ′ in the middle of ends that nearly meet.
+    """(*shape) secants of any function of one number; σ′ in the middle of ends that nearly meet.
 
     The ratio loses digits to cancellation as ends draw near, as eps / |b − a|, and the middle is off by
     (b − a)² σ‴ / 24: they meet at about the third root of eps, where either is good to its two thirds.

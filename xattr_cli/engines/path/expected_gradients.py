@@ -25,12 +25,12 @@ class ExpectedGradients(LocalEngine):
 
     The baselines are samples of the data, so no single one has to be argued for; the map sums to
     f(x) − E f(x'). A background of up to 256 is taken as a whole: every baseline has a random α of its own,
-    opposite for baselines that are alike, so that only α is sampled, and of the integrand only what differs from
-    the line between its values at x' and at x. The gradients at x' are computed once for all rows of a target in a
-    block, and not counted. All baselines are drawn twice, which tells the error, and twice as often again until it
-    is at most `rtol`. Of a larger background, or if replicate_size says so, baselines are drawn, none twice in a
-    replicate, and independent replicates tell the error. All draws belong to the sample: no row depends on its
-    batch.
+    opposite for baselines that are alike, so that only α is sampled, and of the integrand only what differs
+    from the line between its values at x' and at x. The gradients at x' are computed once for all rows of a
+    target in a block, and not counted. All baselines are drawn twice, which tells the error, and twice as often
+    again until it is at most `rtol`. Of a larger background, or if replicate_size says so, baselines are drawn,
+    none twice in a replicate, and independent replicates tell the error. All draws belong to the sample: no row
+    depends on its batch.
 
     Reference: Erion et al. 2021, Nature Machine Intelligence 3, 620-631, arXiv 1906.10670, equation 3.
     """
@@ -43,8 +43,8 @@ class ExpectedGradients(LocalEngine):
     replicate_size: int | None = Field(
         default=None,
         ge=1,
-        description="draw so many baselines per replicate, each with its own stratum of α; null takes a "
-        "background of up to 256 as a whole, and 256 of a larger one",
+        description="draw so many baselines per replicate, each with its own stratum of α; null: a background of "
+        "up to 256 as a whole, 256 of a larger one",
     )
     replicates: int = Field(
         default=4, ge=4, description="replicates of draws in the first round; then they double"

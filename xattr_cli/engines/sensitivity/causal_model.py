@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...causal.flow.checkpoint import load_flow
-from ...causal.flow.diagnostics import FlowDiagnostics
+from ...causal.flow.diagnostics import FLOW_AXES, FlowDiagnostics
 from ...causal.model import CausalModel
 from ...causal.opening import open_causal_model, stated_graph
 from .data import gather_columns
@@ -23,16 +23,6 @@ if TYPE_CHECKING:
 
 __all__ = ["StudiedModel", "model_of"]
 
-FLOW_AXES: dict[str, tuple[str, ...]] = {
-    "flow/noise_names": ("noise",),
-    "flow/normality": ("noise",),
-    "flow/normality_p": ("noise",),
-    "flow/dependence": ("noise", "noise"),
-    "flow/dependence_p": ("noise", "noise"),
-    "flow/wasserstein": ("column",),
-    "flow/noise": ("draw", "noise"),
-    "flow/curve": ("epoch", "part"),
-}
 FILE, TOLD = "file", "told"
 
 

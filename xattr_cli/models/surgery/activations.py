@@ -60,17 +60,17 @@ _TINY, _HUGE = 1e-3, 1e3
 
 
 def ramp(beta: float, input: Tensor) -> Tensor:
-    """Softplus `ln(1 + e^{βz}) / β`: exact in float64, and stable under two and more derivatives."""
+    """(*shape) softplus `ln(1 + e^{βz}) / β`: exact in float64, and stable under two and more derivatives."""
     return functional.softplus(input, beta, _LINEAR_FROM)
 
 
 def leaky_relu(beta: float, input: Tensor, negative_slope: float = 0.01) -> Tensor:
-    """`az + (1 − a) s(z)`."""
+    """(*shape) `az + (1 − a) s(z)`."""
     return negative_slope * input + (1 - negative_slope) * ramp(beta, input)
 
 
 def prelu(beta: float, input: Tensor, weight: Tensor) -> Tensor:
-    """`az + (1 − a) s(z)` with a slope per channel, which is the second axis."""
+    """(*shape) `az + (1 − a) s(z)` with a slope per channel, which is the second axis."""
     if weight.numel() > 1 and weight.ndim <= 1:  # of aten's inner operation it has all axes already
         weight = weight.reshape(-1, *[1] * (input.ndim - 2))
     return weight * input + (1 - weight) * ramp(beta, input)
@@ -97,27 +97,27 @@ def noisy_rrelu(
 
 
 def relu6(beta: float, input: Tensor) -> Tensor:
-    """`s(z) − s(z − 6)`."""
+    """(*shape) `s(z) − s(z − 6)`."""
     return hardtanh(beta, input, 0.0, 6.0)
 
 
 def hardtanh(beta: float, input: Tensor, min_val: float = -1.0, max_val: float = 1.0) -> Tensor:
-    """`a + s(z − a) − s(z − b)`."""
+    """(*shape) `a + s(z − a) − s(z − b)`."""
     return min_val + ramp(beta, input - min_val) - ramp(beta, input - max_val)
 
 
 def hardsigmoid(beta: float, input: Tensor) -> Tensor:
-    """`(s(z + 3) − s(z − 3)) / 6`."""
+    """(*shape) `(s(z + 3) − s(z − 3)) / 6`."""
     return relu6(beta, input + 3) / 6
 
 
 def hardswish(beta: float, input: Tensor) -> Tensor:
-    """`z (s(z + 3) − s(z − 3)) / 6`."""
+    """(*shape) `z (s(z + 3) − s(z − 3)) / 6`."""
     return input * hardsigmoid(beta, input)
 
 
 def softshrink(beta: float, input: Tensor, lambd: float = 0.5) -> Tensor:
-    """`s(z − λ) − s(−z − λ)`."""
+    """(*shape) `s(z − λ) − s(−z − λ)`."""
     return ramp(beta, input - lambd) - ramp(beta, -input - lambd)
 
 
@@ -140,12 +140,12 @@ def selu(beta: float, input: Tensor) -> Any:
 
 
 def magnitude(beta: float, input: Tensor) -> Tensor:
-    """`2 s(z) − z` for |z|."""
+    """(*shape) `2 s(z) − z` for |z|."""
     return 2 * ramp(beta, input) - input
 
 
 def softsign(beta: float, input: Tensor) -> Tensor:
-    """`z / (1 + |z|)` with the smooth magnitude."""
+    """(*shape) `z / (1 + |z|)` with the smooth magnitude."""
     return input / (1 + magnitude(beta, input))
 
 

@@ -29,13 +29,13 @@ def minimum(beta: float, input: Tensor, other: Tensor) -> Any:
 
 
 def amax(beta: float, input: Tensor, dim: int | Sequence[int] = (), keepdim: bool = False) -> Tensor:
-    """`ln Σ e^{βz} / β` over one axis, over several, or over all."""
+    """(...) `ln Σ e^{βz} / β` over one axis, over several, or over all."""
     axes = [dim] if isinstance(dim, int) else list(dim) or list(range(input.ndim))
     return torch.logsumexp(beta * input, axes, keepdim) / beta
 
 
 def amin(beta: float, input: Tensor, dim: int | Sequence[int] = (), keepdim: bool = False) -> Tensor:
-    """`−ln Σ e^{−βz} / β`."""
+    """(...) `−ln Σ e^{−βz} / β`, over the same axes."""
     return -amax(beta, -input, dim, keepdim)
 
 

@@ -110,7 +110,9 @@ class _Points:
 
     def take(self, part: Part) -> Tensor:
         start, stop = self.background[self.start[part]], self.input[self.row[part]]
-        return start.lerp(stop, self.t[part, None])
+        t = self.t[part, None]
+        # a baseline is a baseline, also on the way to an input that is not finite
+        return torch.where(t == 0, start, start.lerp(stop, t))
 
     def delta(self, part: Part) -> Tensor:
         return self.input[self.row[part]] - self.background[self.start[part]]

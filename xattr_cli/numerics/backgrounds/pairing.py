@@ -12,6 +12,11 @@ def alike(points: np.ndarray) -> np.ndarray:
 
     Arguments:
         points: (m, D).
+
+    Example:
+        >>> pairs = alike(np.array([[3.0], [0.0], [2.0], [1.0]])).reshape(2, 2)
+        >>> sorted(sorted(pair) for pair in pairs.tolist())
+        [[0, 2], [1, 3]]
     """
     centred = points.astype(np.float64) - points.mean(axis=0, dtype=np.float64)
     # all that halving needs are products of points, however many features there are
@@ -41,6 +46,11 @@ def paired_positions(random: np.random.Generator, order: np.ndarray) -> np.ndarr
     Arguments:
         random: numbers.
         order: (n,) baselines, neighbours alike.
+
+    Example:
+        >>> t = paired_positions(np.random.default_rng(0), np.arange(4))
+        >>> sorted((4 * t).astype(int).tolist())
+        [0, 1, 2, 3]
     """
     count = len(order)
     strata = np.arange(count)

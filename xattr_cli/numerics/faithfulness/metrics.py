@@ -63,6 +63,11 @@ class CurveMetric:
         by_magnitude: whether attributions are ranked by their absolute values, or with their signs.
         is_gap: whether the curve is the absolute change of the score, or the score itself.
         higher_is_better: which way a more faithful map moves the number.
+
+    Example:
+        >>> deletion = CURVE_METRICS["deletion"]
+        >>> deletion.number(np.array([[1.0, 0.0, 0.0]]), np.array([0, 1, 2])).tolist()
+        [0.25]
     """
 
     name: str
@@ -114,6 +119,9 @@ def check_metric(name: str) -> None:
 
     Raises:
         JobError: names the metrics there are, and the nearest.
+
+    Example:
+        >>> check_metric("deletion")
     """
     if name not in METRICS:
         raise JobError(f"--metric {name!r}: no such metric.{suggestion(name, METRICS)}")
@@ -128,6 +136,11 @@ def removal_ranks(attribution: np.ndarray, tie_breaker: np.ndarray, metric: Curv
     Arguments:
         attribution: (rows, units).
         tie_breaker: (rows, units); of equal attributions the one with the smaller number goes first.
+
+    Example:
+        >>> deletion = CURVE_METRICS["deletion"]
+        >>> removal_ranks(np.array([[1.0, 3.0, 2.0]]), np.zeros((1, 3)), deletion).tolist()
+        [[2, 0, 1]]
     """
     key = np.abs(attribution) if metric.by_magnitude else attribution
     order = np.lexsort((tie_breaker, -key if metric.most_first else key), axis=-1)
@@ -140,6 +153,10 @@ def curve_steps(units: int, most: int) -> np.ndarray:
     """(points,) int64: the numbers of replaced units at which a curve is evaluated, from 0 to all.
 
     All of them if there are at most `most` steps between, else so many of nearly equal width.
+
+    Example:
+        >>> curve_steps(4, 10).tolist(), curve_steps(100, 4).tolist()
+        ([0, 1, 2, 3, 4], [0, 25, 50, 75, 100])
     """
     return np.unique(np.linspace(0, units, min(most, units) + 1).round().astype(np.int64))
 
@@ -148,7 +165,12 @@ def curve_steps(units: int, most: int) -> np.ndarray:
 
 
 def default_subset_size(units: int) -> int:
-    """A quarter of the units: large enough that they interact, small enough that the input is still one."""
+    """A quarter of the units: large enough that they interact, small enough that the input is still one.
+
+    Example:
+        >>> default_subset_size(64)
+        16
+    """
     return max(1, units // 4)
 
 
@@ -157,6 +179,9 @@ def check_subset_size(size: int, units: int) -> None:
 
     Raises:
         JobError: names the sizes that are allowed.
+
+    Example:
+        >>> check_subset_size(16, 64)
     """
     if 1 <= size <= units and comb(units, size) >= FEWEST_SUBSETS:
         return
@@ -171,7 +196,12 @@ def check_subset_size(size: int, units: int) -> None:
 
 
 def subset_masks(units: int, size: int, most: int, generator: np.random.Generator) -> np.ndarray:
-    """(subsets, units) bool: all subsets of that size if there are at most `most`, else `most` random ones."""
+    """(subsets, units) bool: all subsets of that size if there are at most `most`, else `most` random ones.
+
+    Example:
+        >>> subset_masks(3, 2, 10, np.random.default_rng(0)).astype(int).tolist()
+        [[1, 1, 0], [1, 0, 1], [0, 1, 1]]
+    """
     if comb(units, size) <= most:
         chosen = [np.array(members) for members in combinations(range(units), size)]
     else:
@@ -192,6 +222,10 @@ def correlation(sums: np.ndarray, drops: np.ndarray, rounding: np.ndarray) -> np
             does not react, and the correlation is NaN: the row says nothing about any map.
 
     A map that gives all subsets the same has 0: it predicts no difference where there is one.
+
+    Example:
+        >>> correlation(np.array([[1.0, 2.0, 3.0]]), np.array([[2.0, 4.0, 6.0]]), np.array([1e-6])).tolist()
+        [1.0]
     """
     moved = drops - drops.mean(axis=1, keepdims=True)
     given = sums - sums.mean(axis=1, keepdims=True)
@@ -211,6 +245,10 @@ class MetricEstimate:
     Attributes:
         mean: of the values; NaN if there are none.
         standard_error: of the mean, if the samples are a random choice; NaN with fewer than two samples.
+
+    Example:
+        >>> metric_estimate(np.array([1.0, 3.0]), np.array([0, 1])).mean
+        2.0
     """
 
     mean: float
@@ -229,6 +267,10 @@ def metric_estimate(values: np.ndarray, samples: np.ndarray) -> MetricEstimate:
     Arguments:
         values: (rows,), finite.
         samples: (rows,), which sample each row explains.
+
+    Example:
+        >>> metric_estimate(np.array([1.0, 3.0]), np.array([0, 1])).standard_error
+        1.0
     """
     rows = len(values)
     if rows == 0:

@@ -25,6 +25,11 @@ class Units:
         kind: "feature" (every number a unit), "pixel", "step", or "pixel and feature" where tensors differ.
         of: (D,) int64, the unit that each number belongs to, from 0 to `count` - 1.
         count: number of units.
+
+    Example:
+        >>> pairs = Units("pixel", np.array([0, 0, 1]), 2)
+        >>> pairs.totals(np.array([[1.0, 2.0, 4.0]])).tolist()
+        [[3.0, 4.0]]
     """
 
     kind: str
@@ -55,6 +60,11 @@ def units_of(specs: Sequence[InputSpec], kind: str = "auto") -> Units:
 
     Raises:
         JobError: an unknown kind, or one for which no input has the axes.
+
+    Example:
+        >>> image = InputSpec("X", (2, 1, 2), np.dtype("float32"), axes=("channel", "height", "width"))
+        >>> units_of([image]).of.tolist()
+        [0, 1, 0, 1]
     """
     if kind not in UNIT_KINDS:
         raise JobError(f"--unit {kind!r}: no such unit.{suggestion(kind, UNIT_KINDS)}")

@@ -35,6 +35,10 @@ class ExpectationRule:
         positions: path positions of each baseline draw, one in each stratum of the path: for an integrand that
             changes slowly the variance falls with their third power, while more baselines only halve it.
         memory_bytes: what may be held at once, beside the result.
+
+    Example:
+        >>> ExpectationRule(SamplingRule(0.05, 4096, 8, 4, seed=0), positions=4, memory_bytes=2**30).positions
+        4
     """
 
     sampling: SamplingRule
@@ -127,9 +131,13 @@ def sampling_bytes(groups: Grouping, input: Tensor) -> int:
 
 
 def sampled_positions(strata: np.ndarray) -> np.ndarray:
-    """Path positions t of density (1 − ln t) / 2, from uniform numbers in (0, 1).
+    """(*shape) path positions t of density (1 − ln t) / 2, from uniform numbers in (0, 1).
 
     The distribution function t (2 − ln t) / 2 is inverted in w = 2 − ln t ≥ 2, where w − ln w is known.
+
+    Example:
+        >>> sampled_positions(np.array([0.0, 1.0])).round(6).tolist()
+        [0.0, 1.0]
     """
     known = 2 - np.log(2 * np.maximum(strata, np.finfo(float).tiny))
     w = known + np.log(known + 1)

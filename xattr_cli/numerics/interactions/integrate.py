@@ -26,6 +26,10 @@ class InteractionRule:
         rtol: relative error at which a row stops.
         max_nodes: no row is evaluated at more nodes than this.
         memory_bytes: what may be held at once, beside the result.
+
+    Example:
+        >>> InteractionRule(rtol=0.05, max_nodes=129, memory_bytes=2**30).max_nodes
+        129
     """
 
     rtol: float

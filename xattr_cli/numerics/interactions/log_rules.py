@@ -23,6 +23,11 @@ class LogRule:
         log: (n,) of ∫₀¹ −ln t · h(t) dt.
         ramp: (n,) of ∫₀¹ −t ln t · h(t) dt.
         parts: (2, n), of h and of its derivative in ∫₀¹ (1 − 2t) h + t (1 − t) h' dt, which is 0 for every h.
+
+    Example:
+        >>> rule = interpolatory_rule(np.array([0.0, 1.0]))
+        >>> rule.plain.round(12).tolist(), rule.log.round(12).tolist()
+        ([0.5, 0.5], [0.75, 0.25])
     """
 
     plain: np.ndarray
@@ -42,6 +47,11 @@ class NestedLogRules:
         nodes: (most,) in (0, 1), those of the first level first.
         levels: the rule on the first `NODE_COUNTS[k]` nodes, for each k.
         shadow: the first level without its middle node, whose weights are 0: what that node is worth.
+
+    Example:
+        >>> rules = nested_log_rules()
+        >>> round(float(rules.levels[0].log.sum()), 12)  # ∫ −ln t dt
+        1.0
     """
 
     nodes: np.ndarray
@@ -59,6 +69,10 @@ def nested_log_rules(max_nodes: int = NODE_COUNTS[-1]) -> NestedLogRules:
 
     Raises:
         ValueError: fewer nodes than the first level has.
+
+    Example:
+        >>> len(nested_log_rules(20).levels)
+        2
     """
     counts = [count for count in NODE_COUNTS if count <= max_nodes]
     if not counts:
@@ -80,6 +94,11 @@ def interpolatory_rule(nodes: np.ndarray) -> LogRule:
 
     Arguments:
         nodes: (n,) in [0, 1], all different.
+
+    Example:
+        >>> rule = interpolatory_rule(np.array([0.0, 0.5, 1.0]))
+        >>> (6 * rule.plain).round(12).tolist()  # Simpson's
+        [1.0, 4.0, 1.0]
     """
     n = len(nodes)
     scale = np.sqrt(2 * np.arange(n) + 1)

@@ -25,6 +25,11 @@ class Intervention:
             value or number of a level.
         values: (m, alphas), what each member is set to.
         discrete: the α are levels, between which nothing lies.
+
+    Example:
+        >>> age = Intervention("age", np.array([0]), np.array([20.0, 60.0]), np.array([[20.0, 60.0]]))
+        >>> age.values.tolist()
+        [[20.0, 60.0]]
     """
 
     name: str
@@ -45,6 +50,11 @@ class Interventions:
         owner: (members,) int64, the feature that a member belongs to, in order.
         member: (members,) int64, its coordinate in the flat row.
         value: (members, alphas), what it is set to.
+
+    Example:
+        >>> age = Intervention("age", np.array([0]), np.array([20.0, 60.0]), np.array([[20.0, 60.0]]))
+        >>> Interventions.of([age]).counts.tolist()
+        [2]
     """
 
     names: tuple[str, ...]

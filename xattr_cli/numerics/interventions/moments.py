@@ -26,6 +26,10 @@ class Moments:
         count: vectors seen.
         mean: (size,) float64.
         scatter: (size, size) float64, sum of the outer products of deviations from the mean.
+
+    Example:
+        >>> Moments.of(np.array([[0.0, 0.0], [2.0, 4.0]])).covariance.tolist()
+        [[1.0, 2.0], [2.0, 4.0]]
     """
 
     def __init__(self, size: int, count: int = 0, mean: Any = 0.0, scatter: Any = 0.0) -> None:
@@ -69,6 +73,12 @@ class Spread:
         count: arrays seen.
         mean: (*shape,) float64.
         squares: (*shape,) float64, sum of the squared deviations from the mean.
+
+    Example:
+        >>> spread = Spread((1,))
+        >>> spread.add(np.array([[1.0], [3.0]]))
+        >>> spread.mean.tolist(), spread.squares.tolist()
+        ([2.0], [2.0])
     """
 
     def __init__(self, shape: tuple[int, ...]) -> None:
@@ -110,6 +120,10 @@ class Factor:
     Attributes:
         directions: (rank, size).
         retained: share of the total variance that they hold; 1 if there is no variance at all.
+
+    Example:
+        >>> factorise(np.diag([4.0, 1.0]), most=1).retained
+        0.8
     """
 
     directions: np.ndarray
@@ -123,6 +137,10 @@ def factorise(covariance: np.ndarray, retained: float = 1.0, most: int | None = 
         covariance: (size, size), symmetric and not negative.
         retained: share to hold; 1 keeps all but what is rounding.
         most: directions to keep at most.
+
+    Example:
+        >>> np.abs(factorise(np.diag([4.0, 1.0]), retained=0.8).directions).round(12).tolist()
+        [[2.0, 0.0]]
     """
     values, vectors = _spectrum(covariance)
     total = float(values.sum())
@@ -138,7 +156,12 @@ def factorise(covariance: np.ndarray, retained: float = 1.0, most: int | None = 
 
 
 def symmetric_root(covariance: np.ndarray) -> np.ndarray:
-    """(size, size) the symmetric R with R R = Σ: unlike eigenvectors, it has no arbitrary signs."""
+    """(size, size) the symmetric R with R R = Σ: unlike eigenvectors, it has no arbitrary signs.
+
+    Example:
+        >>> symmetric_root(np.diag([4.0, 9.0])).round(12).tolist()
+        [[2.0, 0.0], [0.0, 3.0]]
+    """
     values, vectors = _spectrum(covariance)
     root: np.ndarray = (vectors * np.sqrt(values)) @ vectors.T
     return root

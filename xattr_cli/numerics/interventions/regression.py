@@ -124,6 +124,10 @@ def default_order(points: int, most: int = HIGHEST_ORDER) -> int:
 
     Above 2 sqrt(points), least squares on an equally spaced grid swings beyond all bounds between the
     outermost points (Rakhmanov 2007, Annals of Mathematics 165, 55-88).
+
+    Example:
+        >>> default_order(11), default_order(1000)
+        (6, 20)
     """
     return max(0, min(most, isqrt(4 * points), points - 1 - FEWEST_RESIDUALS))
 
@@ -146,6 +150,12 @@ def fit_regressors(
         lower, upper: (features,) the ranges.
         order: of all polynomials; None chooses each by its evidence.
         most: highest order that is tried; None for `default_order`.
+
+    Example:
+        >>> grid = np.linspace(0.0, 1.0, 21)
+        >>> fit = fit_regressors((grid**2)[None, :, None], np.array([0.0]), np.array([1.0]))
+        >>> fit.order.tolist()
+        [[2]]
     """
     points = curves.shape[1]
     highest = order if order is not None else default_order(points) if most is None else most

@@ -32,6 +32,10 @@ class Calibration:
         cost: evaluations a row that this takes; 0 if nothing was measured.
         rows: how many they were; 0 if nothing was measured.
         evaluations: that it took.
+
+    Example:
+        >>> Calibration().cells
+        6
     """
 
     share: ErrorShare = CAUTIOUS

@@ -25,6 +25,12 @@ class PathChains:
         cell: (points,) int64, number of the cell that begins at the point; at the last node the number of cells.
         width: (points,) float64, dt of that cell; 0 at the last node.
         last: (points,) bool, the last node of a path.
+
+    Example:
+        >>> path = StraightPath(torch.zeros(1, 1), torch.ones(1, 1))
+        >>> chain = PathChains.of(path, torch.tensor([0]), torch.tensor([2]), PowerWarp(2.0))
+        >>> chain.points.t.tolist(), chain.width.tolist()
+        ([0.0, 0.25, 1.0], [0.25, 0.75, 0.0])
     """
 
     points: PathPoints

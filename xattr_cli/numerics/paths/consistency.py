@@ -71,7 +71,12 @@ class SlopeCheck:
 
 
 def node_positions(rows: int, nodes: int) -> Tensor:
-    """(rows, nodes) float64 positions that no two rows share: generic, and away from both ends."""
+    """(rows, nodes) float64 positions that no two rows share: generic, and away from both ends.
+
+    Example:
+        >>> node_positions(2, 3).shape, node_positions(2, 3).unique().numel()
+        (torch.Size([2, 3]), 6)
+    """
     order = torch.arange(1, rows * nodes + 1, dtype=torch.float64).view(nodes, rows).T
     spread = MARGIN * 1.5 + (1 - 3 * MARGIN) * (order * GOLDEN).frac()
     return (spread * NODE_GRID).floor() / NODE_GRID

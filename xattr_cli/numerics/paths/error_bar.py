@@ -182,7 +182,12 @@ def percentile_factor(sketches: Tensor) -> Tensor:
 
 
 def directional_factor(directions: Tensor, freedom: int) -> Tensor:
-    """The same for a known number of effective directions (rows,), from `freedom` independent vectors."""
+    """The same for a known number of effective directions (rows,), from `freedom` independent vectors.
+
+    Example:
+        >>> directional_factor(torch.tensor([1e6]), 10**6).round(decimals=2).tolist()  # nothing is left to chance
+        [1.0]
+    """
     directions = directions.clamp(min=1)
     return _f_quantile(directions, directions * freedom).sqrt()
 
@@ -193,6 +198,10 @@ def effective_directions(vectors: Tensor, freedom: int) -> Tensor:
     Arguments:
         vectors: (rows, k, s), whose squares sum to `freedom` times Σ, such as deviations from a mean.
         freedom: degrees of freedom, at least 2.
+
+    Example:
+        >>> effective_directions(torch.eye(3)[None], 3).tolist()
+        [3.0]
     """
     gram = vectors @ vectors.transpose(1, 2) / freedom
     trace = gram.diagonal(dim1=1, dim2=2).sum(dim=1)
@@ -211,5 +220,10 @@ def _f_quantile(numerator: Tensor, denominator: Tensor) -> Tensor:
 
 
 def ratio(error: Tensor, size: Tensor) -> Tensor:
-    """error / size, and 0 where both are 0: a map that is exactly zero is exactly known."""
+    """(*shape) error / size, and 0 where both are 0: a map that is exactly zero is exactly known.
+
+    Example:
+        >>> ratio(torch.tensor([1.0, 0.0]), torch.tensor([4.0, 0.0])).tolist()
+        [0.25, 0.0]
+    """
     return torch.where((error == 0) & (size == 0), torch.zeros_like(error), error / size)

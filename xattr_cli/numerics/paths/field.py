@@ -43,6 +43,11 @@ class Evaluation:
         part: which points, a slice or their numbers.
         values: (k,) scores f(point).
         gradients: (k, D), ∇f(point).
+
+    Example:
+        >>> import torch
+        >>> Evaluation(slice(0, 1), torch.tensor([8.0]), torch.tensor([[12.0]])).values.tolist()
+        [8.0]
     """
 
     part: Part

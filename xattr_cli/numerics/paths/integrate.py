@@ -63,6 +63,18 @@ def integrate(
             gradients are known to be no derivative of the score.
         marks: path positions α in (0, 1) at which the running integral is wanted too.
         observers: see the nodes of the first level.
+
+    Example:
+        >>> class Cube:
+        ...     def gradients(self, points):
+        ...         x = points.take(slice(None))
+        ...         yield Evaluation(slice(None), (x**3).sum(1), 3 * x**2)
+        ...     def values(self, points, place=None):
+        ...         return (points.take(slice(None)) ** 3).sum(1)
+        >>> path = StraightPath(torch.zeros(1, 1), torch.tensor([[2.0]]))
+        >>> found = integrate(Cube(), path, AdaptiveRule(rtol=0.01, max_nodes=1024, intervals=6, warp=2.0))
+        >>> bool((found.mean_gradient * path.delta - 8).abs() < 0.08), bool(found.relative_error <= 0.01)
+        (True, True)
     """
     ends = torch.tensor([*marks, 1.0], dtype=torch.float64)
     return sweep(_Trapezoids(field, path, rule, smooth, consistent, ends, observers), path)
@@ -242,6 +254,19 @@ def integrate_fixed(field: Field, path: StraightPath, rule: FixedRule) -> PathIn
     """∫₀¹ ∇f(γ(t)) dt by one rule for all rows, as papers and other libraries do.
 
     Its error is reported, but not acted upon: no row is judged.
+
+    Example:
+        >>> class Cube:
+        ...     def gradients(self, points):
+        ...         x = points.take(slice(None))
+        ...         yield Evaluation(slice(None), (x**3).sum(1), 3 * x**2)
+        ...     def values(self, points, place=None):
+        ...         return (points.take(slice(None)) ** 3).sum(1)
+        >>> path = StraightPath(torch.zeros(1, 1), torch.tensor([[2.0]]))
+        >>> from xattr_cli.numerics.paths.quadrature import fixed_rule
+        >>> found = integrate_fixed(Cube(), path, fixed_rule("midpoint", 1))
+        >>> (found.mean_gradient * path.delta).tolist()  # 3 · 1² · 2
+        [[6.0]]
     """
     rows, dim = path.input.shape
     delta = path.delta

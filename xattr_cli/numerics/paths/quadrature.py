@@ -20,6 +20,10 @@ class AdaptiveRule:
         max_nodes: no row evaluates more gradients than this on its path.
         intervals: of the first trapezoid.
         warp: power p of t = u^p, the path position at a node u.
+
+    Example:
+        >>> AdaptiveRule(rtol=0.05, max_nodes=1024, intervals=6, warp=2.0).intervals
+        6
     """
 
     rtol: float
@@ -37,6 +41,11 @@ class FixedRule:
         weights: (n,) float64, positive, summing to 1.
         error_share: of the distance between the rule's even and odd nodes, each taken as a rule, that a
             jump of the integrand can cost: half for rules symmetric in their cells, all for one-sided ones.
+
+    Example:
+        >>> thirds = FixedRule(np.array([1 / 6, 1 / 2, 5 / 6]), np.full(3, 1 / 3))
+        >>> round(float(thirds.weights @ thirds.nodes), 12)
+        0.5
     """
 
     nodes: np.ndarray
@@ -55,6 +64,11 @@ def fixed_rule(name: str, nodes: int) -> FixedRule:
 
     Raises:
         ValueError: too few nodes, or an unknown rule.
+
+    Example:
+        >>> rule = fixed_rule("gauss_legendre", 2)
+        >>> round(float(rule.weights @ rule.nodes**3), 12)
+        0.25
     """
     if nodes < (2 if name == "trapezoid" else 1):
         raise ValueError(f"{name} needs more than {nodes} nodes")

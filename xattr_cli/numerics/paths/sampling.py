@@ -22,6 +22,10 @@ class SamplingRule:
         replicate_size: draws per replicate, one per stratum of the path.
         replicates: of the first round; later rounds double the total.
         seed: of the job.
+
+    Example:
+        >>> SamplingRule(rtol=0.05, max_draws=4096, replicate_size=8, replicates=4, seed=0).replicates
+        4
     """
 
     rtol: float
@@ -39,6 +43,11 @@ class Replicates:
         t: (rows, replicates, size) float64 path positions in (0, 1), one in each of `size` strata.
         draw: (rows, replicates, size) int64 indices into the background, no index twice in a replicate
             (as long as the background is not smaller than a replicate).
+
+    Example:
+        >>> draws = draw_replicates(0, [3], first=0, count=2, size=4, background=10)
+        >>> draws.t.shape, draws.draw.shape
+        ((1, 2, 4), (1, 2, 4))
     """
 
     t: np.ndarray
@@ -53,6 +62,11 @@ def draw_replicates(
     A replicate is a Latin square of two: α from every stratum ((k, k+1)/size) once, and a random subset of
     the background, matched at random. Each replicate alone is an unbiased estimate, and replicates are
     independent, so their spread gives the standard error.
+
+    Example:
+        >>> draws = draw_replicates(0, [3], first=0, count=1, size=4, background=4)
+        >>> (draws.t * 4).astype(int)[0, 0].tolist(), sorted(draws.draw[0, 0].tolist())
+        ([0, 1, 2, 3], [0, 1, 2, 3])
     """
     shape = (len(samples), count, size)
     t, draw = np.empty(shape), np.empty(shape, dtype=np.int64)

@@ -47,6 +47,10 @@ class ErrorShare:
 
     One unit that switches is integrated exactly wherever it does; what is left comes from pairs of units in one
     cell, so the error falls faster than the differences between neighbours do, which fall like 1 / n.
+
+    Example:
+        >>> ErrorShare(at_eight=0.25, falls=1.0).of(torch.tensor([4, 16])).tolist()
+        [0.5, 0.125]
     """
 
     at_eight: float

@@ -19,6 +19,11 @@ class CountSketch:
         dim: D.
         size: number of buckets; vectors shorter than this keep all their coordinates.
         device, dtype: of the vectors to come.
+
+    Example:
+        >>> short = CountSketch(2, 8, device=torch.device("cpu"), dtype=torch.float32)
+        >>> short(torch.tensor([[3.0, 4.0]])).norm().item()
+        5.0
     """
 
     def __init__(self, dim: int, size: int, *, device: torch.device, dtype: torch.dtype) -> None:

@@ -17,20 +17,25 @@ class PowerWarp:
     """t = u^p: equidistant nodes in u crowd near the baseline, where saturating networks do their work.
 
     With p > 1 the node at the baseline has weight zero, so a gradient that is infinite there is harmless.
+
+    Example:
+        >>> warp = PowerWarp(2.0)
+        >>> warp.t(torch.tensor([0.0, 0.5, 1.0])).tolist(), warp.density(torch.tensor(0.5)).item()
+        ([0.0, 0.25, 1.0], 1.0)
     """
 
     power: float
 
     def t(self, u: Tensor) -> Tensor:
-        """Path coordinate t in [0, 1] at warped coordinate u."""
+        """(*shape) path coordinate t in [0, 1] at warped coordinate u."""
         return u**self.power
 
     def density(self, u: Tensor) -> Tensor:
-        """dt/du, the weight that a gradient at u carries in an integral over u."""
+        """(*shape) dt/du, the weight that a gradient at u carries in an integral over u."""
         return self.power * u ** (self.power - 1)
 
     def inverse(self, t: Tensor) -> Tensor:
-        """Warped coordinate u of a path coordinate t."""
+        """(*shape) warped coordinate u of a path coordinate t."""
         return t ** (1 / self.power)
 
 
@@ -44,6 +49,11 @@ class StraightPath:
         sample: (rows,) int64, equal for rows whose paths are the same, as they differ in the target alone;
             None if no two are.
         start: (rows,) int64, equal for rows whose baselines are the same point; None if no two are.
+
+    Example:
+        >>> path = StraightPath(torch.zeros(1, 2), torch.tensor([[2.0, 4.0]]))
+        >>> path.delta.tolist()
+        [[2.0, 4.0]]
     """
 
     baseline: Tensor
@@ -63,7 +73,13 @@ class StraightPath:
 
 @dataclass(frozen=True)
 class PathPoints:
-    """Points on the paths of several rows, interpolated only when they are taken."""
+    """Points on the paths of several rows, interpolated only when they are taken.
+
+    Example:
+        >>> path = StraightPath(torch.zeros(1, 2), torch.tensor([[2.0, 4.0]]))
+        >>> path.at(torch.tensor([0]), torch.tensor([0.25])).take(slice(None)).tolist()
+        [[0.5, 1.0]]
+    """
 
     path: StraightPath
     row: Tensor
@@ -87,6 +103,11 @@ def group_equal(identity: Tensor) -> tuple[Tensor, Tensor] | None:
 
     Returns:
         (k,) the order, and (k,) the number of each point's place in it, from 0 on; None if all points differ.
+
+    Example:
+        >>> order, place = group_equal(torch.tensor([7, 5, 7]))
+        >>> order.tolist(), place.tolist()
+        ([0, 2, 1], [0, 0, 1])
     """
     _, place, count = torch.unique(identity, return_inverse=True, return_counts=True)
     if len(count) == len(identity):

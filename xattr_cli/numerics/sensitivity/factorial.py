@@ -23,6 +23,12 @@ class FullFactorial:
 
     Attributes:
         nodes: d.
+
+    Example:
+        >>> FullFactorial(3).points
+        8
+        >>> FullFactorial(2).members.int().tolist()
+        [[0, 0], [1, 0], [0, 1], [1, 1]]
     """
 
     nodes: int
@@ -63,6 +69,10 @@ def worths(energies: Tensor) -> Tensor:
     influence get differences that are exactly 0; Shapley values are sums of squares, Σ 2 c_T² / |T| over the
     T of odd size that hold the node, and cannot be negative. `make bench-icc` compares the error with the
     estimators of Janon and Jansen.
+
+    Example:
+        >>> worths(torch.tensor([9.0, 0.5, 0.0, 0.0])).tolist()  # the first of two nodes has variance 1
+        [0.0, 1.0, 0.0, 1.0]
     """
     count = len(energies).bit_length() - 1
     signs = 1 - 2 * (subset_sizes(count) % 2).to(energies)
@@ -81,6 +91,12 @@ class PairDesign:
 
     Attributes:
         nodes: d.
+
+    Example:
+        >>> PairDesign(2).points
+        6
+        >>> PairDesign(2).takes_v(slice(0, 1), slice(0, 6)).int()[0].tolist()
+        [[0, 0], [1, 0], [0, 1], [1, 1], [0, 1], [1, 0]]
     """
 
     nodes: int

@@ -29,6 +29,11 @@ class TopologicalOrders:
         parents: per node, its direct causes.
         groups: how many independent groups of orders there will be.
         random: settles where the chains of all groups are, once they are mixed.
+
+    Example:
+        >>> chain = TopologicalOrders([[], [0], [1]], 1, np.random.default_rng(0))
+        >>> chain.positions(0, 1, np.random.default_rng(1)).tolist()
+        [[0, 1, 2]]
     """
 
     def __init__(self, parents: Sequence[Sequence[int]], groups: int, random: np.random.Generator) -> None:
@@ -173,6 +178,11 @@ class DownSets:
     Attributes:
         sets: bit j of a set says whether node j belongs to it; the first is empty, the last is full.
         steps: (steps, 3) int64: from which set, by which node, to which set.
+
+    Example:
+        >>> fork = DownSets.of([[], [0], [0]])
+        >>> fork.sets, fork.orders
+        ((0, 1, 3, 5, 7), 2)
     """
 
     sets: tuple[int, ...]
@@ -247,6 +257,11 @@ def topological_values(worth: Tensor, down_sets: DownSets) -> Tensor:
     Arguments:
         worth: (2^d, ...), by the number of the subset; see `subsets`.
         down_sets: of the graph.
+
+    Example:
+        >>> chain = DownSets.of([[], [0]])
+        >>> topological_values(torch.tensor([0.0, 1.0, 2.0, 5.0]), chain).tolist()
+        [1.0, 4.0]
     """
     sets = torch.tensor(down_sets.sets)
     steps, shares = torch.from_numpy(down_sets.steps), torch.from_numpy(down_sets.shares())

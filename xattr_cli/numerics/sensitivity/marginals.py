@@ -15,7 +15,13 @@ __all__ = ["IndependentInputs", "Marginal", "NormalMarginal", "RowsMarginal", "U
 
 
 class Marginal(Protocol):
-    """The joint distribution of the columns of one group."""
+    """The joint distribution of the columns of one group.
+
+    Example:
+        >>> die: Marginal = RowsMarginal.of(torch.arange(1, 7)[:, None])
+        >>> die.values(torch.tensor([0.1, 0.99])).tolist()
+        [[1], [6]]
+    """
 
     def values(self, uniform: Tensor) -> Tensor:
         """(n, columns) from uniform numbers (n,)."""
@@ -27,6 +33,10 @@ class RowsMarginal:
 
     Attributes:
         rows: (m, columns), sorted, so that rising uniform numbers give rising values of the first column.
+
+    Example:
+        >>> RowsMarginal.of(torch.tensor([[3], [1]])).values(torch.tensor([0.2, 0.7])).tolist()
+        [[1], [3]]
     """
 
     rows: Tensor
@@ -45,7 +55,12 @@ class RowsMarginal:
 
 @dataclass(frozen=True)
 class UniformMarginal:
-    """One column, uniform between two values."""
+    """One column, uniform between two values.
+
+    Example:
+        >>> UniformMarginal(-1.0, 3.0).values(torch.tensor([0.5])).tolist()
+        [[1.0]]
+    """
 
     low: float
     high: float
@@ -56,7 +71,12 @@ class UniformMarginal:
 
 @dataclass(frozen=True)
 class NormalMarginal:
-    """One column, normal."""
+    """One column, normal.
+
+    Example:
+        >>> NormalMarginal(2.0, 3.0).values(torch.tensor([0.5])).tolist()
+        [[2.0]]
+    """
 
     mean: float
     deviation: float
@@ -73,6 +93,11 @@ class IndependentInputs:
     Attributes:
         members: per group, its columns; each column is in one group.
         marginals: per group.
+
+    Example:
+        >>> both = IndependentInputs([[1], [0]], [UniformMarginal(0, 1), UniformMarginal(0, 4)])
+        >>> both.rows(torch.tensor([[0.5, 0.25]])).tolist()
+        [[1.0, 0.5]]
     """
 
     members: Sequence[Sequence[int]]

@@ -24,6 +24,10 @@ class RoundWalk:
 
     Attributes:
         places: (draws, nodes) int64, when each node of a draw changes.
+
+    Example:
+        >>> RoundWalk(torch.tensor([[1, 0]])).takes_v(slice(0, 1), slice(0, 4)).int()[0].tolist()
+        [[0, 0], [0, 1], [1, 1], [1, 0]]
     """
 
     places: Tensor
@@ -101,7 +105,12 @@ class RoundWalk:
 
 
 def last_node_first(positions: Tensor) -> Tensor:
-    """When each node changes in a walk against an order, from its place in the order."""
+    """(draws, nodes) when each node changes in a walk against an order, from its place in the order.
+
+    Example:
+        >>> last_node_first(torch.tensor([[0, 2, 1]])).tolist()
+        [[2, 0, 1]]
+    """
     return positions.shape[1] - 1 - positions
 
 

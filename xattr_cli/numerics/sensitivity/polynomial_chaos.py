@@ -29,6 +29,10 @@ class Chaos:
     Attributes:
         families: per coordinate of the uniform noise.
         degree: highest total degree.
+
+    Example:
+        >>> Chaos(("legendre", "legendre"), 2).exponents.tolist()
+        [[0, 0], [1, 0], [0, 1], [2, 0], [1, 1], [0, 2]]
     """
 
     families: tuple[Family, ...]

@@ -13,14 +13,26 @@ __all__ = ["ReplicateEstimate", "mean_of", "share_of"]
 
 @dataclass(frozen=True)
 class ReplicateEstimate:
-    """Values and their standard errors, of the same shape."""
+    """Values and their standard errors, of the same shape.
+
+    Example:
+        >>> import torch
+        >>> mean_of(torch.tensor([1.0, 3.0])).value.item()
+        2.0
+    """
 
     value: Tensor
     standard_error: Tensor
 
 
 def mean_of(values: Tensor) -> ReplicateEstimate:
-    """Mean of values (replicates, ...), with a standard error as in `share_of`."""
+    """Mean of values (replicates, ...), with a standard error as in `share_of`.
+
+    Example:
+        >>> import torch
+        >>> round(1.96 * mean_of(torch.tensor([1.0, 3.0])).standard_error.item(), 1)  # 12.7 · 1
+        12.7
+    """
     mean = values.mean(dim=0)
     return ReplicateEstimate(mean, _standard_error(values - mean, len(values) - 1))
 
@@ -36,6 +48,11 @@ def share_of(parts: Tensor, whole: Tensor) -> ReplicateEstimate:
     Arguments:
         parts: (replicates, ..., targets).
         whole: (replicates, targets); where its mean is 0 there is no share, and the result is NaN.
+
+    Example:
+        >>> import torch
+        >>> share_of(torch.tensor([[[1.0], [3.0]]]).mT.repeat(4, 1, 1), torch.full((4, 1), 4.0)).value.tolist()
+        [[0.25, 0.75]]
     """
     whole = whole.view(len(whole), *[1] * (parts.ndim - 2), -1)
     scale = whole.mean(dim=0)

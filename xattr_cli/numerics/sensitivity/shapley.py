@@ -28,6 +28,10 @@ def shapley_values(worth: Tensor) -> Tensor:
 
     Arguments:
         worth: (2^d, ...), by the number of the subset; see `subsets`.
+
+    Example:
+        >>> shapley_values(torch.tensor([0.0, 1.0, 2.0, 5.0])).tolist()  # ∅, {0}, {1}, {0, 1}
+        [2.0, 3.0]
     """
     count = len(worth).bit_length() - 1
     shares = worth.new_tensor([1 / (count * comb(count - 1, size)) for size in range(count)])
@@ -40,19 +44,34 @@ def shapley_values(worth: Tensor) -> Tensor:
 
 
 def single_worths(worth: Tensor) -> Tensor:
-    """(d, ...) what each element is worth alone: with variances, the first-order indices."""
+    """(d, ...) what each element is worth alone: with variances, the first-order indices.
+
+    Example:
+        >>> single_worths(torch.tensor([0.0, 1.0, 2.0, 5.0])).tolist()
+        [1.0, 2.0]
+    """
     singles = 2 ** torch.arange(len(worth).bit_length() - 1)
     return worth[singles] - worth[0]
 
 
 def last_gains(worth: Tensor) -> Tensor:
-    """(d, ...) gain by each element when it comes last: with variances, the total indices."""
+    """(d, ...) gain by each element when it comes last: with variances, the total indices.
+
+    Example:
+        >>> last_gains(torch.tensor([0.0, 1.0, 2.0, 5.0])).tolist()
+        [3.0, 4.0]
+    """
     singles = 2 ** torch.arange(len(worth).bit_length() - 1)
     return worth[-1] - worth[len(worth) - 1 - singles]
 
 
 def closed_pairs(worth: Tensor) -> Tensor:
-    """(d, d, ...) what each pair is worth; on the diagonal, what the element alone is."""
+    """(d, d, ...) what each pair is worth; on the diagonal, what the element alone is.
+
+    Example:
+        >>> closed_pairs(torch.tensor([0.0, 1.0, 2.0, 5.0])).tolist()
+        [[1.0, 5.0], [5.0, 2.0]]
+    """
     singles = 2 ** torch.arange(len(worth).bit_length() - 1)
     return worth[singles[:, None] | singles] - worth[0]
 
@@ -68,17 +87,32 @@ def _without(values: Tensor, element: int) -> Tensor:
 
 
 def memberships(count: int) -> Tensor:
-    """(2^count, count) bool, which elements belong to each subset."""
+    """(2^count, count) bool, which elements belong to each subset.
+
+    Example:
+        >>> memberships(2).int().tolist()
+        [[0, 0], [1, 0], [0, 1], [1, 1]]
+    """
     return (torch.arange(2**count)[:, None] >> torch.arange(count) & 1).bool()
 
 
 def subset_sizes(count: int) -> Tensor:
-    """(2^count,) int64, how many elements each subset has."""
+    """(2^count,) int64, how many elements each subset has.
+
+    Example:
+        >>> subset_sizes(2).tolist()
+        [0, 1, 1, 2]
+    """
     return memberships(count).sum(dim=1)
 
 
 def subset_worths(parts: Tensor) -> Tensor:
-    """(2^d, ...) sum over all T that S holds of parts[T], for every subset S, from parts (2^d, ...)."""
+    """(2^d, ...) sum over all T that S holds of parts[T], for every subset S, from parts (2^d, ...).
+
+    Example:
+        >>> subset_worths(torch.tensor([0.0, 1.0, 2.0, 4.0])).tolist()
+        [0.0, 1.0, 2.0, 7.0]
+    """
     found = parts.clone()
     length = 1
     while length < len(found):
@@ -95,6 +129,10 @@ def walsh_hadamard(values: Tensor) -> Tensor:
 
     Arguments:
         values: (2^d, ...).
+
+    Example:
+        >>> walsh_hadamard(torch.tensor([1.0, 2.0, 3.0, 4.0])).tolist()
+        [10.0, -2.0, -4.0, 0.0]
     """
     found, length = values, 1
     while length < len(values):

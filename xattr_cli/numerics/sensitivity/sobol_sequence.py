@@ -26,6 +26,11 @@ def paired_draws(dims: int, seed: int, first: int, count: int) -> tuple[Tensor, 
         dims: coordinates of U, and of V.
         seed: of the scrambling; other seeds give independent draws.
         first, count: which draws.
+
+    Example:
+        >>> u, v = paired_draws(2, 0, 0, 8)
+        >>> (u[:, 0] * 8).floor().sort().values.tolist()  # one in each eighth
+        [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0]
     """
     known = min(2 * dims, SobolEngine.MAXDIM)
     engine: Any = SobolEngine(known, scramble=True, seed=seed)  # type: ignore[no-untyped-call]

@@ -43,7 +43,7 @@ PADDING = "0.82"
 
 # Blue, white, orange. The smallest CIELAB distance between +v and -v, to normal sight and the three kinds of
 # colour blindness, is 43 and 91 at a quarter and at half of the scale; coolwarm has 38 and 65, PuOr 23 and
-# 53, RdBu 25 and 48 (tests/test_reports.py computes it)
+# 53, RdBu 25 and 48 (tests/reports/test_reports.py computes it)
 _DIVERGING = ("#00467a", LOWERS, "#ffffff", RAISES, "#8f3400")
 SEQUENTIAL = "cividis"
 

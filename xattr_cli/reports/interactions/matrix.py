@@ -42,7 +42,7 @@ class RowMatrix:
 
     @property
     def off_diagonal(self) -> np.ndarray:
-        """Entries that stand for two different groups."""
+        """(entries,) those that stand for two different groups."""
         first, second = self.pairs.T
         return np.asarray(self.values[first, second])
 

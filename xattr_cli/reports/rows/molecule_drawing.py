@@ -66,7 +66,7 @@ class Molecule:
     def draw(
         self, atoms: Mapping[int, Colour], bonds: Mapping[tuple[int, int], Colour], width: float, height: float
     ) -> np.ndarray:
-        """Picture in [0, 1] for a field of `width` × `height` inches, 450 pixels an inch.
+        """(height, width, 3) picture in [0, 1] for a field of `width` × `height` inches, 450 pixels an inch.
 
         Arguments:
             atoms: number of an atom -> colour of its ground.

@@ -48,7 +48,7 @@ class MoleculeMap:
 
     @property
     def values(self) -> np.ndarray:
-        """All attributions that are drawn."""
+        """(atoms + bonds,) all attributions that are drawn."""
         return np.array([*self.atoms.values(), *self.bonds.values()], np.float64)
 
     def add(self, place: tuple[int, ...], value: float, bonded: frozenset[tuple[int, int]]) -> None:

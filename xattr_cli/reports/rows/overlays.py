@@ -146,7 +146,7 @@ def smoothed_map(values: np.ndarray, deviation: float) -> np.ndarray:
 
 
 def outlined(values: np.ndarray, share: float) -> np.ndarray:
-    """bool, where the largest values are: that share of all, of which none is zero; more if several are equal."""
+    """(*shape) bool, where the largest values are: that share of all, none zero; more if several are equal."""
     least = np.quantile(values, 1 - share, method="higher")
     return np.asarray((values >= least) & (values > 0))
 

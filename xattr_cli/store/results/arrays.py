@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from math import prod
 from typing import Any, TypeAlias
 
 import h5py
@@ -11,7 +12,21 @@ import yaml
 
 from ...errors import StoreError
 
-__all__ = ["RowChoice", "dataset", "mapping", "names_in", "plain", "read_any", "read_rows", "texts"]
+__all__ = [
+    "BLOCK_BYTES",
+    "RowChoice",
+    "dataset",
+    "mapping",
+    "names_in",
+    "plain",
+    "read_any",
+    "read_rows",
+    "row_blocks",
+    "texts",
+]
+
+BLOCK_BYTES = 32 * 2**20
+"""Of rows that are read and worked on at once."""
 
 RowChoice: TypeAlias = slice | Sequence[int] | np.ndarray
 """Which rows of an array to read: a slice, or positions in any order."""
@@ -51,8 +66,16 @@ def read_rows(data: h5py.Dataset, rows: RowChoice) -> np.ndarray:
         ) from error
 
 
+def row_blocks(data: h5py.Dataset) -> Iterator[tuple[slice, np.ndarray]]:
+    """All rows of a dataset, in slices of at most 32 MiB (and at least one row)."""
+    step = max(1, BLOCK_BYTES // max(1, data.dtype.itemsize * prod(data.shape[1:])))
+    for start in range(0, len(data), step):
+        part = slice(start, min(start + step, len(data)))
+        yield part, read_rows(data, part)
+
+
 def read_any(group: h5py.Group, name: str, rows: RowChoice | None = None) -> np.ndarray:
-    """An array of any number of axes, or the chosen rows of it; texts as an array of str.
+    """(*shape) an array of any number of axes, or the chosen rows of it; texts as an array of str.
 
     Raises:
         StoreError: there is none of that name, or the file is damaged there.

@@ -41,7 +41,7 @@ class EffectResults:
         return name in self._group
 
     def values(self, name: str) -> np.ndarray:
-        """An array.
+        """(*shape) an array.
 
         Raises:
             StoreError: there is none of that name, or it is damaged.
@@ -57,7 +57,7 @@ class EffectResults:
         return tuple(axis.label for axis in dataset(self._group, name).dims)
 
     def read(self, name: str, rows: RowChoice | None = None) -> np.ndarray:
-        """Any array, or the chosen entries of its first axis; texts as an array of str."""
+        """(*shape) any array, or the chosen entries of its first axis; texts as an array of str."""
         return read_any(self._group, name, rows)
 
     def texts(self, name: str) -> tuple[str, ...]:

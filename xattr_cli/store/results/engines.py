@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cached_property
-from math import prod
 
 import h5py
 import numpy as np
 
 from ...errors import StoreError, suggestion
-from .arrays import RowChoice, dataset, mapping, names_in, read_any, read_rows, texts
+from .arrays import RowChoice, dataset, mapping, names_in, read_any, read_rows, row_blocks, texts
 from .interactions import InteractionResults
 
 __all__ = ["PER_ROW", "EngineResults"]
 
-_BLOCK_BYTES = 32 * 2**20
 PER_ROW = ("score_input", "score_baseline", "completeness_gap", "relative_error", "evaluations", "status")
 
 
@@ -112,11 +110,7 @@ class EngineResults:
 
     def blocks(self, tensor: str | None = None) -> Iterator[tuple[slice, np.ndarray]]:
         """All rows of the map, in slices of at most 32 MiB (and at least one row)."""
-        data = self._tensor("attribution", tensor)
-        step = max(1, _BLOCK_BYTES // max(1, data.dtype.itemsize * prod(data.shape[1:])))
-        for start in range(0, len(data), step):
-            part = slice(start, min(start + step, len(data)))
-            yield part, read_rows(data, part)
+        return row_blocks(self._tensor("attribution", tensor))
 
     # --- values along the path ---
 
@@ -194,7 +188,7 @@ class EngineResults:
         return tuple(axis.label for axis in dataset(self._group, name).dims)
 
     def read(self, name: str, rows: RowChoice | None = None) -> np.ndarray:
-        """Any array, or the chosen rows of it; texts as an array of str."""
+        """(*shape) any array, or the chosen rows of it; texts as an array of str."""
         return read_any(self._group, name, rows)
 
     def _per_row(self, name: str) -> np.ndarray:

@@ -8,11 +8,10 @@ from functools import cached_property
 import h5py
 import numpy as np
 
-from .arrays import RowChoice, dataset, read_rows, texts
+from .arrays import RowChoice, dataset, read_rows, row_blocks, texts
 
 __all__ = ["InteractionResults"]
 
-_BLOCK_BYTES = 32 * 2**20
 _PER_ROW = (
     "interaction", "interaction_error", "interaction_gap", "nodes", "row_sum_gap", "segments",
     "smoothing_drift", "smoothing_drift_baseline", "top",
@@ -96,11 +95,7 @@ class InteractionResults:
 
     def blocks(self) -> Iterator[tuple[slice, np.ndarray]]:
         """All matrices, in slices of at most 32 MiB (and at least one row)."""
-        data = dataset(self._group, "interaction")
-        step = max(1, _BLOCK_BYTES // max(1, data.dtype.itemsize * self.shape[0] * self.shape[1]))
-        for start in range(0, len(data), step):
-            part = slice(start, min(start + step, len(data)))
-            yield part, read_rows(data, part)
+        return row_blocks(dataset(self._group, "interaction"))
 
     def row_arrays(self) -> Iterator[h5py.Dataset]:
         """Every array with one entry per row."""
