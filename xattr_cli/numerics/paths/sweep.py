@@ -24,6 +24,16 @@ class PathIntegral:
         score_input, score_baseline: (rows,) f(x) and f(x').
         evaluations: (rows,) int64, gradients along the path and scores of its ends.
         status: (rows,) int8, of `Status`.
+
+    Example:
+        >>> running = torch.tensor([[[1.0], [4.0]], [[2.0], [6.0]]])  # up to the marks 0.5 and 1
+        >>> error, score = torch.tensor([0.04, 0.2]), torch.zeros(2)
+        >>> status = torch.tensor([Status.NOT_CONVERGED] * 2, dtype=torch.int8)
+        >>> found = PathIntegral(running, error, score, score, torch.tensor([8, 8]), status)
+        >>> found.mean_gradient.tolist()
+        [[4.0], [6.0]]
+        >>> (found.judged_by(0.05) == Status.CONVERGED).tolist()
+        [True, False]
     """
 
     running: Tensor
@@ -54,6 +64,12 @@ class PathPass:
         score_input, score_baseline: (open,) f(x) and f(x').
         evaluations: (open,) int64, that this pass took.
         exhausted: (open,) bool, another pass is not allowed, or would be in vain.
+
+    Example:
+        >>> one = torch.ones(1)
+        >>> found = PathPass(one[:, None, None], one.double(), one, 0 * one, one.long(), exhausted=one > 0)
+        >>> found.running.shape  # one row, one mark, one feature
+        torch.Size([1, 1, 1])
     """
 
     running: Tensor
@@ -94,6 +110,22 @@ def sweep(integrator: Integrator, path: StraightPath) -> PathIntegral:
     Arguments:
         integrator: a rule that has not begun.
         path: of every row.
+
+    Example:
+        The midpoint rule, which is exact for a quadratic score:
+
+        >>> class Middle:
+        ...     rtol, marks = 0.1, 1
+        ...     def advance(self, rows):
+        ...         x = path.at(rows, torch.full((len(rows),), 0.5)).take(slice(None))
+        ...         score, exact = 4 * x[:, 0] ** 2, torch.zeros(len(rows), dtype=torch.float64)
+        ...         return PathPass(2 * x[:, None], exact, score, 0 * score, torch.ones_like(rows), exact == 0)
+        ...     def keep(self, remaining):
+        ...         pass
+        >>> path = StraightPath(torch.zeros(1, 1), torch.tensor([[3.0]]))
+        >>> found = sweep(Middle(), path)  # of f(x) = x²
+        >>> (found.mean_gradient * path.delta).tolist(), found.status.tolist() == [Status.CONVERGED]
+        ([[9.0]], True)
     """
     result = _nothing_yet(path, integrator.marks)
     rows = torch.arange(len(path.input), device=path.input.device)
