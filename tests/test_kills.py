@@ -100,7 +100,7 @@ def test_killed_runs_end_with_the_bytes_of_an_uninterrupted_one(folder):
         assert last.wait() == 0, last.stderr
         assert is_reference(folder, name)
         files += 1
-    assert in_mid_run >= KILLS / 2
+    assert in_mid_run >= KILLS / 4  # on a busy machine more of them hit the start or the merge
 
 
 @pytest.mark.parametrize("moment", ["manifest", "first part", "last part", "merging", "merged"])
