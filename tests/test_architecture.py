@@ -18,6 +18,7 @@ FILES = sorted(ROOT.rglob("*.py"))
 MOST_LINES = 400
 MOST_LINES_OF_A_FUNCTION = 60
 MOST_FILES_OF_A_FOLDER = 16
+MOST_ROOMS = 22
 LOOSE = {
     "__init__",
     "__main__",
@@ -141,6 +142,7 @@ def outer_imports(module: str) -> set[str]:
 
 def test_every_room_is_on_the_map_and_may_import_only_what_stands_above_it():
     assert {room_of(module) for module in MODULES} - {"", "__main__"} == set(ROOMS)
+    assert len(ROOMS) <= MOST_ROOMS
     above: set[str] = set()
     for room, allowed in ROOMS.items():
         assert allowed <= above, room
@@ -202,6 +204,8 @@ ENGINES = {
     cls.__module__.removeprefix("xattr_cli.") for cls in vars(xattr_cli.engines).values() if isinstance(cls, type)
 }
 """Registered engines: listing them takes no torch, since they import their computation when asked for it."""
+ASKED = {"explain", "study", "check", "expected_evaluations"}
+"""The methods of an engine that compute."""
 
 
 @pytest.mark.parametrize("module", [module for module in MODULES if room_of(module) != "cli"])
@@ -209,7 +213,7 @@ def test_nothing_is_imported_inside_a_function(module):
     late = [
         ast.unparse(statement)
         for function in functions(module)
-        if module not in ENGINES
+        if not (module in ENGINES and function.name in ASKED)
         for statement in statements(function, when_typing=True)
         if isinstance(statement, ast.Import | ast.ImportFrom)
     ]

@@ -60,6 +60,7 @@ NOT_YET = {
     "datasets.base": "DatasetSource Samples Vocabulary",
     "engines.base": "Effects Engine LocalEngine PopulationEngine",
     "models.base": "LoadedModel ModelSource",
+    "numerics.backgrounds.expectation": "PathExpectation Tally expected_path_gradient",
     "numerics.backgrounds.gradients": "gradient_over_background",
     "numerics.interactions.error_bar": "Witnesses",
     "numerics.interactions.expectation": "InteractionExpectation expected_interactions sampling_bytes",
@@ -73,9 +74,7 @@ NOT_YET = {
     "numerics.paths.error_bar": (
         "Evidence adaptive_error completeness_gap fixed_rule_error percentile_factor suspected_squares"
     ),
-    "numerics.paths.expectation": "PathExpectation Tally expected_path_gradient",
     "numerics.paths.field": "Cells",
-    "numerics.paths.integrate": "PathIntegral",
     "numerics.paths.node_record": "NodeErrors NodeRecord",
     "numerics.paths.panels": "Nodes Panels panels_to_refine",
     "numerics.paths.secant_error": "CellEvidence fitted_share secant_error",

@@ -21,8 +21,8 @@ from scripts.benchmarks.bench_cases import share_covered, trapezoid
 from scripts.benchmarks.bench_untuned import by_cells, by_gradients
 from scripts.benchmarks.benchlib import Table, publish, versions
 from scripts.benchmarks.node_paths import CASES, Paths
-from xattr_cli.numerics.paths.integrate import PathIntegral
 from xattr_cli.numerics.paths.quadrature import FixedRule, fixed_rule
+from xattr_cli.numerics.paths.sweep import PathIntegral
 
 RTOL = 0.05
 QUANTILE = 0.95

@@ -26,10 +26,11 @@ from xattr_cli.device import Rows
 from xattr_cli.device.secant import SecantField, probe_secants, secants_of_call
 from xattr_cli.models.zoo import mlp
 from xattr_cli.numerics.paths.calibration import calibrate
-from xattr_cli.numerics.paths.integrate import PathIntegral, integrate, integrate_fixed
+from xattr_cli.numerics.paths.integrate import integrate, integrate_fixed
 from xattr_cli.numerics.paths.quadrature import AdaptiveRule, fixed_rule
 from xattr_cli.numerics.paths.secants import SecantRule, integrate_secants, sum_cells
 from xattr_cli.numerics.paths.straight import PowerWarp, StraightPath
+from xattr_cli.numerics.paths.sweep import PathIntegral
 
 sys.path.append(str(ROOT / "tests"))
 

@@ -20,10 +20,11 @@ from xattr_cli.engines.path.integrated_gradients import FIRST_INTERVALS, Integra
 from xattr_cli.numerics.paths.calibration import calibrate
 from xattr_cli.numerics.paths.error_bar import ratio
 from xattr_cli.numerics.paths.field import Field
-from xattr_cli.numerics.paths.integrate import PathIntegral, integrate
+from xattr_cli.numerics.paths.integrate import integrate
 from xattr_cli.numerics.paths.quadrature import AdaptiveRule
 from xattr_cli.numerics.paths.secants import SecantRule, integrate_secants
 from xattr_cli.numerics.paths.straight import StraightPath
+from xattr_cli.numerics.paths.sweep import PathIntegral
 from xattr_cli.registry import SCORES
 from xattr_cli.samples import InputSpec, Layout, Status
 

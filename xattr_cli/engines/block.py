@@ -14,10 +14,10 @@ from torch import Tensor
 from ..device import BlockField, Rows, Scorer
 from ..device.secant import SecantField, SecantProbe, probe_secants
 from ..errors import DataError
+from ..numerics.backgrounds.expectation import PathExpectation, expected_path_gradient
 from ..numerics.backgrounds.gradients import gradient_over_background
 from ..numerics.backgrounds.rule import BackgroundRule
 from ..numerics.paths.calibration import Calibration
-from ..numerics.paths.expectation import PathExpectation, expected_path_gradient
 from ..numerics.paths.field import Part
 from ..numerics.paths.integrate import integrate, integrate_fixed
 from ..numerics.paths.quadrature import AdaptiveRule, fixed_rule

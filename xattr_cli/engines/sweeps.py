@@ -13,8 +13,8 @@ from ..numerics.paths.quadrature import AdaptiveRule
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ..numerics.paths.integrate import PathIntegral
     from ..numerics.paths.straight import StraightPath
+    from ..numerics.paths.sweep import PathIntegral
     from .curves import PathCurves
 
 __all__ = ["Integration", "NamedRule", "Sweep", "SweepKey", "SweepRequest", "merge_demands", "sweep_key"]

@@ -17,10 +17,11 @@ from ..engines.base import Engine, LocalEngine
 from ..engines.sweeps import SweepRequest, sweep_key
 from ..errors import JobError, RunError
 from ..numerics.paths.calibration import Calibration, calibrate
-from ..numerics.paths.integrate import PathIntegral, integrate
+from ..numerics.paths.integrate import integrate
 from ..numerics.paths.quadrature import AdaptiveRule
 from ..numerics.paths.secants import SecantRule, integrate_secants
 from ..numerics.paths.straight import StraightPath
+from ..numerics.paths.sweep import PathIntegral
 from ..samples import Status
 from .execution import plan_execution
 from .session import Session

@@ -76,9 +76,15 @@ class InteriorGradients(PathEngine):
         check_layers(probe, self.layers)
 
     def explain(self, block: Block) -> Explanation:
+        from .saturation import saturation
+
         sweep = block.path(self.path())
         integral, delta = sweep.integral, sweep.path.delta
-        curves, axes = self._curves(block, sweep)
+        curves, axes = self._curves(sweep)
+        if self.layers:
+            alpha = sweep.curves.alpha
+            curves["curve/saturation"] = saturation(block.scorer, block.rows, sweep.path, alpha, self.layers)
+            axes["curve/saturation"] = ("layer", "alpha")
         maps: dict[str, Tensor] = {}
         if self.alphas:
             alphas = sweep.column(self.alphas)
@@ -99,9 +105,7 @@ class InteriorGradients(PathEngine):
             constants=self._constants(sweep),
         )
 
-    def _curves(self, block: Block, sweep: Sweep) -> tuple[dict[str, Tensor], dict[str, tuple[str, ...]]]:
-        from .saturation import saturation
-
+    def _curves(self, sweep: Sweep) -> tuple[dict[str, Tensor], dict[str, tuple[str, ...]]]:
         seen = sweep.curves
         curves = {
             "curve/score": seen.score,
@@ -109,11 +113,7 @@ class InteriorGradients(PathEngine):
             "curve/directional_derivative": seen.directional_derivative,
             "curve/running_sum": seen.running_sum(),
         }
-        axes: dict[str, tuple[str, ...]] = dict.fromkeys(curves, ("alpha",))
-        if self.layers:
-            curves["curve/saturation"] = saturation(block.scorer, block.rows, sweep.path, seen.alpha, self.layers)
-            axes["curve/saturation"] = ("layer", "alpha")
-        return curves, axes
+        return curves, dict.fromkeys(curves, ("alpha",))
 
     def _constants(self, sweep: Sweep) -> dict[str, np.ndarray | tuple[str, ...]]:
         constants: dict[str, np.ndarray | tuple[str, ...]] = {"alpha": sweep.curves.alpha.cpu().numpy()}

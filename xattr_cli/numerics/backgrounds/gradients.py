@@ -11,10 +11,10 @@ from torch import Tensor
 from ...randomness import Purpose, sample_generator
 from ...samples import Status
 from ..paths.error_bar import directional_factor, effective_directions, percentile_factor, ratio
-from ..paths.expectation import PathExpectation, Tally
 from ..paths.field import Field, Part
 from ..paths.sketch import CountSketch
 from ..student import student_factor
+from .expectation import PathExpectation, Tally
 from .pairing import alike, paired_positions
 from .rule import BackgroundRule, units_of
 

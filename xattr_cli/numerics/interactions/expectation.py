@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from ...samples import Status
+from ..backgrounds.expectation import SKETCH_SIZE, Tally
 from ..paths.error_bar import percentile_factor, ratio
-from ..paths.expectation import SKETCH_SIZE, Tally
 from ..paths.field import Part
 from ..paths.sampling import SamplingRule, draw_replicates
 from ..paths.sketch import CountSketch

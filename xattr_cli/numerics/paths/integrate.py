@@ -12,45 +12,16 @@ from torch import Tensor
 from ...samples import Status
 from .error_bar import Evidence, adaptive_error, completeness_gap, fixed_rule_error, suspected_squares
 from .field import Evaluation, Field
-from .node_record import NodeRecord
+from .node_record import NodeErrors, NodeRecord
 from .panels import Nodes, Panels, panels_to_refine
 from .quadrature import AdaptiveRule, FixedRule
 from .straight import PowerWarp, StraightPath, group_equal
+from .sweep import PathIntegral, PathPass, sweep
 
-__all__ = ["Observer", "PathIntegral", "integrate", "integrate_fixed"]
+__all__ = ["Observer", "integrate", "integrate_fixed"]
 
 POSITIONS = 2**30
 """Nodes of several targets are the same if they round to the same multiple of 1 / POSITIONS."""
-
-
-@dataclass(frozen=True)
-class PathIntegral:
-    """What a sweep over the paths of a block found.
-
-    Attributes:
-        running: (rows, marks, D), ∫₀^α ∇f(γ(t)) dt up to each mark α; the last mark is 1.
-        relative_error: (rows,) float64, reported bound on ‖Δ ⊙ (result − truth)‖ / ‖Δ ⊙ result‖.
-        score_input, score_baseline: (rows,) f(x) and f(x').
-        evaluations: (rows,) int64, gradients along the path and scores of its ends.
-        status: (rows,) int8, of `Status`.
-    """
-
-    running: Tensor
-    relative_error: Tensor
-    score_input: Tensor
-    score_baseline: Tensor
-    evaluations: Tensor
-    status: Tensor
-
-    @property
-    def mean_gradient(self) -> Tensor:
-        """∫₀¹ ∇f(γ(t)) dt, (rows, D)."""
-        return self.running[:, -1]
-
-    def judged_by(self, rtol: float) -> Tensor:
-        """(rows,) status for somebody who asked for less accuracy than the sweep was made with."""
-        good = self.relative_error <= rtol
-        return torch.where(good, Status.CONVERGED, self.status).to(torch.int8)
 
 
 class Observer(Protocol):
@@ -105,30 +76,43 @@ def integrate(
         >>> bool((found.mean_gradient * path.delta - 8).abs() < 0.08), bool(found.relative_error <= 0.01)
         (True, True)
     """
-    sweep = _Sweep(
-        field, path, rule, smooth, consistent, torch.tensor([*marks, 1.0], dtype=torch.float64), observers
-    )
-    sweep.evaluate(sweep.first_nodes(), sweep.watch)
-    sweep.close()
-    while sweep.open_rows.numel():
-        sweep.evaluate(sweep.finer_nodes())
-        sweep.close()
-    return sweep.result
+    ends = torch.tensor([*marks, 1.0], dtype=torch.float64)
+    return sweep(_Trapezoids(field, path, rule, smooth, consistent, ends, observers), path)
 
 
 class _Watcher(Protocol):
     def __call__(self, row: Tensor, column: Tensor, evaluation: Evaluation) -> None: ...
 
 
-class _Sweep:
-    """The rows still open, and what has been found about them so far.
+@dataclass(frozen=True)
+class _Judgement:
+    """What the nodes tell about the open rows.
 
     Attributes:
-        open_rows: (open,) indices into the block.
+        errors: of the trapezoid rules.
+        gap: (open,) what the map's sum misses of the score's change, beyond rounding.
+        error: (open,) reported relative error.
+    """
+
+    errors: NodeErrors
+    gap: Tensor
+    error: Tensor
+
+    def of(self, rows: Tensor) -> _Judgement:
+        """Those of some of the open rows, (open,) bool."""
+        return _Judgement(self.errors.of(rows), self.gap[rows], self.error[rows])
+
+
+class _Trapezoids:
+    """Trapezoid rules in panels at work on a block: an `Integrator`.
+
+    Attributes:
+        rtol: relative error at which a row stops.
+        marks: number of running integrals.
         panels: trapezoid sums of the open rows, panel by panel.
         record: of the nodes of the open rows.
-        error: (open,) reported errors.
-        result: filled in as rows are closed.
+        budget: (open,) int64, gradients that the open rows may still take.
+        judgement: of the open rows, after the latest pass; None before the first one.
     """
 
     def __init__(
@@ -143,15 +127,43 @@ class _Sweep:
     ) -> None:
         self.field, self.path, self.rule, self.smooth = field, path, rule, smooth
         self.consistent = consistent
+        self.rtol, self.marks = rule.rtol, len(marks)
         self.warp, self.delta = PowerWarp(rule.warp), path.delta
-        self.open_rows = torch.arange(len(self.delta), device=self.delta.device)
         self.panels = Panels.of_one_level(rule.intervals, self.warp, marks, self.delta)
         self.record = NodeRecord(self.delta)
+        self.budget = torch.full((len(self.delta),), rule.max_nodes, device=self.delta.device)
+        self.judgement: _Judgement | None = None
         self.largest_score = torch.zeros_like(self.delta[:, 0], dtype=torch.float64)
         self.observers, self._skips_baseline = observers, self._may_skip_baseline(observers)
-        self.result = self._nothing_yet(rule.intervals + 1 + (not self._skips_baseline))
+        self.score_input = torch.full_like(self.delta[:, 0], torch.nan)
+        self.score_baseline = self._scores_of_baselines()
 
-    def first_nodes(self) -> Nodes:
+    def advance(self, rows: Tensor) -> PathPass:
+        """The first trapezoid; later its cells halved where it pays."""
+        is_first = self.judgement is None
+        nodes = self._first_nodes() if self.judgement is None else self._finer_nodes(self.judgement)
+        gradients = nodes.per_row(len(rows))
+        self.budget = self.budget - gradients
+        self._evaluate(rows, nodes, self._watch if is_first else None)
+        running = self.panels.running()
+        self.judgement = self._judged(rows, running)
+        return PathPass(
+            running=running,
+            relative_error=self.judgement.error,
+            score_input=self.score_input[rows],
+            score_baseline=self.score_baseline[rows],
+            evaluations=gradients + int(is_first),  # and the score of the baseline
+            exhausted=self.budget < self.panels.cells.min(dim=1).values,
+        )
+
+    def keep(self, remaining: Tensor) -> None:
+        """Forget the rows that are done."""
+        self.panels.keep(remaining)
+        self.record.keep(remaining)
+        self.budget = self.budget[remaining]
+        self.judgement = None if self.judgement is None else self.judgement.of(remaining)
+
+    def _first_nodes(self) -> Nodes:
         """Those of the first trapezoid; without the baseline where the integrand is 0 there."""
         nodes = self.panels.first_nodes()
         if not self._skips_baseline:
@@ -159,17 +171,20 @@ class _Sweep:
         self.record.expect(torch.zeros(len(self.delta), 1, dtype=torch.float64, device=self.delta.device))
         return nodes.without_baseline()
 
-    def finer_nodes(self) -> Nodes:
+    def _finer_nodes(self, judged: _Judgement) -> Nodes:
         """Those that halve cells of the open rows where it pays."""
-        nodes = self.panels.halve(self._to_halve())
-        self.result.evaluations[self.open_rows] += nodes.per_row(len(self.open_rows))
-        return nodes
+        errors = judged.errors
+        panel = (errors.cell * self.panels.count).clamp(max=self.panels.count - 1).long()
+        squares = torch.zeros_like(self.panels.cells, dtype=torch.float64)
+        squares.scatter_add_(1, panel, suspected_squares(errors, judged.gap))
+        share = self.rtol / judged.error.clamp(min=1e-300)
+        return self.panels.halve(panels_to_refine(squares, self.panels.cells, share, self.budget))
 
-    def watch(self, row: Tensor, column: Tensor, evaluation: Evaluation) -> None:
+    def _watch(self, row: Tensor, column: Tensor, evaluation: Evaluation) -> None:
         """Take the scores of the inputs; show the first trapezoid to whoever wants to see it."""
         index = column + self._skips_baseline
         at_input = index == self.rule.intervals
-        self.result.score_input[row[at_input]] = evaluation.values[at_input]
+        self.score_input[row[at_input]] = evaluation.values[at_input]
         for observer in self.observers:
             observer.observe(row, index, evaluation)
 
@@ -178,25 +193,12 @@ class _Sweep:
         wanted = any(observer.needs_baseline for observer in observers)
         return not wanted and float(self.warp.density(torch.zeros(()))) == 0
 
-    def _to_halve(self) -> Tensor:
-        """(open, panels) bool, whose cells are halved next."""
-        panel = (self.errors.cell * self.panels.count).clamp(max=self.panels.count - 1).long()
-        squares = torch.zeros_like(self.panels.cells, dtype=torch.float64)
-        squares.scatter_add_(1, panel, suspected_squares(self.errors, self.gap))
-        share = self.rule.rtol / self.error.clamp(min=1e-300)
-        return panels_to_refine(squares, self.panels.cells, share, self._budget())
-
-    def _budget(self) -> Tensor:
-        """(open,) gradients that the rows may still take."""
-        # one of the evaluations so far is the score of the baseline
-        return self.rule.max_nodes - (self.result.evaluations[self.open_rows] - 1)
-
-    def evaluate(self, nodes: Nodes, watch: _Watcher | None = None) -> None:
+    def _evaluate(self, rows: Tensor, nodes: Nodes, watch: _Watcher | None) -> None:
         """Add nodes of the open rows to the panels and to the record."""
-        column = nodes.column + self.record.expect(nodes.by_row(len(self.open_rows)))
+        column = nodes.column + self.record.expect(nodes.by_row(len(rows)))
         t, density = self.warp.t(nodes.u).to(self.delta), self.warp.density(nodes.u).to(self.delta)
-        order, place = self._order(nodes)
-        row = self.open_rows[nodes.slot]
+        order, place = self._order(rows, nodes)
+        row = rows[nodes.slot]
         for evaluation in self.field.gradients(self.path.at(row[order], t[order], place)):
             which = order[evaluation.part]
             slot, delta = nodes.slot[which], self.delta[row[which]]
@@ -211,75 +213,41 @@ class _Sweep:
             self.largest_score.scatter_reduce_(0, row[which], evaluation.values.double().abs(), "amax")
         self.record.sort()
 
-    def _order(self, nodes: Nodes) -> tuple[Tensor, Tensor | None]:
+    def _order(self, rows: Tensor, nodes: Nodes) -> tuple[Tensor, Tensor | None]:
         """In which order the nodes are evaluated, and the places that several of them share."""
         every = torch.arange(len(nodes.u), device=nodes.u.device)
         if self.path.sample is None:
             return every, None
         position = (nodes.u * POSITIONS).round().long()
-        found = group_equal(self.path.sample[self.open_rows[nodes.slot]] * (POSITIONS + 1) + position)
+        found = group_equal(self.path.sample[rows[nodes.slot]] * (POSITIONS + 1) + position)
         return found if found else (every, None)
 
-    def _nothing_yet(self, evaluations: int) -> PathIntegral:
-        rows, score_input = self.open_rows, torch.full_like(self.delta[:, 0], torch.nan)
+    def _scores_of_baselines(self) -> Tensor:
+        """(rows,) f(x'), each baseline that several rows share once."""
+        rows = torch.arange(len(self.delta), device=self.delta.device)
         found = None if self.path.start is None else group_equal(self.path.start)
         order, place = found if found else (rows, None)
-        score_baseline = torch.empty_like(score_input)
+        scores = torch.empty_like(self.score_input)
         # not from the path: halfway to an input that is not finite there is no baseline
         start = StraightPath(self.path.baseline, self.path.baseline)
-        score_baseline[order] = self.field.values(start.at(order, torch.zeros_like(score_input)), place)
-        unknown = torch.full((len(rows),), torch.nan, dtype=torch.float64, device=rows.device)
-        return PathIntegral(
-            running=torch.full_like(self.panels.running(), torch.nan),
-            relative_error=unknown,
-            score_input=score_input,
-            score_baseline=score_baseline,
-            evaluations=torch.full_like(rows, evaluations),
-            status=torch.full(rows.shape, Status.QUARANTINED, dtype=torch.int8, device=rows.device),
-        )
+        scores[order] = self.field.values(start.at(order, torch.zeros_like(scores)), place)
+        return scores
 
-    def close(self) -> None:
-        """Write down the rows that are done, and keep the others open."""
-        rows, result = self.open_rows, self.result
-        running = self.panels.running()
-        self._judge(running)
-        ends = result.score_input[rows] + result.score_baseline[rows]
-        finite = torch.isfinite(running).all(dim=(1, 2)) & torch.isfinite(ends)
-        converged = finite & (self.error <= self.rule.rtol)
-        exhausted = self._budget() < self.panels.cells.min(dim=1).values
-        done = converged | (finite & exhausted)
-        closing = rows[done]
-        result.running[closing] = running[done]
-        result.relative_error[closing] = self.error[done]
-        status = torch.where(converged, Status.CONVERGED, Status.NOT_CONVERGED)
-        result.status[closing] = status[done].to(torch.int8)
-        self._keep(finite & ~done)
-
-    def _judge(self, running: Tensor) -> None:
-        """Find the errors of the open rows."""
-        rows, result = self.open_rows, self.result
-        difference = (result.score_input.double() - result.score_baseline.double())[rows]
+    def _judged(self, rows: Tensor, running: Tensor) -> _Judgement:
+        difference = (self.score_input.double() - self.score_baseline.double())[rows]
         rounding = 4 * torch.finfo(self.delta.dtype).eps * self.largest_score[rows]
-        self.errors = self.record.errors()
+        errors = self.record.errors()
         if not self.consistent:  # the gap tells of the gradients then, not of the nodes
-            difference = self.errors.sum
-        self.gap = completeness_gap(self.errors, difference, rounding)
-        self.error = adaptive_error(
-            self.errors,
+            difference = errors.sum
+        error = adaptive_error(
+            errors,
             running[:, -1].double() * self.delta[rows].double(),
             difference,
             rounding,
             smooth=self.smooth,
             dtype=self.delta.dtype,
         )
-
-    def _keep(self, remaining: Tensor) -> None:
-        if not remaining.all():
-            self.open_rows = self.open_rows[remaining]
-            self.panels.keep(remaining)
-            self.record.keep(remaining)
-            self.error, self.gap = self.error[remaining], self.gap[remaining]
-            self.errors = self.errors.of(remaining)
+        return _Judgement(errors, completeness_gap(errors, difference, rounding), error)
 
 
 def integrate_fixed(field: Field, path: StraightPath, rule: FixedRule) -> PathIntegral:

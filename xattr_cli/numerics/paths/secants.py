@@ -8,14 +8,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ...samples import Status
 from .chains import PathChains
 from .error_bar import ratio
 from .field import CellField
-from .integrate import PathIntegral
 from .secant_error import CAUTIOUS, CellEvidence, ErrorShare, secant_error
 from .sketch import CountSketch
 from .straight import PowerWarp, StraightPath
+from .sweep import PathIntegral, PathPass, sweep
 
 __all__ = ["CellMaps", "CellSums", "SecantRule", "cell_maps", "evidence_of", "integrate_secants", "sum_cells"]
 
@@ -173,14 +172,21 @@ def integrate_secants(
         rule: cells and tolerance.
         error: from the evidence of a pass, and the share of the rule, to the reported relative errors.
     """
-    sweep = _Sweep(field, path, rule, error)
-    while sweep.open_rows.numel():
-        sweep.refine()
-    return sweep.result
+    return sweep(_SecantCells(field, path, rule, error), path)
 
 
-class _Sweep:
-    """The rows still open, their maps so far, and how many cells they get next."""
+class _SecantCells:
+    """Secant cells at work on a block: an `Integrator`.
+
+    Attributes:
+        rtol: relative error at which a row stops.
+        marks: number of running integrals.
+        cells: (open,) int64, of the next pass.
+        left: (open,) int64, nodes that the open rows may still take.
+        before, cells_before: (open, D) mean gradients of the latest pass, and its cells (open,).
+    """
+
+    marks = 1
 
     def __init__(
         self,
@@ -190,50 +196,40 @@ class _Sweep:
         error: Callable[[CellEvidence, ErrorShare], Tensor],
     ) -> None:
         self.field, self.path, self.rule, self.error = field, path, rule, error
-        self.delta = path.delta
-        self.warp = PowerWarp(rule.warp)
-        self.open_rows = torch.arange(len(self.delta), device=self.delta.device)
-        self.cells = torch.full_like(self.open_rows, min(rule.cells, rule.max_nodes - 1))
+        self.rtol, self.warp, self.delta = rule.rtol, PowerWarp(rule.warp), path.delta
+        rows, device = len(self.delta), self.delta.device
+        self.cells = torch.full((rows,), min(rule.cells, rule.max_nodes - 1), device=device)
+        self.left = torch.full((rows,), rule.max_nodes, device=device)
         self.before = torch.full_like(self.delta, torch.nan)
-        self.cells_before = torch.zeros_like(self.open_rows)
-        unknown = torch.full_like(self.delta[:, 0], torch.nan)
-        self.result = PathIntegral(
-            running=torch.full_like(self.delta[:, None], torch.nan),
-            relative_error=torch.full_like(unknown, torch.nan, dtype=torch.float64),
-            score_input=unknown,
-            score_baseline=unknown.clone(),
-            evaluations=torch.zeros_like(self.open_rows),
-            status=torch.full(unknown.shape, Status.QUARANTINED, dtype=torch.int8, device=unknown.device),
+        self.cells_before = torch.zeros_like(self.cells)
+
+    def advance(self, rows: Tensor) -> PathPass:
+        """All cells of the open rows, made anew."""
+        cells, delta = self.cells, self.delta[rows]
+        sums = sum_cells(self.field, self.path, rows, cells, self.warp)
+        evidence = evidence_of(sums, delta, cells, self.before, self.cells_before)
+        error = torch.maximum(self.error(evidence, self.rule.share), _missed(sums, delta))
+        self.left = self.left - (cells + 1)
+        self.before, self.cells_before = sums.mean_gradient, cells
+        self.cells = torch.minimum(self._wanted(error), self.left - 1)
+        return PathPass(
+            running=sums.mean_gradient[:, None],
+            relative_error=error,
+            score_input=sums.score_input,
+            score_baseline=sums.score_baseline,
+            evaluations=cells + 1,
+            exhausted=self.cells <= cells,  # a few cells more than there are would be spent in vain
         )
 
-    def refine(self) -> None:
-        """One pass over the open rows, and let go of those that are done."""
-        rows, result = self.open_rows, self.result
-        sums = sum_cells(self.field, self.path, rows, self.cells, self.warp)
-        result.evaluations[rows] += self.cells + 1
-        result.score_input[rows], result.score_baseline[rows] = sums.score_input, sums.score_baseline
-        evidence = evidence_of(sums, self.delta[rows], self.cells, self.before, self.cells_before)
-        error = torch.maximum(self.error(evidence, self.rule.share), _missed(sums, self.delta[rows]))
-        left = self.rule.max_nodes - result.evaluations[rows]
-        wanted = self._wanted(error)
-        finite = sums.finite
-        converged = finite & (error <= self.rule.rtol)
-        # a few cells more than there are would be spent in vain
-        exhausted = torch.minimum(wanted, left - 1) <= self.cells
-        done = finite & (converged | exhausted)
-        closing = rows[done]
-        result.running[closing, 0] = sums.mean_gradient[done]
-        result.relative_error[closing] = error[done]
-        status = torch.where(converged, Status.CONVERGED, Status.NOT_CONVERGED)
-        result.status[closing] = status[done].to(torch.int8)
-        go_on = finite & ~done
-        self.open_rows, self.before = rows[go_on], sums.mean_gradient[go_on]
-        self.cells_before, self.cells = self.cells[go_on], torch.minimum(wanted, left - 1)[go_on]
+    def keep(self, remaining: Tensor) -> None:
+        """Forget the rows that are done."""
+        self.before, self.cells_before = self.before[remaining], self.cells_before[remaining]
+        self.cells, self.left = self.cells[remaining], self.left[remaining]
 
     def _wanted(self, error: Tensor) -> Tensor:
         """(open,) int64, cells at which the error is expected to be small enough; at least one more."""
         # some more than expected: a pass that misses by a little has to be made again as a whole
-        factor = (SPARE * error / self.rule.rtol).clamp(min=1, max=1e6) ** (1 / self.rule.share.order)
+        factor = (SPARE * error / self.rtol).clamp(min=1, max=1e6) ** (1 / self.rule.share.order)
         wanted = torch.ceil(self.cells.double() * factor.nan_to_num(nan=1.0))
         return torch.maximum(wanted.long(), self.cells + 1)
 

@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 
 from ...samples import Status
+from ..paths.error_bar import percentile_factor, ratio
+from ..paths.field import Field, Part
+from ..paths.sampling import Replicates, SamplingRule, draw_replicates
+from ..paths.sketch import CountSketch
+from ..paths.straight import group_equal
 from ..student import student_factor
-from .error_bar import percentile_factor, ratio
-from .field import Field, Part
-from .sampling import Replicates, SamplingRule, draw_replicates
-from .sketch import CountSketch
-from .straight import group_equal
 
 __all__ = ["SKETCH_SIZE", "PathExpectation", "Tally", "expected_path_gradient"]
 
