@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BeforeValidator, Field, GetJsonSchemaHandler, ValidationInfo, model_serializer
+from pydantic import BeforeValidator, Field, ValidationInfo, model_serializer
 
 from ...errors import nearest, suggestion
 from ...job.config import JobPath
@@ -43,18 +43,6 @@ class Groups(Options):
         if self.kind == "named":
             return {name: list(members) for name, members in self.members.items()}
         return {self.kind: self.size} if self.size else self.kind
-
-    @classmethod
-    def __get_pydantic_json_schema__(cls, _core: Any, _handler: GetJsonSchemaHandler) -> Any:
-        key = {"anyOf": [{"type": "integer", "minimum": 0}, {"type": "string"}]}
-        members = {"anyOf": [key, {"type": "array", "items": key, "minItems": 1}]}
-        return {
-            "description": "What the coordinates of a row are taken together as.",
-            "anyOf": [
-                {"enum": list(WORDS)},
-                {"type": "object", "minProperties": 1, "additionalProperties": members},
-            ],
-        }
 
 
 class _Size(Options):
@@ -112,5 +100,8 @@ def _read_file(path: Path) -> Mapping[Any, Any]:
     return content
 
 
-GroupsField = Annotated[Groups, BeforeValidator(_read_groups)]
+_Members = FeatureKey | Annotated[list[FeatureKey], Field(min_length=1)]
+_Form = Literal["features", "tokens", "time", "channels"] | Annotated[dict[str, _Members], Field(min_length=1)]
+
+GroupsField = Annotated[Groups, BeforeValidator(_read_groups, json_schema_input_type=_Form)]
 """Type of the option `groups` of an engine."""
