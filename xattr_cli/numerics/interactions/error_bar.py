@@ -31,6 +31,13 @@ class Witnesses:
         nodes: of the last level.
         chosen: R.
         like: a tensor on the device.
+
+    Example:
+        >>> from xattr_cli.numerics.interactions.log_rules import nested_log_rules
+        >>> rules = nested_log_rules(129)
+        >>> untold = Witnesses(rows=1, nodes=len(rules.nodes), chosen=2, like=torch.zeros(1, 2))
+        >>> untold.row_sum_gap(rules.levels[0]).tolist()  # nothing was seen, and nothing is missing
+        [[0.0, 0.0]]
     """
 
     def __init__(self, rows: int, nodes: int, chosen: int, like: Tensor) -> None:

@@ -52,6 +52,14 @@ class InteractionIntegral:
         interaction_error: (rows, R, C), by how much the last level has changed `interaction`; empty for single
             paths.
         attribution_error: (rows, D), the same of `attribution`.
+
+    Example:
+        >>> from xattr_cli.numerics.examples import ProductField
+        >>> fan = Fan(torch.tensor([[2.0, 3.0]]), torch.zeros(1, 2), is_shared=False)
+        >>> groups = Grouping(torch.arange(2), count=2, chosen=torch.arange(2), shown=2)
+        >>> found = integrate_interactions(ProductField(), fan, groups, InteractionRule(1e-3, 129, 2**20))
+        >>> found.attribution.round(decimals=4).tolist(), found.status.tolist()
+        ([[3.0, 3.0]], [0])
     """
 
     interaction: Tensor
@@ -84,6 +92,14 @@ def integrate_interactions(
         fan: the paths of every row.
         groups: of coordinates.
         rule: when to stop, and how much to hold at once.
+
+    Example:
+        >>> from xattr_cli.numerics.examples import ProductField
+        >>> fan = Fan(torch.tensor([[2.0, 3.0]]), torch.zeros(1, 2), is_shared=False)
+        >>> groups = Grouping(torch.arange(2), count=2, chosen=torch.arange(2), shown=2)
+        >>> found = integrate_interactions(ProductField(), fan, groups, InteractionRule(1e-3, 129, 2**20))
+        >>> (found.interaction / 1.5).round(decimals=4).tolist()  # x₀ x₁ / 4 each
+        [[[1.0, 1.0], [1.0, 1.0]]]
     """
     result = _nothing_yet(field, fan, groups)
     at_once = max(1, rule.memory_bytes // 2 // level_bytes(groups, fan.input, rule.max_nodes, fan.paths))
@@ -93,7 +109,13 @@ def integrate_interactions(
 
 
 def level_bytes(groups: Grouping, input: Tensor, max_nodes: int, paths: int = 1) -> int:
-    """Bytes that a row takes while it is refined: a matrix and a map for each level ahead, and its nodes."""
+    """Bytes that a row takes while it is refined: a matrix and a map for each level ahead, and its nodes.
+
+    Example:
+        >>> groups = Grouping(torch.arange(64), count=64, chosen=torch.arange(64), shown=64)
+        >>> level_bytes(groups, torch.zeros(1, 64), max_nodes=129) > 4 * 64 * 64
+        True
+    """
     levels = len(nested_log_rules(max_nodes).levels)
     matrix, map_size = len(groups.chosen) * groups.count, input.shape[1]
     return int((levels + 5) * (matrix + map_size) * input.element_size()) + NODE_BYTES * max_nodes * paths

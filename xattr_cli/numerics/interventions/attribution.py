@@ -30,6 +30,11 @@ class SampleEffects:
         outside: (n, features) bool, the value lies outside of the range that was studied, or is no known
             level. The effect is then that of the nearest end of the range, its deviation and its error those
             of the extrapolation.
+
+    Example:
+        >>> effect, error = np.array([[3.0, 4.0]]), np.array([[0.3, 0.4]])
+        >>> SampleEffects(effect, error, error, np.zeros((1, 2), bool)).relative_error.tolist()
+        [0.1]
     """
 
     effect: np.ndarray
@@ -51,6 +56,17 @@ class CausalAttribution:
         interventions: the features.
         regressors: of all features; those of levels are constant and unused.
         ace: (features, alphas, targets), the effects that the regressors were fitted to.
+
+    Example:
+        >>> from xattr_cli.numerics.interventions.interventions import Intervention
+        >>> from xattr_cli.numerics.interventions.regression import fit_regressors
+        >>> grid = np.linspace(0.0, 1.0, 21)
+        >>> curve = (grid**2 - 1 / 3)[None, :, None]
+        >>> fit = fit_regressors(curve, np.array([0.0]), np.array([1.0]))
+        >>> age = Interventions.of([Intervention("age", np.array([0]), grid, grid[None])])
+        >>> effects = CausalAttribution(age, fit, curve).effects(np.array([[1.0]]), np.array([0]))
+        >>> effects.effect.round(6).tolist()
+        [[0.666667]]
     """
 
     interventions: Interventions
@@ -150,6 +166,16 @@ def misfit(
 
     Returns:
         (n, features), which covers the true difference in 95 % of the samples.
+
+    Example:
+        >>> from xattr_cli.numerics.interventions.regression import fit_regressors
+        >>> grid = np.linspace(0.0, 1.0, 21)
+        >>> curve = (grid**2 - 1 / 3)[None, :, None]
+        >>> fit = fit_regressors(curve, np.array([0.0]), np.array([1.0]))
+        >>> deviation = fit.effect(np.array([[0.5]]), np.array([0]))[1]
+        >>> error = misfit(fit, curve[..., 0], np.array([[0.5]]), deviation, target=0)
+        >>> bool(error.max() < 1e-6)  # a parabola is followed
+        True
     """
     lower, upper = regressors.lower, regressors.upper
     steps = curves.shape[1] - 1

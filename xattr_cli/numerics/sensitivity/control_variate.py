@@ -36,6 +36,19 @@ class Control:
 
     Arguments:
         sampler: that makes the sums.
+
+    Example:
+        >>> from xattr_cli.numerics.sensitivity.pick_freeze import Response
+        >>> from xattr_cli.numerics.sensitivity.sums import Sampling
+        >>> both = torch.arange(2)
+        >>> response = Response(((), ()), both, both, lambda u: u, lambda u: u.sum(1, keepdim=True), 1, 16, 1e-16)
+        >>> chaos = Chaos(("legendre", "legendre"), degree=3)
+        >>> sampling = Sampling(exact=True, second_order=False, replicates=4, memory_bytes=2**20, surrogate=chaos)
+        >>> import numpy as np
+        >>> sampler = Sampler(response, sampling, lambda stream: np.random.default_rng([0, stream]))
+        >>> controlled = Control(sampler).of([sampler.sums(k, 0, 128) for k in range(4)], draws=128)
+        >>> [round(sums["shapley"][0].item() / 128, 9) for sums in controlled]  # 1/12, without noise
+        [0.083333333, 0.083333333, 0.083333333, 0.083333333]
     """
 
     def __init__(self, sampler: Sampler) -> None:
@@ -81,6 +94,14 @@ def is_better(other: Sequence[Sums], plain: Sequence[Sums]) -> Tensor:
 
     Arguments:
         other, plain: per replicate, the sums with control and without.
+
+    Example:
+        >>> def totals(spread):
+        ...     offsets = [spread * torch.tensor([[k], [-k]]) for k in (-1.0, 0.0, 1.0)]
+        ...     names = ("shapley", "first_order", "total")
+        ...     return [{"variance": torch.tensor([2.0])} | {name: 1 + off for name in names} for off in offsets]
+        >>> is_better(totals(0.01), totals(0.1)).tolist(), is_better(totals(0.1), totals(0.1)).tolist()
+        ([True], [False])
     """
     found, sampled = (mean_of(torch.stack([total["variance"] for total in totals])) for totals in (other, plain))
     apart = (found.value - sampled.value).abs()

@@ -34,6 +34,12 @@ class Response:
         targets: number of outputs.
         row_bytes: that `outputs` takes for each row.
         epsilon: relative rounding error of the outputs.
+
+    Example:
+        >>> both = torch.arange(2)
+        >>> response = Response(((), ()), both, both, lambda u: u, lambda u: u.sum(1, keepdim=True), 1, 16, 1e-16)
+        >>> response.nodes, response.dims
+        (2, 2)
     """
 
     parents: tuple[tuple[int, ...], ...]
@@ -85,6 +91,16 @@ def evaluate_subsets(
 
     Yields:
         the draws, and (draws, points, targets) float64 on the CPU.
+
+    Example:
+        >>> both = torch.arange(2)
+        >>> response = Response(((), ()), both, both, lambda u: u, lambda u: u.sum(1, keepdim=True), 1, 16, 1e-16)
+        >>> from xattr_cli.numerics.sensitivity.factorial import FullFactorial
+        >>> def draw(some):
+        ...     return torch.zeros(1, 2).double(), torch.ones(1, 2).double()
+        >>> [(_, outputs)] = evaluate_subsets(response, FullFactorial(2), draw, count=1, memory_bytes=2**20)
+        >>> outputs.flatten().tolist()  # u, v₀, v₁ and v
+        [0.0, 1.0, 1.0, 2.0]
     """
     width = len(response.owner)
     held = max(1, memory_bytes // (4 * 8 * 4 * (response.dims + width)))  # U and V, uniform and prepared

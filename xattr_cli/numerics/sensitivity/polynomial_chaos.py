@@ -101,6 +101,13 @@ def fit_sums(chaos: Chaos, points: Sequence[tuple[Tensor, Tensor]]) -> dict[str,
 
     Returns:
         "gram" (terms, terms) and "moments" (terms, targets).
+
+    Example:
+        >>> chaos = Chaos(("legendre",), degree=1)
+        >>> u = torch.linspace(0, 1, 101, dtype=torch.float64)[:, None]
+        >>> sums = fit_sums(chaos, [(u, 3 * chaos.terms(chaos.factors(u), 2)[:, 1:])])
+        >>> torch.linalg.solve(sums["gram"], sums["moments"])[1].round(decimals=6).tolist()
+        [3.0]
     """
     terms = torch.cat([chaos.terms(chaos.factors(uniform), len(chaos)) for uniform, _ in points])
     outputs = torch.cat([values for _, values in points])

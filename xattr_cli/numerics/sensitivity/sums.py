@@ -47,6 +47,10 @@ class Sampling:
         replicates: how many there will be.
         memory_bytes: bound on what is held at once.
         surrogate: polynomials that are fitted on the way, see `control`; for all subsets only.
+
+    Example:
+        >>> Sampling(exact=False, second_order=True, replicates=8, memory_bytes=2**30).replicates
+        8
     """
 
     exact: bool
@@ -57,7 +61,13 @@ class Sampling:
 
 
 def evaluations_per_draw(nodes: int, sampling: Sampling, *, has_arrows: bool) -> int:
-    """Evaluations of the response that one draw (U, V) takes."""
+    """Evaluations of the response that one draw (U, V) takes.
+
+    Example:
+        >>> walks = Sampling(exact=False, second_order=False, replicates=8, memory_bytes=2**30)
+        >>> evaluations_per_draw(10, walks, has_arrows=False)
+        20
+    """
     if sampling.exact:
         return 1 << nodes
     return 2 * nodes * (1 + has_arrows) + (2 * nodes + 2) * sampling.second_order
@@ -70,6 +80,18 @@ class Sampler:
         response: what is evaluated.
         sampling: where.
         generators: of random numbers.
+
+    Example:
+        >>> from xattr_cli.numerics.sensitivity.pick_freeze import Response
+        >>> both = torch.arange(2)
+        >>> def outputs(noise):
+        ...     return noise @ noise.new_tensor([[1.0], [2.0]])
+        >>> response = Response(((), ()), both, both, lambda u: u, outputs, targets=1, row_bytes=16, epsilon=1e-16)
+        >>> every = Sampling(exact=True, second_order=False, replicates=4, memory_bytes=2**20)
+        >>> sampler = Sampler(response, every, lambda stream: np.random.default_rng([0, stream]))
+        >>> sums = sampler.sums(replicate=0, first=0, stop=256)
+        >>> (sums["variance"] / 256).round(decimals=2).tolist()  # (1² + 2²) / 12
+        [0.42]
     """
 
     def __init__(self, response: Response, sampling: Sampling, generators: Generators) -> None:
