@@ -69,18 +69,20 @@ def _read_groups(value: Any, info: ValidationInfo) -> Groups:
     if isinstance(value, str) and value in WORDS:
         return Groups.model_validate({"kind": value})
     if isinstance(value, dict) and len(value) == 1:
-        ((key, given),) = value.items()
-        if key in ("patches", "segments") and not isinstance(given, list):
-            return Groups.model_validate({"kind": key, "size": _Size.model_validate({"size": given}).size})
-        if key == "file" and isinstance(given, str | Path):
-            return _named(_read_file(_File.model_validate({"file": given}, context=info.context).file))
+        ((key, members),) = value.items()
+        if key in ("patches", "segments") and not isinstance(members, list):
+            return Groups.model_validate({"kind": key, "size": _Size.model_validate({"size": members}).size})
+        if key == "file" and isinstance(members, str | Path):
+            return _named(_read_file(_File.model_validate({"file": members}, context=info.context).file))
     if isinstance(value, dict) and value:
         return _named(value)
     raise ValueError("not understood." + suggestion(value, _FORMS))
 
 
-def _named(given: Mapping[Any, Any]) -> Groups:
-    listed = {str(name): one if isinstance(one, list | tuple) else [one] for name, one in given.items()}
+def _named(groups: Mapping[Any, Any]) -> Groups:
+    listed = {
+        str(name): members if isinstance(members, list | tuple) else [members] for name, members in groups.items()
+    }
     return Groups(kind="named", members=_Named.model_validate({"members": listed}).members)
 
 

@@ -47,8 +47,8 @@ def _read_smoothing(value: Any) -> SmoothingOption:
     if value in ("none", "refuse"):
         return SmoothingOption.model_validate({"mode": value})
     if isinstance(value, dict):
-        given = _Smooth.model_validate(value)
-        return SmoothingOption(beta=given.beta, allow=given.allow)
+        options = _Smooth.model_validate(value)
+        return SmoothingOption(beta=options.beta, allow=options.allow)
     raise ValueError("not understood." + suggestion(value, _FORMS))
 
 

@@ -252,21 +252,21 @@ class _Sampling:
         matrix = self.input.new_zeros(rows, len(groups.chosen), groups.count)
         total = self.input.new_zeros(rows, self.input.shape[1])
         own = self.input.new_zeros(rows, len(groups.chosen))
-        for found in self.field.forms(points, groups):
-            part, where = found.part, slot[found.part]
+        for evaluated in self.field.forms(points, groups):
+            part, where = evaluated.part, slot[evaluated.part]
             delta, row = points.delta(part), points.row[part]
-            weighted = (delta * found.gradients).masked_fill(delta == 0, 0)
-            ramp, plain = ((share * one)[part].to(weighted) for one in (t * log, torch.ones_like(t)))
-            first = groups.project(delta, row, found.gradients[None])[:, 0, groups.chosen]
-            matrix.index_add_(0, where, ramp[:, None, None] * found.forms)
+            weighted = (delta * evaluated.gradients).masked_fill(delta == 0, 0)
+            ramp, plain = ((share * weight)[part].to(weighted) for weight in (t * log, torch.ones_like(t)))
+            first = groups.project(delta, row, evaluated.gradients[None])[:, 0, groups.chosen]
+            matrix.index_add_(0, where, ramp[:, None, None] * evaluated.forms)
             total.index_add_(0, where, plain[:, None] * weighted)
             own.index_add_(0, where, (share * log)[part].to(first)[:, None] * first)
         self._take_note(matrix, total, own)
 
     def _take_note(self, matrix: Tensor, total: Tensor, own: Tensor) -> None:
         groups = self.groups
-        place = torch.arange(len(groups.chosen), device=own.device)
-        matrix[:, place, groups.chosen] += own
+        direction = torch.arange(len(groups.chosen), device=own.device)
+        matrix[:, direction, groups.chosen] += own
         maps = groups.project(torch.ones_like(total), self.open_rows, total[None])[:, 0, groups.chosen]
         self.gaps += matrix.double().sum(dim=2) - maps.double()
         estimates = matrix[:, :, : groups.shown].flatten(1).double()

@@ -47,8 +47,8 @@ class Fan:
     def scores(self, field: HessianField, t: float) -> Tensor:
         """(rows,) mean score of each row's paths at one position."""
         every = torch.arange(len(self.input), device=self.input.device)
-        found = field.values(self.at(every, torch.full_like(self.input[:, 0], t)))
-        return found.view(-1, self.paths).mean(dim=1)
+        scores = field.values(self.at(every, torch.full_like(self.input[:, 0], t)))
+        return scores.view(-1, self.paths).mean(dim=1)
 
 
 @dataclass(frozen=True)

@@ -76,9 +76,9 @@ class CausalAttribution:
     @classmethod
     def load(cls, names: Sequence[str], arrays: Mapping[str, np.ndarray]) -> CausalAttribution:
         """From the arrays of a study, as a result file has them."""
-        found = {k.removeprefix(REGRESSOR): v for k, v in arrays.items() if k.startswith(REGRESSOR)}
+        regressors = {k.removeprefix(REGRESSOR): v for k, v in arrays.items() if k.startswith(REGRESSOR)}
         interventions = Interventions.load(names, arrays)
-        return cls(interventions, CausalRegressors.of(found), np.asarray(arrays["ace"]))
+        return cls(interventions, CausalRegressors.of(regressors), np.asarray(arrays["ace"]))
 
     def effects(self, points: np.ndarray, target: np.ndarray) -> SampleEffects:
         """The effects of samples (n, D), each on one target: (n,) positions among the targets."""
@@ -89,11 +89,11 @@ class CausalAttribution:
         ]
         return SampleEffects(*(np.concatenate([getattr(p, name) for p in pieces]) for name in vars(pieces[0])))
 
-    def maps(self, found: SampleEffects, present: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def maps(self, effects: SampleEffects, present: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Effects as maps over all coordinates; a group's is shared evenly by its members.
 
         Arguments:
-            found: the effects of n samples.
+            effects: the effects of n samples.
             present: (n, D) bool, False where a coordinate is padding, and has no effect.
 
         Returns:
@@ -103,26 +103,26 @@ class CausalAttribution:
         counted = np.stack(
             [present[:, interventions.one(k).members].all(axis=1) for k in range(len(interventions))], 1
         )
-        effect = np.where(counted, found.effect, 0.0)
+        effect = np.where(counted, effects.effect, 0.0)
         sizes = np.bincount(interventions.owner, minlength=len(interventions))
         maps: np.ndarray = np.zeros(present.shape)
         maps[:, interventions.member] = (effect / sizes)[:, interventions.owner]
         norm = np.sqrt(np.square(maps).sum(axis=1))
         # of a group's members together, the error is that of the group, and the norm its effect / sqrt(size)
-        error = np.sqrt((np.square(found.error) / sizes).sum(axis=1, where=counted))
-        return maps, _relative(error, norm), np.any(found.outside & counted, axis=1)
+        error = np.sqrt((np.square(effects.error) / sizes).sum(axis=1, where=counted))
+        return maps, _relative(error, norm), np.any(effects.outside & counted, axis=1)
 
     def _effects(self, points: np.ndarray, target: np.ndarray) -> SampleEffects:
         alpha = self.interventions.positions(points)
         effect, deviation, error = np.zeros((3, *alpha.shape))
-        found = SampleEffects(effect, deviation, error, np.zeros(alpha.shape, bool))
+        effects = SampleEffects(effect, deviation, error, np.zeros(alpha.shape, bool))
         for kind, effects_of in ((False, self._of_ranges), (True, self._of_levels)):
             chosen = np.flatnonzero(self.interventions.discrete == kind)
             if len(chosen):
                 part = effects_of(chosen, alpha[:, chosen], target)
                 for name, values in vars(part).items():
-                    getattr(found, name)[:, chosen] = values
-        return found
+                    getattr(effects, name)[:, chosen] = values
+        return effects
 
     def _of_ranges(self, chosen: np.ndarray, alpha: np.ndarray, target: np.ndarray) -> SampleEffects:
         regressors = self.regressors.take(chosen)
@@ -134,16 +134,16 @@ class CausalAttribution:
         effect, _ = regressors.effect(np.clip(alpha, lower, upper), target)
         _, deviation = regressors.effect(alpha, target)
         error = np.empty(alpha.shape)
-        for one in np.unique(target):
-            rows = np.flatnonzero(target == one)
-            curves = self.ace[chosen, : self.interventions.counts[chosen[0]], one]
-            error[rows] = misfit(regressors, curves, alpha[rows], deviation[rows], int(one))
+        for output in np.unique(target):
+            rows = np.flatnonzero(target == output)
+            curves = self.ace[chosen, : self.interventions.counts[chosen[0]], output]
+            error[rows] = misfit(regressors, curves, alpha[rows], deviation[rows], int(output))
         return SampleEffects(effect, deviation, error, outside)
 
     def _of_levels(self, chosen: np.ndarray, level: np.ndarray, target: np.ndarray) -> SampleEffects:
         unknown = np.isnan(level)
-        place = np.where(unknown, 0, level).astype(np.int64)
-        effect = self.ace[chosen, place, target[:, None]]
+        position = np.where(unknown, 0, level).astype(np.int64)
+        effect = self.ace[chosen, position, target[:, None]]
         nothing = np.zeros(level.shape)
         return SampleEffects(np.where(unknown, np.nan, effect), nothing, nothing, unknown)
 

@@ -143,8 +143,8 @@ def _work(sampler: Sampler, replicate: int, first: int, stop: int) -> Callable[[
     return lambda: {name: sums.numpy() for name, sums in sampler.sums(replicate, first, stop).items()}
 
 
-def _add(total: Sums, found: Mapping[str, np.ndarray]) -> None:
-    for name, values in found.items():
+def _add(total: Sums, more_sums: Mapping[str, np.ndarray]) -> None:
+    for name, values in more_sums.items():
         more = torch.from_numpy(np.asarray(values))
         total[name] = total[name] + more if name in total else more
 

@@ -77,8 +77,8 @@ class Control:
         better = is_better(other, plain)
         self.helps = bool(better.any())
         return [
-            {name: torch.where(better, one[name], values) for name, values in sums.items()}
-            for sums, one in zip(plain, other, strict=True)
+            {name: torch.where(better, controlled[name], values) for name, values in sums.items()}
+            for sums, controlled in zip(plain, other, strict=True)
         ]
 
 
@@ -103,8 +103,10 @@ def is_better(other: Sequence[Sums], plain: Sequence[Sums]) -> Tensor:
         >>> is_better(totals(0.01), totals(0.1)).tolist(), is_better(totals(0.1), totals(0.1)).tolist()
         ([True], [False])
     """
-    found, sampled = (mean_of(torch.stack([total["variance"] for total in totals])) for totals in (other, plain))
-    apart = (found.value - sampled.value).abs()
+    controlled, sampled = (
+        mean_of(torch.stack([total["variance"] for total in totals])) for totals in (other, plain)
+    )
+    apart = (controlled.value - sampled.value).abs()
     rounding = ROUNDING * torch.finfo(apart.dtype).eps * sampled.value.abs()
     agree = apart <= torch.maximum(MOST_APART * sampled.standard_error, rounding)
     # a replicate that is far off alone may be hidden in the mean by another one
@@ -116,13 +118,13 @@ def is_better(other: Sequence[Sums], plain: Sequence[Sums]) -> Tensor:
 
 def _uncertainty(totals: Sequence[Sums], variance: Tensor) -> Tensor:
     """(targets,) Σ of squared standard errors of everything that is estimated per node, over `variance`²."""
-    found = torch.zeros(())
+    squares = torch.zeros(())
     for name, whole in PARTS.items():
         if name in totals[0] and name != "second_order":
             parts, wholes = (torch.stack([total[key] for total in totals]) for key in (name, whole))
             ratio = wholes.mean(dim=0) / variance
-            found = found + (share_of(parts, wholes).standard_error * ratio).square().sum(dim=0)
-    return found
+            squares = squares + (share_of(parts, wholes).standard_error * ratio).square().sum(dim=0)
+    return squares
 
 
 @dataclass(frozen=True)
@@ -147,13 +149,13 @@ class _Surrogate:
         gram = torch.stack([total["gram"] for total in others]).sum(dim=0)[: self.terms, : self.terms]
         moments = torch.stack([total["moments"] for total in others]).sum(dim=0)[: self.terms]
         used = self._terms_of_influence(totals)
-        found = torch.zeros_like(moments)
+        coefficients = torch.zeros_like(moments)
         for pattern in torch.unique(used, dim=1).T:
             targets, terms = (used == pattern[:, None]).all(dim=0), pattern.nonzero()[:, 0]
             # a term of a node without influence would only fit noise, and spoil those of the others
             fit = torch.linalg.lstsq(gram[terms][:, terms], moments[terms][:, targets]).solution
-            found[terms[:, None], targets.nonzero()[:, 0]] = fit
-        return found
+            coefficients[terms[:, None], targets.nonzero()[:, 0]] = fit
+        return coefficients
 
     def _terms_of_influence(self, totals: Sequence[Sums]) -> Tensor:
         """(terms, targets) bool, which terms touch none of the nodes that a target does not depend on."""

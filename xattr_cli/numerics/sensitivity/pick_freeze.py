@@ -120,13 +120,13 @@ def _outputs(
     response: Response, design: PickFreezeDesign, draws: slice, u: Tensor, v: Tensor, rows: int
 ) -> Tensor:
     """(draws, points, targets) of the points of some draws, U and V (draws, 1, width), so many rows at a time."""
-    found = []
+    pieces = []
     for start in range(0, design.points, rows):
         takes_v = design.takes_v(draws, slice(start, min(start + rows, design.points)))
         points = torch.where(_by_coordinate(response, takes_v).to(u.device), v, u)
         outputs = response.outputs(points.flatten(0, 1))
-        found.append(outputs.to("cpu", torch.float64).view(*points.shape[:2], -1))
-    return torch.cat(found, dim=1)
+        pieces.append(outputs.to("cpu", torch.float64).view(*points.shape[:2], -1))
+    return torch.cat(pieces, dim=1)
 
 
 def _by_coordinate(response: Response, by_node: Tensor) -> Tensor:

@@ -114,15 +114,15 @@ class Sampler:
         if self.sampling.exact:
             return self._factorial(asked)
         random = self.generators(_ORDERS * stop.bit_length() + replicate)
-        found = self._walk(asked, random)
+        sums = self._walk(asked, random)
         if self.has_arrows:
-            found |= self._topological_walk(asked, random)
+            sums |= self._topological_walk(asked, random)
         else:
-            found |= {"topological": found["shapley"], "topological_variance": found["variance"]}
+            sums |= {"topological": sums["shapley"], "topological_variance": sums["variance"]}
         if self.sampling.second_order:
             pairs = PairDesign(self.response.nodes)
-            found |= self._total(pairs, asked, lambda _, outputs: pairs.pairs(outputs))
-        return found
+            sums |= self._total(pairs, asked, lambda _, outputs: pairs.pairs(outputs))
+        return sums
 
     def _total(self, design: PickFreezeDesign, asked: _Draws, tally: Callable[[slice, Tensor], Sums]) -> Sums:
         """What `tally` makes of the outputs of a design, some draws at a time, added up."""
@@ -140,11 +140,11 @@ class Sampler:
         chaos = self.sampling.surrogate
 
         def tally(draws: slice, outputs: Tensor) -> Sums:
-            found = {"energies": design.energies(outputs), "mean": _mean(outputs)}
+            sums = {"energies": design.energies(outputs), "mean": _mean(outputs)}
             if chaos is not None:
                 ends = outputs[:, 0], outputs[:, -1]
-                found |= fit_sums(chaos, list(zip(asked.uniform(draws), ends, strict=True)))
-            return found
+                sums |= fit_sums(chaos, list(zip(asked.uniform(draws), ends, strict=True)))
+            return sums
 
         total = self._total(design, asked, tally)
         return total | self.parts(worths(total.pop("energies")))
@@ -152,11 +152,11 @@ class Sampler:
     def parts(self, worth: Tensor) -> Sums:
         """What `PARTS` names, and the variances, from a worth (2^nodes, targets) known for every subset."""
         shapley = shapley_values(worth)
-        found = {"shapley": shapley, "first_order": single_worths(worth), "total": last_gains(worth)}
-        found["topological"] = topological_values(worth, self._down_sets) if self.has_arrows else shapley
+        parts = {"shapley": shapley, "first_order": single_worths(worth), "total": last_gains(worth)}
+        parts["topological"] = topological_values(worth, self._down_sets) if self.has_arrows else shapley
         if self.sampling.second_order:
-            found["second_order"] = closed_pairs(worth)
-        return found | dict.fromkeys((PARTS[name] for name in found), worth[-1])
+            parts["second_order"] = closed_pairs(worth)
+        return parts | dict.fromkeys((PARTS[name] for name in parts), worth[-1])
 
     @cached_property
     def _down_sets(self) -> DownSets:
