@@ -35,7 +35,7 @@ def ways_of(arguments: list[str]) -> collections.Counter[Way]:
         ways[frames()] += 1
         return plain(*args, **kwargs)
 
-    torch.autograd.grad = counted  # type: ignore[assignment]
+    torch.autograd.grad = counted
     try:
         main(["run", "--overwrite", "--quiet", *arguments], standalone_mode=False)
     finally:
