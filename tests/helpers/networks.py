@@ -181,3 +181,16 @@ class Lent:
 def lent_network():
     assert Lent.network is not None
     return Lent.network
+
+
+def linear():
+    """(n, features) → (n, classes), without bias: its maps are weight times input."""
+    torch.manual_seed(0)
+    return nn.Linear(FEATURES, CLASSES, bias=False)
+
+
+def linear_of_ones():
+    """(n, 4) → (n, 1), the sum."""
+    network = nn.Linear(4, 1, bias=False)
+    nn.init.ones_(network.weight)
+    return network

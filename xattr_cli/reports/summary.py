@@ -108,7 +108,21 @@ def _summarize_engine(results: Results, engine: EngineResults) -> dict[str, Any]
         "evaluations_per_row": float(engine.evaluations.mean()) if len(numbers) else None,
         "evaluations": int(engine.evaluations.sum()),
         "interactions": _summarize_interactions(engine),
+        "stability": _summarize_stability(engine),
     }
+
+
+def _summarize_stability(engine: EngineResults) -> dict[str, Any]:
+    """Medians over the rows: of relative changes with their standard errors, of correlations at the last step."""
+    medians: dict[str, Any] = {}
+    for name in engine.stability:
+        values, errors = engine.read(f"stability/{name}"), engine.read(f"stability/{name}_standard_error")
+        last = (values, errors) if values.ndim == 1 else (values[:, -1], errors[:, -1])
+        medians[name] = {"median": _percentile(last[0], 50), "standard_error_median": _percentile(last[1], 50)}
+    if medians:
+        asked = engine.read("stability/evaluations")
+        medians["evaluations_per_row"] = float(asked.mean()) if len(asked) else None
+    return medians
 
 
 def _summarize_interactions(engine: EngineResults) -> dict[str, Any] | None:
@@ -151,7 +165,8 @@ def summary_text(summary: Mapping[str, Any]) -> str:
     """The summary as a short table for people."""
     facts = [f"{name:<9}{text}" for name, text in _facts(summary)]
     engines, effects = summary["engines"], summary["effects"]
-    rows = ["", *_table(engines), *_failures(engines), *_interactions(engines)] if engines else []
+    told = (_failures, _interactions, _stability)
+    rows = ["", *_table(engines), *(line for lines in told for line in lines(engines))] if engines else []
     return "\n".join([*facts, *rows, *_effects(effects)])
 
 
@@ -178,6 +193,25 @@ def _interactions(engines: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
         if found["replaced"]:
             moved = f"{found['smoothing_drift_median'] or 0:.2g} (median), {found['smoothing_drift_max'] or 0:.2g}"
             yield f"{label}: smoothed, {', '.join(found['replaced'])}; moves scores by {moved} at most"
+
+
+_FIRM = {
+    "weights": "noise in the weights changes a map by {median} ± {error} (median of the rows)",
+    "inputs": "noise in the input changes a map by {median} ± {error} (median of the rows)",
+    "randomised": "rank correlation with the map of a network shuffled from the top: {median} ± {error} (median)",
+}
+
+
+def _stability(engines: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    """A line per question that was asked of an engine's firmness."""
+    for label, engine in engines.items():
+        for name, sentence in _FIRM.items():
+            found = engine["stability"].get(name)
+            if found and found["median"] is not None:
+                show = "{:.2f}".format if name == "randomised" else percent
+                yield f"{label}: " + sentence.format(
+                    median=show(found["median"]), error=show(found["standard_error_median"] or 0.0)
+                )
 
 
 def _score(score: Any) -> str:
