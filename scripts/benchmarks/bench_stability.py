@@ -35,8 +35,8 @@ COLUMNS = {
 def main() -> None:
     names = sys.argv[1:] or list(JOBS)
     note = (
-        f"Integrated gradients at rtol 5 %; every weight is multiplied by 1 + {NOISE:g} · N(0, 1), and the map made "
-        "again, until the standard error of the mean change is a fifth of it, or 16 times."
+        f"Integrated gradients at rtol 5 %; every weight is multiplied by 1 + {NOISE:g} · N(0, 1), and the map "
+        "made again, until the standard error of the mean change is a fifth of it, or 16 times."
     )
     publish("stability", versions("torch"), [Table("Conditioning", COLUMNS, [measured(n) for n in names], note)])
 
