@@ -31,6 +31,8 @@ _STATUS_WORDS = {
     "inconsistent": "inconsistent, the gradients do not add up to the score",
     "not_converged": "not converged within the cap on evaluations",
 }
+_EXTRAPOLATED = "outside of the range that was studied: effects there are those of its nearest end"
+"""What "not converged" means for rows that average causal effects explain: nothing is integrated for them."""
 _Column = tuple[str, str, Callable[[Any], str]]
 _COLUMNS: tuple[_Column, ...] = (
     ("rows", "rows", str),
@@ -299,14 +301,15 @@ def _cells(engine: Mapping[str, Any], columns: Sequence[_Column]) -> Iterator[st
 
 
 def _failures(engines: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
-    """One line per status and set of rows; engines that fail at the same rows share it."""
-    for status in ("quarantined", "inconsistent", "not_converged"):
-        labels: dict[tuple[int, ...], list[str]] = {}
+    """One line per status, reason and set of rows; engines that fail at the same rows share it."""
+    for status, words in _STATUS_WORDS.items():
+        labels: dict[tuple[Any, ...], list[str]] = {}
         for label, engine in engines.items():
             if engine[status]:
-                labels.setdefault((engine[status], *engine[f"first_{status}_rows"]), []).append(label)
-        for (count, *first), same in labels.items():
+                reason = _EXTRAPOLATED if engine["engine"] == "ace" and status == "not_converged" else words
+                labels.setdefault((reason, engine[status], *engine[f"first_{status}_rows"]), []).append(label)
+        for (reason, count, *first), same in labels.items():
             shown = ", ".join(str(row) for row in first[:_SHOWN_ROWS])
             more = f" and {count - _SHOWN_ROWS} more" if count > _SHOWN_ROWS else ""
             who = "all engines" if len(same) == len(engines) > 1 else ", ".join(same)
-            yield f"{_STATUS_WORDS[status]}: row{'' if count == 1 else 's'} {shown}{more} ({who})"
+            yield f"{reason}: row{'' if count == 1 else 's'} {shown}{more} ({who})"
