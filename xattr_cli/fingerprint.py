@@ -28,6 +28,7 @@ __all__ = [
     "HashedFile",
     "HashedFiles",
     "HashingCost",
+    "Stamp",
     "fingerprint_arrays",
     "fingerprint_file",
     "hash_file",
