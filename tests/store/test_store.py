@@ -515,9 +515,7 @@ def test_finished_output_is_recognised_and_that_of_another_job_refused(tmp_path)
     compute(output)
     assert finished_output(output, job(**hashes))
     hashes["checkpoint_hash"] = "retrained"
-    with pytest.raises(
-        StoreError, match=r'is the result.*\n  checkpoint_hash: was .cccccccc., now "retrained"'
-    ):
+    with pytest.raises(StoreError, match=r'is the result.*\n  checkpoint_hash: was .cccccccc., now "retrained"'):
         finished_output(output, job(**hashes))
     assert not finished_output(output, job(**hashes), overwrite=True)
 
