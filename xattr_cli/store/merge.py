@@ -12,7 +12,8 @@ import h5py
 import numpy as np
 
 from ..errors import StoreError
-from .checksums import CHECKSUM, RunningChecksum, structure_checksum
+from .axes import name_axes
+from .checksums import RunningChecksum, write_checksums
 from .columns import Axis, create_dataset, write_attributes
 from .durable import Hdf5Writer, durable_hdf5
 from .shard import ranges
@@ -61,10 +62,10 @@ def merge_parts(parts: Sequence[Path], output: Path, *, rows: int, attributes: M
                 for name in names:
                     axis, at = found.entries[name].axis, filled[name]
                     filled[name] += _copy(part[name], axis, targets[name], at, checksums[name], path, writer)
-        for name, target in targets.items():
-            target.attrs[CHECKSUM] = checksums[name].text
+        name_axes(writer.file)
         write_attributes(writer.file, {**attributes, **_told(changed, len(parts))})
-        write_attributes(writer.file, dict([structure_checksum(writer.file)]))
+        write_checksums(writer.file, {name: checksum.text for name, checksum in checksums.items()})
+        writer.check()
 
 
 def _told(changed: Mapping[str, Sequence[int]], parts: int) -> dict[str, str]:
