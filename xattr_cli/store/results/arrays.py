@@ -40,7 +40,7 @@ def dataset(group: h5py.Group, name: str) -> h5py.Dataset:
         StoreError: there is none.
     """
     found = group.get(name)
-    if not isinstance(found, h5py.Dataset):
+    if not isinstance(found, h5py.Dataset) or is_only_an_axis(found):
         path = f"{group.name.rstrip('/')}/{name}"
         raise StoreError(f"{group.file.filename}: the dataset {path} is missing; the file is incomplete.")
     return found
