@@ -114,7 +114,7 @@ def run_job(
             session = _study(session, parts, shard, stage)
             work = _Work.of(session, parts, shard, join)
             computed = _compute(session, parts, work, progress)
-            merges = shard is None or (join and shard.index == 1)
+            merges = shard is None or (join and 1 in shard.indices)
             if join and merges:
                 _wait_for_others(parts, interrupt)
                 progress(work.total, work.total)

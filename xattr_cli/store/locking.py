@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ..errors import StoreError
 from .durable import make_folder
-from .shard import Shard
+from .shard import Shard, shard_lock
 
 __all__ = ["MERGE_LOCK", "SETUP_LOCK", "RunLock", "waiting_lock"]
 
@@ -49,8 +49,9 @@ class RunLock:
                 lock._take(folder / "run.lock", fcntl.LOCK_EX, "a run of this job is")
             else:
                 lock._take(folder / "run.lock", fcntl.LOCK_SH, "a run of the whole job is")
-                name = f"shard-{shard.index}-of-{shard.count}.lock"
-                lock._take(folder / name, fcntl.LOCK_EX, f"shard {shard} of this job is")
+                for index in shard.indices:
+                    path = folder / shard_lock(index, shard.count)
+                    lock._take(path, fcntl.LOCK_EX, f"shard {index}/{shard.count} of this job is")
         except BaseException:
             lock.release()
             raise

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -19,7 +18,7 @@ from .folder import MANIFEST, claim, discard, give_up, memo_path, part_path, par
 from .locking import MERGE_LOCK, RunLock, waiting_lock
 from .manifest import FORMAT, Manifest, finished_output, identity_attributes, read_manifest
 from .merge import merge_parts
-from .shard import Shard, gaps
+from .shard import Shard, gaps, shard_counts
 from .survey import datasets, open_part, reading
 
 __all__ = ["PartSet"]
@@ -234,9 +233,7 @@ class PartSet:
     def _merge(self, attributes: Mapping[str, Any]) -> None:
         missing = self.missing()
         if missing:
-            names = " ".join(path.name for path in self.folder.glob("shard-*.lock"))
-            counts = {int(count) for count in re.findall(r"-of-(\d+)\.lock", names)}
-            raise StoreError(f"{self.folder}: {gaps(missing, self.manifest.parts, sorted(counts))}")
+            raise StoreError(f"{self.folder}: {gaps(missing, self.manifest.parts, shard_counts(self.folder))}")
         merge_parts(
             [part_path(self.folder, part) for part in range(self.manifest.parts)],
             self.output,
