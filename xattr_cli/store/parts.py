@@ -14,12 +14,12 @@ import numpy as np
 from ..errors import JobError, StoreError
 from .columns import ResultColumn, check_column_lengths, write_attributes, write_column
 from .durable import durable_hdf5, reason
-from .folder import MANIFEST, claim, discard, give_up, memo_path, part_path, parts_folder
+from .folder import MANIFEST, MERGE_STATE, claim, discard, give_up, memo_path, part_path, parts_folder, parts_there
 from .locking import MERGE_LOCK, RunLock, waiting_lock
 from .manifest import FORMAT, Manifest, finished_output, identity_attributes, read_manifest
 from .merge import merge_parts
 from .shard import Shard, gaps, shard_counts
-from .survey import datasets, open_part, reading
+from .survey import LAYOUT, datasets, layout_of, open_part, reading
 
 __all__ = ["PartSet"]
 
@@ -109,14 +109,19 @@ class PartSet:
         """Numbers of the parts that are complete and of this job; a damaged one is logged as a warning."""
         return [part for part in range(self.manifest.parts) if self._is_finished(part)]
 
-    def has(self, part: int) -> bool:
-        """Whether a part is there; `missing` also looks whether it is whole."""
-        return part_path(self.folder, part).exists()
+    def absent(self) -> list[int]:
+        """Numbers of the parts that are not there, by one look at the folder; `missing` also opens files."""
+        return sorted({*range(self.manifest.parts)} - parts_there(self.folder))
 
     def missing(self, shard: Shard | None = None) -> list[int]:
-        """Numbers of the parts yet to be computed: by `shard`, or by anybody."""
+        """Numbers of the parts yet to be computed, whole or not at all: by `shard`, or by anybody."""
         parts = range(self.manifest.parts) if shard is None else shard.parts(self.manifest.parts)
-        return [part for part in parts if not self._is_finished(part)]
+        there = parts_there(self.folder)
+        return [part for part in parts if part not in there or not self._is_finished(part)]
+
+    def is_missing(self, part: int) -> bool:
+        """Whether a part is yet to be computed."""
+        return not self._is_finished(part)
 
     def write(
         self,
@@ -138,13 +143,14 @@ class PartSet:
         """
         check_column_lengths(columns)
         with durable_hdf5(part_path(self.folder, part)) as writer:
+            compressed = {}
             for path, column in sorted(columns.items()):
-                write_column(writer.file, path, column, self._compression)
+                compressed[path] = write_column(writer.file, path, column, self._compression)
                 writer.check()
             for path, values in sorted((attributes or {}).items()):
                 target = writer.file[path] if path in writer.file else writer.file.create_group(path)
                 write_attributes(target, values)
-            write_attributes(writer.file, self._bookkeeping(part))
+            write_attributes(writer.file, {**self._bookkeeping(part), LAYOUT: layout_of(columns, compressed)})
             writer.file.attrs["complete"] = 1
 
     def read(self, part: int, group: str) -> dict[str, np.ndarray]:
@@ -239,6 +245,7 @@ class PartSet:
             self.output,
             rows=self.manifest.rows,
             attributes={**attributes, **identity_attributes(self.manifest)},
+            state=self.folder / MERGE_STATE,
         )
 
     def discard(self) -> None:
