@@ -9,6 +9,8 @@ import click
 from .. import __version__
 from ..errors import XattrError
 from .apply_ace import apply_ace
+from .cluster.slurm import slurm
+from .cluster.status import status
 from .engines import engines
 from .evaluate import evaluate
 from .init import init
@@ -59,5 +61,5 @@ def main() -> None:
     """
 
 
-for _command in (init, plan, run, merge, inspect, plot, evaluate, apply_ace, engines, schema):
+for _command in (init, plan, run, status, merge, slurm, inspect, plot, evaluate, apply_ace, engines, schema):
     main.add_command(_command)

@@ -6,6 +6,7 @@ import errno
 import fcntl
 import os
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,6 +25,10 @@ MERGE_LOCK = "merge.lock"
 
 # what flock says on file systems that know no locks; there the user must see to it
 _UNSUPPORTED = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL}
+
+
+_CHANCES = 4
+"""How often a lock is tried: `status` takes it for a moment to see whether anybody has it."""
 
 
 class RunLock:
@@ -58,10 +63,14 @@ class RunLock:
         return lock
 
     def _take(self, path: Path, operation: int, whose: str) -> None:
-        try:
-            self._descriptors.append(_lock(path, operation | fcntl.LOCK_NB))
-        except BlockingIOError:
-            raise StoreError(_busy(path, whose)) from None
+        for chance in reversed(range(_CHANCES)):
+            try:
+                self._descriptors.append(_lock(path, operation | fcntl.LOCK_NB))
+                break
+            except BlockingIOError:
+                if not chance:
+                    raise StoreError(_busy(path, whose)) from None
+                time.sleep(0.05)
         holder = f"process {os.getpid()} on {socket.gethostname()}" if operation == fcntl.LOCK_EX else ""
         _sign(self._descriptors[-1], holder)
 
