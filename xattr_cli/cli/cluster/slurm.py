@@ -54,11 +54,11 @@ _BODY = """\
 
 finish() {  # run a command; after USR1, which comes before the time limit, go on in the next slot
   local asked= child= code
-  trap 'asked=USR1; kill -s USR1 "$child"' USR1
-  trap 'asked=TERM; kill -s TERM "$child"' TERM
+  trap 'asked=USR1; kill -s USR1 "$child" 2>/dev/null' USR1
+  trap 'asked=TERM; kill -s TERM "$child" 2>/dev/null' TERM
   "$@" &
   child=$!
-  [[ -z $asked ]] || kill -s "$asked" "$child"
+  [[ -z $asked ]] || kill -s "$asked" "$child" 2>/dev/null
   while kill -0 "$child" 2>/dev/null; do wait "$child"; done
   wait "$child"
   code=$?
