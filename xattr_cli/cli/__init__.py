@@ -9,6 +9,8 @@ import click
 from .. import __version__
 from ..errors import XattrError
 from .apply_ace import apply_ace
+from .cluster.slurm import slurm
+from .cluster.status import status
 from .evaluate import evaluate
 from .init import init
 from .inspect import inspect
@@ -71,7 +73,7 @@ def main() -> None:
 
 
 for _command in (
-    init, plan, run, merge, inspect, top, plot, export, diff, combine, evaluate, apply_ace,
+    init, plan, run, status, merge, slurm, inspect, top, plot, export, diff, combine, evaluate, apply_ace,
     engines, ls, job, schema, checks,
 ):  # fmt: skip
     main.add_command(_command)

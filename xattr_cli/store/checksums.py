@@ -96,19 +96,23 @@ def _checksum_of_file(descriptor: int, size: int) -> tuple[int, int]:
 
 
 class RunningChecksum:
-    """The checksum of values that come one piece after the other."""
+    """The checksum of values that come one piece after the other.
 
-    def __init__(self) -> None:
-        self._value = 0
+    Arguments:
+        value: of those that have come before.
+    """
+
+    def __init__(self, value: int = 0) -> None:
+        self.value = value
 
     def add(self, values: np.ndarray) -> None:
         """Take the next values (any shape), in C order."""
-        self._value = zlib.crc32(_bytes(values), self._value)
+        self.value = zlib.crc32(_bytes(values), self.value)
 
     @property
     def text(self) -> str:
         """As it stands in the attribute."""
-        return f"{self._value:08x}"
+        return f"{self.value:08x}"
 
 
 def _bytes(values: np.ndarray) -> bytes:
