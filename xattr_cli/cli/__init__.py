@@ -16,6 +16,7 @@ from .inspect import inspect
 from .merge import merge
 from .plan import plan
 from .plot import plot
+from .report import report
 from .run import run
 from .schema import schema
 
@@ -59,5 +60,5 @@ def main() -> None:
     """
 
 
-for _command in (init, plan, run, merge, inspect, plot, evaluate, apply_ace, engines, schema):
+for _command in (init, plan, run, merge, inspect, report, plot, evaluate, apply_ace, engines, schema):
     main.add_command(_command)
