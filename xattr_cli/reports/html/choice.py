@@ -123,6 +123,8 @@ def _fulfilled(facts: RowFacts, condition: str) -> np.ndarray:
     Raises:
         JobError: it cannot be understood, or names no column.
     """
+    if not condition.strip():
+        raise JobError(f"--where is empty; {_HOW}.")
     holds, place = np.ones(len(facts), bool), 0
     while place < len(condition):
         clause = _CLAUSE.match(condition, place)
@@ -130,8 +132,6 @@ def _fulfilled(facts: RowFacts, condition: str) -> np.ndarray:
             raise JobError(f"--where {condition!r}: not understood at {condition[place:].strip()!r}; {_HOW}.")
         holds &= _holds(facts, clause["name"], clause["op"], clause["value"])
         place = clause.end()
-    if not condition.strip():
-        raise JobError(f"--where is empty; {_HOW}.")
     return holds
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from matplotlib.colors import to_hex
@@ -82,14 +83,18 @@ def _points(values: np.ndarray, low: float, high: float) -> str:
 
 
 def _stops(shares: np.ndarray) -> tuple[tuple[str, str], ...]:
-    blocks = np.array_split(np.nan_to_num(shares), min(len(shares), _MOST_STOPS))
-    strongest = [float(block[np.argmax(np.abs(block))]) for block in blocks]
-    width = 1 / len(blocks)
-    colours = [_colour(share) for share in strongest]
-    if len(blocks) > _MOST_STOPS // 2:
-        return tuple((f"{(k + 0.5) * width:.3f}", colour) for k, colour in enumerate(colours))
-    ends = [(k * width, (k + 1) * width) for k in range(len(blocks))]
-    return tuple((f"{at:.3f}", colour) for pair, colour in zip(ends, colours, strict=True) for at in pair)
+    """Colours of single steps with sharp edges; of long sequences, of the strongest step of every block."""
+    shares = np.nan_to_num(shares)
+    edges = np.linspace(0, len(shares), min(len(shares), _MOST_STOPS) + 1).astype(int)
+    blocks = list(pairwise(edges.tolist()))
+    strongest = [shares[i:j][np.argmax(np.abs(shares[i:j]))] for i, j in blocks]
+    is_long = len(blocks) > _MOST_STOPS // 2
+    places = [((i + j) / 2,) if is_long else (i, j) for i, j in blocks]
+    return tuple(
+        (f"{at / len(shares):.4f}", _colour(float(share)))
+        for ends, share in zip(places, strongest, strict=True)
+        for at in ends
+    )
 
 
 def _colour(share: float) -> str:
