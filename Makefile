@@ -40,6 +40,7 @@ runs/digits/model.pt: scripts/networks/train_digits.py xattr_cli/models/zoo.py |
 demo: install runs/digits/model.pt ## Train a small network on real digits, explain 200 held-out images, draw the maps
 	@$(BIN)/xattr-cli run configs/digits.yaml --overwrite
 	@$(BIN)/xattr-cli plot runs/digits/attributions.h5
+	@$(BIN)/xattr-cli report runs/digits/attributions.h5
 
 runs/iris/model.pt: scripts/networks/train_tables.py | $(READY)
 	@$(BIN)/python -m scripts.networks.train_tables runs

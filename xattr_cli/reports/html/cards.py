@@ -11,7 +11,7 @@ from ...samples import Status
 from ...store.results.engines import EngineResults
 from ...store.results.reader import Results
 from ..drawing.selection import Selection
-from ..drawing.words import describe_map, number, percent, score_unit
+from ..drawing.words import MINUS, describe_map, number, percent, score_unit
 from ..interactions.matrix import row_matrix
 from ..paths.saturation import half_way
 from .choice import Chosen
@@ -170,8 +170,12 @@ def _cell(name: str, value: object) -> Cell:
         return Cell(name, "", "")
     if name in ("row", "sample"):
         return Cell(name, str(int(amount)), str(int(amount)))
-    text = percent(amount) if name == "error" else f"{amount:.2f}" if name == "agreement" else number(amount)
+    text = percent(amount) if name == "error" else _correlation(amount) if name == "agreement" else number(amount)
     return Cell(name, text, repr(amount))
+
+
+def _correlation(value: float) -> str:
+    return f"{value:.2f}".replace("-0.00", "0.00").replace("-", MINUS)
 
 
 def _beside(first: File, other: File) -> np.ndarray:

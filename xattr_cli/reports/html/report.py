@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 from matplotlib.colors import to_hex
 
 from ...errors import JobError, StoreError
@@ -138,6 +138,7 @@ def _render(files: Sequence[File]) -> str:
         loader=FileSystemLoader(_TEMPLATES), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
+    environment.filters["soft"] = _breakable
     environment.globals["unique"] = map("g{}".format, count()).__next__
     style = (_TEMPLATES / "report.css").read_text(encoding="utf-8") + _token_colours()
     script = (_TEMPLATES / "report.js").read_text(encoding="utf-8")
@@ -164,6 +165,11 @@ def _render(files: Sequence[File]) -> str:
         ramp=[to_hex(diverging_map()(share)) for share in np.linspace(0, 1, 9)],
         number=number,
     )
+
+
+def _breakable(text: str) -> Markup:
+    """A name that may go on in the next line after each of its underscores."""
+    return Markup("_<wbr>").join(escape(text).split("_"))
 
 
 def _policy(style: str, script: str) -> str:
