@@ -18,8 +18,8 @@ from .images import data_uri
 
 __all__ = ["Chart", "charts"]
 
-_OF_ROWS = {"samples", "overlays", "tokens", "molecules"}
-"""Kinds that show single rows, which the page does itself."""
+_OF_ROWS = {"animation", "samples", "lines", "overlays", "tokens", "molecules"}
+"""Kinds that show single rows, which the page does itself, or move."""
 
 _LARGEST_SVG = 60_000  # bytes; a PNG of a figure has 30 to 150 kB
 _DPI = 144

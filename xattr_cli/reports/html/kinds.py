@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from ...errors import JobError
 from ...store.results.engines import EngineResults
 from ...store.results.reader import Results
-from ..drawing.pictures import Canvas, is_picture, is_waveform
+from ..drawing.pictures import is_picture
 from ..drawing.selection import tensors_of
+from ..drawing.sequences import is_sequence
 from ..rows.molecule_maps import SMILES
 from ..rows.molecules import maps_of_molecule, molecule_of
 from ..rows.token_rows import is_text
@@ -46,6 +47,6 @@ def _kind(results: Results, tensor: str, engines: Sequence[EngineResults]) -> ty
     shape = engines[0].tensors[tensor]
     if is_text(results, tensor):
         return TokensView
-    if is_picture(shape):
-        return PictureView if Canvas(results, engines[0], tensor).is_image else LinesView
-    return LinesView if is_waveform(results, tensor, shape) else BarsView
+    if is_sequence(results, engines[0], tensor):
+        return LinesView
+    return PictureView if is_picture(shape) else BarsView

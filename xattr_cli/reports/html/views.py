@@ -13,7 +13,8 @@ from ...samples import Status
 from ...store.results.engines import EngineResults
 from ...store.results.reader import Results
 from ..drawing.importance import attribution_errors
-from ..drawing.pictures import is_vector, steps_last
+from ..drawing.pictures import is_vector
+from ..drawing.sequences import Steps
 from ..drawing.sheet import by_unit
 from ..drawing.style import symmetric_limit
 from ..drawing.words import displayed_feature_names, number, shorten
@@ -117,13 +118,6 @@ class View(ABC):
     def _shape(self) -> tuple[int, ...]:
         return self.units[0][0].tensors[self.tensor]
 
-    def real(self, row: int) -> np.ndarray | None:
-        """(steps,) bool, False where a step is padding; None if nothing is padded."""
-        sample, source = int(self.results.rows.sample[row]), self.results.inputs.get(self.tensor)
-        known = source is not None and sample in self.results.stored
-        found = source.real([sample]) if source is not None and known else None
-        return None if found is None else found[0]
-
 
 class PictureView(View):
     """Images, upright: layers of both signs over the input."""
@@ -148,37 +142,27 @@ class PictureView(View):
 class LinesView(View):
     """Sequences and waveforms: features as lines over the steps, and as a heat map if there are several."""
 
-    def values(self, engine: EngineResults, row: int) -> np.ndarray:
-        return self._upright(super().values(engine, row), self.real(row))
+    def __init__(self, results: Results, tensor: str, engines: Sequence[EngineResults]) -> None:
+        super().__init__(results, tensor, engines)
+        self.steps = Steps(results, tensor, engines[0])
 
-    def _upright(self, values: np.ndarray, real: np.ndarray | None) -> np.ndarray:
-        """(steps, features), without padding."""
-        values = values if real is None else values[real]
-        is_turned = steps_last(self._shape, self.units[0][0].axes[self.tensor])
-        return values[:, None] if values.ndim == 1 else values.T if is_turned else values
+    def values(self, engine: EngineResults, row: int) -> np.ndarray:
+        return self.steps.attribution(engine, row)
 
     def show(self, engine: EngineResults, row: int, values: np.ndarray, limit: float) -> Shown:
-        inputs = self.original(row)
-        if inputs is not None:
-            inputs = self._upright(inputs, self.real(row))
-        names = self._names(values.shape[1])
-        drawn = lines(values if inputs is None else inputs, values, limit, names, _MOST_TRACES)
+        inputs = self.steps.input(row)
+        drawn = self._lines(values if inputs is None else inputs, values, limit)
         looks: tuple[Lines | Picture, ...] = (drawn,)
         if values.shape[1] > 1:
             looks = (drawn, heat_map(values.T, limit))
         return Shown(looks, number(limit))
 
     def mean(self, values: np.ndarray, limit: float) -> Lines | None:
-        source = self.results.inputs.get(self.tensor)
-        if source is not None and source.is_padded:
-            return None
-        steps = self._upright(values, None)
-        return lines(steps, steps, limit, self._names(steps.shape[1]), _MOST_TRACES)
+        upright = self.steps.upright(values)
+        return None if self.steps.is_padded else self._lines(upright, upright, limit)
 
-    def _names(self, features: int) -> Sequence[str]:
-        source = self.results.inputs.get(self.tensor)
-        known = source.features if source and len(source.features) == features else ()
-        return known or tuple(f"feature {k}" if features > 1 else "" for k in range(features))
+    def _lines(self, values: np.ndarray, maps: np.ndarray, limit: float) -> Lines:
+        return lines(values, maps, limit, self.steps.names(maps.shape[1]), _MOST_TRACES)
 
 
 class BarsView(View):
