@@ -29,7 +29,7 @@ def run(
             its folder, those in a mapping at the working folder.
         overrides: `dotted.key=value` texts, of a job that is a file.
         overwrite: replace a result, or parts of another job, at the same path.
-        progress: called with the rows done and the rows to do, at the start and after every part.
+        progress: called with the rows done and the rows to do, at the start, after every part and within it.
 
     Returns:
         How the run went; its `output` is the path for `open_results`.
