@@ -31,7 +31,7 @@ class File:
 
     Attributes:
         name: short and unlike those of the others.
-        chosen: its rows that are shown.
+        chosen: its rows that are shown; all of a file that stands beside another one.
     """
 
     name: str
@@ -104,12 +104,12 @@ class Card:
         return [cell for cell in self.cells if cell.text]
 
 
-def joined(files: Sequence[File]) -> list[list[File]]:
-    """Files of the same data beside each other; those of other data apart."""
-    found: dict[object, list[File]] = {}
-    for place, file in enumerate(files):
-        known = file.results.attributes.get("dataset_hash")
-        found.setdefault(known or place, []).append(file)
+def joined(named: Sequence[tuple[Results, str]]) -> list[list[tuple[Results, str]]]:
+    """Files and their names: those of the same data together, those of other data apart."""
+    found: dict[object, list[tuple[Results, str]]] = {}
+    for place, (results, name) in enumerate(named):
+        known = results.attributes.get("dataset_hash")
+        found.setdefault(known or place, []).append((results, name))
     return list(found.values())
 
 

@@ -15,7 +15,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 from matplotlib.colors import to_hex
 
-from ...errors import JobError, StoreError
+from ...errors import JobError, StoreError, suggestion
 from ...store.results.reader import Results
 from ..drawing.selection import select
 from ..drawing.style import LOWERS, RAISES, diverging_map, ink, symmetric_limit
@@ -24,7 +24,7 @@ from ..rows.token_rows import is_text
 from ..summary import engine_table, failures, source_facts, summarize
 from .cards import Card, File, cards, joined
 from .charts import charts
-from .choice import choose
+from .choice import Chosen, choose
 from .class_means import class_means, frequent_targets
 from .facts import RowFacts
 from .images import Picture
@@ -103,8 +103,9 @@ def write_report(
     with ExitStack() as stack:
         opened = [stack.enter_context(Results.open(path)) for path in paths]
         names = _short_names([results.path for results in opened])
-        files = [_file(results, name, engines, rows, where) for results, name in zip(opened, names, strict=True)]
-        page = _render(files)
+        _check_engines(opened, engines)
+        groups = joined(list(zip(opened, names, strict=True)))
+        page = _render([_files(group, engines, rows, where) for group in groups])
     output = Path(output)
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
@@ -114,13 +115,28 @@ def write_report(
     return output
 
 
-def _file(results: Results, name: str, engines: Sequence[str] | None, rows: str, where: Sequence[str]) -> File:
-    selection = select(results, engines, _SAMPLES_OF_FIGURES, None)
-    facts = RowFacts(results, selection.engines)
-    chosen = choose(facts, rows, where)
-    if where and not len(chosen.rows):
-        raise JobError(f"{results.path}: no row fulfils --where {' and '.join(where)}.")
-    return File(name, selection, facts, chosen)
+def _check_engines(opened: Sequence[Results], engines: Sequence[str] | None) -> None:
+    known = list(dict.fromkeys(label for results in opened for label in (*results.engines, *results.effects)))
+    for label in engines or ():
+        if label not in known:
+            files = ", ".join(str(results.path) for results in opened)
+            raise JobError(f"{files}: no engine {label!r}.{suggestion(label, known)}")
+
+
+def _files(
+    group: Sequence[tuple[Results, str]], engines: Sequence[str] | None, rows: str, where: Sequence[str]
+) -> list[File]:
+    """Files of the same data; the first says which rows are shown."""
+    found: list[File] = []
+    for results, name in group:
+        labels = None if engines is None else [e for e in engines if e in (*results.engines, *results.effects)]
+        selection = select(results, labels, _SAMPLES_OF_FIGURES, None)
+        facts = RowFacts(results, selection.engines)
+        chosen = Chosen(np.arange(len(facts)), len(facts), "") if found else choose(facts, rows, where)
+        if where and not len(chosen.rows):
+            raise JobError(f"{results.path}: no row fulfils --where {' and '.join(where)}.")
+        found.append(File(name, selection, facts, chosen))
+    return found
 
 
 def _short_names(paths: Sequence[Path]) -> list[str]:
@@ -133,7 +149,8 @@ def _short_names(paths: Sequence[Path]) -> list[str]:
     return [f"{path.name} ({place})" for place, path in enumerate(paths, start=1)]
 
 
-def _render(files: Sequence[File]) -> str:
+def _render(groups: Sequence[Sequence[File]]) -> str:
+    files = [file for group in groups for file in group]
     environment = Environment(
         loader=FileSystemLoader(_TEMPLATES), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
@@ -142,7 +159,6 @@ def _render(files: Sequence[File]) -> str:
     environment.globals["unique"] = map("g{}".format, count()).__next__
     style = (_TEMPLATES / "report.css").read_text(encoding="utf-8") + _token_colours()
     script = (_TEMPLATES / "report.js").read_text(encoding="utf-8")
-    groups = joined(files)
     shown = [
         (len(groups) > 1, group, list(cards(group, f"row-{k}-" if k else "row-")))
         for k, group in enumerate(groups)
