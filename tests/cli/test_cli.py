@@ -23,7 +23,7 @@ from xattr_cli.job.starter import STARTER_JOB
 from xattr_cli.registry import BASELINES, ENGINES
 
 README = Path(__file__).parents[2] / "README.md"
-COMMANDS = ("init", "plan", "run", "merge", "inspect", "plot", "evaluate", "apply-ace", "engines", "schema")
+COMMANDS = ("init", "plan", "run", "merge", "inspect", "report", "plot", "evaluate", "apply-ace", "engines", "schema")
 
 
 def invoke(*arguments, **options):

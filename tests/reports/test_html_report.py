@@ -194,7 +194,7 @@ def test_a_row_says_what_the_file_holds(tmp_path, digits_file):
         assert f"±{engine.relative_error[row] * 100:.2g}" in found.text
         assert f"{int(engine.evaluations[row])} evaluations" in found.text
         assert f"{engine.score_input[row]:.3g}" in found.text
-    assert "Shown: 1 of 40 rows: where row = 17." in found.text
+    assert "Shown: 1 of 40 rows, where row = 17." in found.text
     assert len(found.all("article")) == 1
     assert len([one for one in found.all("img") if one.get("class") == "raises"]) == 3 + 3 * 10  # class means
 
@@ -331,7 +331,7 @@ def test_files_of_other_data_stand_apart(tmp_path, digits_file):
     assert len(found.all("article")) == 8
     anchors = [one["id"] for one in found.all("article")]
     assert len(set(anchors)) == 8
-    assert "digits.h5: 4 of 40 rows: evenly spread; cancer.h5: 4 of 200 rows" in found.text
+    assert "digits.h5: 4 of 40 rows, evenly spread; cancer.h5: 4 of 200 rows" in found.text
 
 
 # --- safety and size ----------------------------------------------------------------------------

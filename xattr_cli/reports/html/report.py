@@ -227,7 +227,7 @@ def _told(file: File, several: bool) -> str:
     name = f"{file.name}: " if several else ""
     if shown == total:
         return f"{name}all {total:,} rows" if total != 1 else f"{name}the one row"
-    words = f": {file.chosen.words}" if file.chosen.words else ""
+    words = f", {file.chosen.words}" if file.chosen.words else ""
     return f"{name}{shown:,} of {total:,} rows{words}"
 
 
