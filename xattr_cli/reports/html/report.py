@@ -21,7 +21,7 @@ from ..drawing.selection import select
 from ..drawing.style import LOWERS, RAISES, diverging_map, ink, symmetric_limit
 from ..drawing.words import number, score_unit
 from ..rows.token_rows import is_text
-from ..summary import engine_table, failures, source_facts, summarize
+from ..summary import engine_table, failures, remarks, source_facts, summarize
 from .cards import Card, File, cards, joined
 from .charts import charts
 from .choice import Chosen, choose
@@ -217,6 +217,7 @@ def _summary(file: File) -> Summary:
         f"{label}: not converged within the cap on evaluations" for label, e in effects if not e["converged"]
     ]
     notes += [f"{label}: {warning}" for label, effect in effects for warning in effect["warnings"]]
+    facts += [("note", remark) for remark in remarks(about["engines"])]
     table = engine_table(about["engines"]) if about["engines"] else []
     return Summary(file.name, facts, table, notes)
 
