@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import time
 from base64 import b64decode, b64encode
 from hashlib import sha256
 from html.parser import HTMLParser
@@ -386,6 +387,46 @@ def test_fifty_photographs_take_less_than_25_megabytes(tmp_path):
     assert sizes[0] + 49 * per_row < 12e6  # with two engines
     outline = [one for one in page(tmp_path, file, rows="1").all("svg") if one.get("class") == "outline"]
     assert outline
+
+
+@pytest.mark.slow
+def test_a_thousand_photographs_are_a_page_of_less_than_25_megabytes(tmp_path):
+    problem = photographs()
+    rows = make_rows(problem)
+    engine = integrated_gradients(problem, rows, 0.05, np.zeros_like(problem.inputs[0]))
+    few = write_file(tmp_path / "few.h5", problem, rows, {"ig": engine, "again": engine})
+    with h5py.File(few) as source, h5py.File(tmp_path / "many.h5", "w") as file:
+
+        def copy(name, item):
+            if isinstance(item, h5py.Group):
+                file.require_group(name).attrs.update(item.attrs)
+            elif len(item) != 4:
+                file[name] = item[()]
+            else:  # values of the four samples, every time moved by some pixels
+                data = file.create_dataset(name, (1000, *item.shape[1:]), item.dtype)
+                for k in range(0, 1000, 4):
+                    data[k : k + 4] = np.roll(item[()], 3 * k, axis=-1) if item.ndim == 4 else item[()]
+                for own, axis in zip(data.dims, item.dims, strict=True):
+                    own.label = axis.label
+
+        file.attrs.update(source.attrs)
+        source.visititems(copy)
+        for name in ("rows/id", "rows/sample", "samples/index"):
+            file[name][...] = np.arange(1000)
+    started = time.perf_counter()
+    found = page(tmp_path, tmp_path / "many.h5", rows="50")
+    assert time.perf_counter() - started < 60
+    assert len(found.all("article")) == 50 and "50 of 1,000 rows, evenly spread" in found.text
+    assert 1e6 < len(found.html) < 25e6
+
+
+def test_a_page_never_replaces_a_result(digits_file):
+    before = digits_file.read_bytes()
+    outcome = invoke("report", digits_file, "-o", digits_file)
+    assert (
+        outcome.exit_code == ExitCode.USAGE and "is a result file, which the page would replace" in outcome.stderr
+    )
+    assert digits_file.read_bytes() == before
 
 
 def test_the_command_writes_beside_the_file_and_says_where(digits_file):

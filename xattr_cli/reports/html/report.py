@@ -11,6 +11,7 @@ from itertools import count
 from pathlib import Path
 
 import numpy as np
+from h5py import is_hdf5
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 from matplotlib.colors import to_hex
@@ -100,16 +101,21 @@ def write_report(
         JobError: an engine or rows that there are not.
         StoreError: a file cannot be read, or the page not written.
     """
+    output = Path(output)
+    if is_hdf5(output):
+        raise JobError(
+            f"-o {output}: is a result file, which the page would replace; give a name such as report.html."
+        )
     with ExitStack() as stack:
         opened = [stack.enter_context(Results.open(path)) for path in paths]
         names = _short_names([results.path for results in opened])
         _check_engines(opened, engines)
         groups = joined(list(zip(opened, names, strict=True)))
         page = _render([_files(group, engines, rows, where) for group in groups])
-    output = Path(output)
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
-        output.write_text(page, encoding="utf-8")
+        # names of files may hold bytes that are no text
+        output.write_text(page, encoding="utf-8", errors="replace")
     except OSError as error:
         raise StoreError(f"{output}: cannot be written: {error}") from error
     return output
