@@ -16,13 +16,8 @@ SENTENCES := vaderSentiment==3.3.2
 
 .PHONY: help install demo tables photos resnet18 googlenet vowels breast-cancer minilm minilm-interactions \
 	movies next-word solubility screening \
-<<<<<<< HEAD
-	test test-slow test-gpu test-portable test-networks lint format clean \
-	bench bench-gpu bench-nodes bench-secant bench-error-bars bench-error-bars-photos bench-error-bars-language bench-jobs bench-ace bench-icc bench-interactions bench-stability \
-=======
 	test test-slow test-slurm test-gpu test-portable test-networks lint format clean \
-	bench bench-gpu bench-nodes bench-secant bench-error-bars bench-error-bars-photos bench-error-bars-language bench-jobs bench-ace bench-icc bench-interactions bench-kills bench-scale \
->>>>>>> c81a897 (Fault injection at every step of the parts protocol; bench_scale)
+	bench bench-gpu bench-nodes bench-secant bench-error-bars bench-error-bars-photos bench-error-bars-language bench-jobs bench-ace bench-icc bench-interactions bench-stability bench-kills bench-scale \
 	reproduce-ig reproduce-interior reproduce-interactions reproduce-ace reproduce-icc
 
 help: ## List the targets
@@ -45,6 +40,7 @@ runs/digits/model.pt: scripts/networks/train_digits.py xattr_cli/models/zoo.py |
 demo: install runs/digits/model.pt ## Train a small network on real digits, explain 200 held-out images, draw the maps
 	@$(BIN)/xattr-cli run configs/digits.yaml --overwrite
 	@$(BIN)/xattr-cli plot runs/digits/attributions.h5
+	@$(BIN)/xattr-cli report runs/digits/attributions.h5
 
 runs/iris/model.pt: scripts/networks/train_tables.py | $(READY)
 	@$(BIN)/python -m scripts.networks.train_tables runs
