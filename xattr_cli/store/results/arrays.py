@@ -1,4 +1,4 @@
-"""Pieces of an open HDF5 file as arrays, texts and mappings; what is missing or damaged is a `ResultError`."""
+"""Pieces of an open HDF5 file as arrays, texts and mappings; what is missing or damaged is a `StoreError`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 import yaml
 
-from ...errors import ResultError
+from ...errors import StoreError
 from ..axes import is_only_an_axis
 
 __all__ = [
@@ -37,12 +37,12 @@ def dataset(group: h5py.Group, name: str) -> h5py.Dataset:
     """The dataset `name` of a group.
 
     Raises:
-        ResultError: there is none.
+        StoreError: there is none.
     """
     found = group.get(name)
     if not isinstance(found, h5py.Dataset) or is_only_an_axis(found):
         path = f"{group.name.rstrip('/')}/{name}"
-        raise ResultError(f"{group.file.filename}: the dataset {path} is missing; the file is incomplete.")
+        raise StoreError(f"{group.file.filename}: the dataset {path} is missing; the file is incomplete.")
     return found
 
 
@@ -50,7 +50,7 @@ def read_rows(data: h5py.Dataset, rows: RowChoice) -> np.ndarray:
     """(chosen rows, ...) of a dataset, in the order asked for.
 
     Raises:
-        ResultError: the file is damaged there.
+        StoreError: the file is damaged there.
     """
     try:
         if isinstance(rows, slice):
@@ -61,7 +61,7 @@ def read_rows(data: h5py.Dataset, rows: RowChoice) -> np.ndarray:
         wanted, places = np.unique(np.asarray(rows), return_inverse=True)
         return np.asarray(data[wanted])[places]
     except OSError as error:
-        raise ResultError(
+        raise StoreError(
             f"{data.file.filename}: {data.name} cannot be read ({error}); the file is damaged: copy or "
             "compute it again."
         ) from error
@@ -79,7 +79,7 @@ def read_any(group: h5py.Group, name: str, rows: RowChoice | None = None) -> np.
     """(*shape) an array of any number of axes, or the chosen rows of it; texts as an array of str.
 
     Raises:
-        ResultError: there is none of that name, or the file is damaged there.
+        StoreError: there is none of that name, or the file is damaged there.
     """
     data = dataset(group, name)
     if h5py.check_string_dtype(data.dtype) is not None:

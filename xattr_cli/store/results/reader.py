@@ -11,7 +11,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from ...errors import ResultError, nearest, suggestion
+from ...errors import StoreError, nearest, suggestion
 from ..checksums import damage
 from ..manifest import FORMAT
 from ..survey import datasets
@@ -76,7 +76,7 @@ class Results:
         """Open a finished file.
 
         Raises:
-            ResultError: no such file, not finished, not HDF5, truncated, or of another format.
+            StoreError: no such file, not finished, not HDF5, truncated, or of another format.
         """
         path = Path(path)
         file = _open_hdf5(path)
@@ -84,7 +84,7 @@ class Results:
         if found != FORMAT:
             file.close()
             known = "it has no attribute 'format'" if found is None else f"its format is {found!r}"
-            raise ResultError(f"{path}: not a result file of this version: {known}, expected {FORMAT!r}.")
+            raise StoreError(f"{path}: not a result file of this version: {known}, expected {FORMAT!r}.")
         return cls(path, file)
 
     def __enter__(self) -> Results:
@@ -152,10 +152,10 @@ class Results:
         """(*shape,) float64, one stored sample's input in original units.
 
         Raises:
-            ResultError: no such input, or the sample is not stored.
+            StoreError: no such input, or the sample is not stored.
         """
         if name not in self.inputs:
-            raise ResultError(f"{self.path}: no input {name!r}.{suggestion(name, self.inputs)}")
+            raise StoreError(f"{self.path}: no input {name!r}.{suggestion(name, self.inputs)}")
         return np.asarray(self.inputs[name].original([sample])[0])
 
     @cached_property
@@ -179,10 +179,10 @@ class Results:
         """What the engine of that label left.
 
         Raises:
-            ResultError: no engine has that label.
+            StoreError: no engine has that label.
         """
         if label not in self.engines:
-            raise ResultError(f"{self.path}: no engine {label!r}.{suggestion(label, self.engines)}")
+            raise StoreError(f"{self.path}: no engine {label!r}.{suggestion(label, self.engines)}")
         return self.engines[label]
 
     @cached_property
@@ -218,13 +218,13 @@ class Results:
         """Check that every array of rows has one entry per row, and read the end of every array.
 
         Raises:
-            ResultError: names the array that is missing, of the wrong length, or unreadable.
+            StoreError: names the array that is missing, of the wrong length, or unreadable.
         """
         expected = len(self.rows)
         for engine in self.engines.values():
             for data in engine.row_arrays():
                 if len(data) != expected:
-                    raise ResultError(
+                    raise StoreError(
                         f"{self.path}: {data.name} has {len(data)} rows where /rows has {expected}; "
                         "the file is damaged: merge or compute it again."
                     )
@@ -234,13 +234,13 @@ class Results:
         """Read everything, and compare it with the checksums that were written with it; the number of datasets.
 
         Raises:
-            ResultError: names what is not as it was written, or has no checksum.
+            StoreError: names what is not as it was written, or has no checksum.
         """
         faults = list(damage(self._file))
         if faults:
             shown = "".join(f"\n  {fault}" for fault in faults[:_SHOWN_FAULTS])
             rest = f"\n  and {len(faults) - _SHOWN_FAULTS} more" if len(faults) > _SHOWN_FAULTS else ""
-            raise ResultError(f"{self.path}: is not what was written:{shown}{rest}\nCopy or compute it again.")
+            raise StoreError(f"{self.path}: is not what was written:{shown}{rest}\nCopy or compute it again.")
         return len(names_in(self._file))
 
 
@@ -253,27 +253,27 @@ def _open_hdf5(path: Path) -> h5py.File:
     _refuse_what_is_no_file(path)
     if not h5py.is_hdf5(path):
         hint = " Give the file that the job names under output.path." if path.suffix in (".yaml", ".yml") else ""
-        raise ResultError(f"{path}: not an HDF5 file, or one that lost its beginning.{hint}")
+        raise StoreError(f"{path}: not an HDF5 file, or one that lost its beginning.{hint}")
     try:
         # finished files are renamed into place and never written again, and some cluster disks know no locks
         return h5py.File(path, "r", locking=False)
     except OSError as error:
         reason = "is truncated; copy or compute it again" if "truncated" in str(error) else "cannot be opened"
-        raise ResultError(f"{path}: {reason} ({error}).") from error
+        raise StoreError(f"{path}: {reason} ({error}).") from error
 
 
 def _refuse_what_is_no_file(path: Path) -> None:
     is_parts = path.name.endswith(".parts")
     parts = path if is_parts else path.with_name(f"{path.name}.parts")
     if parts.is_dir() and (is_parts or not path.exists()):
-        raise ResultError(
+        raise StoreError(
             f"{path}: not finished; its parts lie in {parts}. `xattr-cli run JOB` computes the missing ones, "
             "`xattr-cli merge JOB` joins those of several shards."
         )
     if path.is_dir():
-        raise ResultError(f"{path}: is a folder; give a result file.{_like(path / 'attributions.h5')}")
+        raise StoreError(f"{path}: is a folder; give a result file.{_like(path / 'attributions.h5')}")
     if not path.exists():
-        raise ResultError(f"{path}: no such file.{_like(path)}")
+        raise StoreError(f"{path}: no such file.{_like(path)}")
 
 
 def _like(path: Path) -> str:
