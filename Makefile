@@ -16,7 +16,7 @@ SENTENCES := vaderSentiment==3.3.2
 
 .PHONY: help install demo tables photos resnet18 googlenet vowels breast-cancer minilm minilm-interactions \
 	movies next-word solubility screening \
-	test test-slow test-slurm test-gpu test-portable test-networks lint format clean \
+	test test-slow test-slurm test-gpu test-portable test-networks docs lint format clean \
 	bench bench-gpu bench-nodes bench-secant bench-error-bars bench-error-bars-photos bench-error-bars-language bench-jobs bench-ace bench-icc bench-interactions bench-stability bench-kills bench-scale \
 	reproduce-ig reproduce-interior reproduce-interactions reproduce-ace reproduce-icc
 
@@ -124,6 +124,9 @@ $(PORTABLE): test-portable-%: install
 
 test-networks: install ## Train the small networks of tests/helpers/trained again (they are committed: other processors make others)
 	$(BIN)/python -m scripts.networks.train_test_networks tests/helpers/trained
+
+docs: install ## The documentation as a site, in runs/docs/site
+	@$(BIN)/python -m scripts.docs.build runs/docs
 
 lint: install ## Check style, formatting and types
 	$(BIN)/ruff check .
