@@ -10,7 +10,14 @@ import torch
 from torch import Tensor
 
 from ...samples import Status
-from .error_bar import Evidence, adaptive_error, completeness_gap, fixed_rule_error, suspected_squares
+from .error_bar import (
+    Evidence,
+    adaptive_error,
+    completeness_gap,
+    doubt,
+    fixed_rule_error,
+    suspected_squares,
+)
 from .field import Evaluation, Field
 from .node_record import NodeErrors, NodeRecord
 from .panels import Nodes, Panels, panels_to_refine
@@ -92,15 +99,17 @@ class _Judgement:
         errors: of the trapezoid rules.
         gap: (open,) what the map's sum misses of the score's change, beyond rounding.
         error: (open,) reported relative error.
+        doubt: (open,) how many times that has to keep below the tolerance.
     """
 
     errors: NodeErrors
     gap: Tensor
     error: Tensor
+    doubt: Tensor
 
     def of(self, rows: Tensor) -> _Judgement:
         """Those of some of the open rows, (open,) bool."""
-        return _Judgement(self.errors.of(rows), self.gap[rows], self.error[rows])
+        return _Judgement(self.errors.of(rows), self.gap[rows], self.error[rows], self.doubt[rows])
 
 
 class _Trapezoids:
@@ -154,6 +163,7 @@ class _Trapezoids:
             score_baseline=self.score_baseline[rows],
             evaluations=gradients + int(is_first),  # and the score of the baseline
             exhausted=self.budget < self.panels.cells.min(dim=1).values,
+            doubt=self.judgement.doubt,
         )
 
     def keep(self, remaining: Tensor) -> None:
@@ -177,7 +187,7 @@ class _Trapezoids:
         panel = (errors.cell * self.panels.count).clamp(max=self.panels.count - 1).long()
         squares = torch.zeros_like(self.panels.cells, dtype=torch.float64)
         squares.scatter_add_(1, panel, suspected_squares(errors, judged.gap))
-        share = self.rtol / judged.error.clamp(min=1e-300)
+        share = self.rtol / (judged.error * judged.doubt).clamp(min=1e-300)
         return self.panels.halve(panels_to_refine(squares, self.panels.cells, share, self.budget))
 
     def _watch(self, row: Tensor, column: Tensor, evaluation: Evaluation) -> None:
@@ -247,7 +257,8 @@ class _Trapezoids:
             smooth=self.smooth,
             dtype=self.delta.dtype,
         )
-        return _Judgement(errors, completeness_gap(errors, difference, rounding), error)
+        gap = completeness_gap(errors, difference, rounding)
+        return _Judgement(errors, gap, error, doubt(errors, smooth=self.smooth))
 
 
 def integrate_fixed(field: Field, path: StraightPath, rule: FixedRule) -> PathIntegral:

@@ -150,7 +150,7 @@ POWERS = (0.0, 0.5, 1.0)
 COVERED = 0.95
 """Percentile of the shares of some rows at some numbers of cells that is taken, times a margin."""
 MARGIN = 1.08
-UNCERTAIN, WIDEST = 0.35, 1.2
+UNCERTAIN, WIDEST = 0.4, 1.2
 """... that grows with the distance of this percentile from the median, in logarithms: what 16 rows tell of it is
 uncertain by half the spread of rows, of which 1.25 covers some. Exact rows are as far from others as rounding is.
 """
