@@ -123,6 +123,7 @@ class _Trapezoids:
         record: of the nodes of the open rows.
         budget: (open,) int64, gradients that the open rows may still take.
         judgement: of the open rows, after the latest pass; None before the first one.
+        looks: passes so far.
     """
 
     def __init__(
@@ -143,6 +144,7 @@ class _Trapezoids:
         self.record = NodeRecord(self.delta)
         self.budget = torch.full((len(self.delta),), rule.max_nodes, device=self.delta.device)
         self.judgement: _Judgement | None = None
+        self.looks = 0
         self.largest_score = torch.zeros_like(self.delta[:, 0], dtype=torch.float64)
         self.observers, self._skips_baseline = observers, self._may_skip_baseline(observers)
         self.score_input = torch.full_like(self.delta[:, 0], torch.nan)
@@ -153,7 +155,7 @@ class _Trapezoids:
         is_first = self.judgement is None
         nodes = self._first_nodes() if self.judgement is None else self._finer_nodes(self.judgement)
         gradients = nodes.per_row(len(rows))
-        self.budget = self.budget - gradients
+        self.budget, self.looks = self.budget - gradients, self.looks + 1
         self._evaluate(rows, nodes, self._watch if is_first else None)
         running = self.panels.running()
         self.judgement = self._judged(rows, running)
@@ -259,7 +261,7 @@ class _Trapezoids:
             dtype=self.delta.dtype,
         )
         gap = completeness_gap(errors, difference, rounding)
-        return _Judgement(errors, gap, error, doubt(errors, smooth=self.smooth))
+        return _Judgement(errors, gap, error, doubt(errors, self.looks, smooth=self.smooth))
 
 
 def integrate_fixed(field: Field, path: StraightPath, rule: FixedRule) -> PathIntegral:
