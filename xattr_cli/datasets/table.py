@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import yaml
 from pydantic import Field, StrictBool, ValidationError
 
 from ..errors import DataError, suggestion
@@ -16,6 +15,8 @@ from ..fingerprint import fingerprint_file
 from ..job.config import JobPath
 from ..registry import DATASETS, Options
 from ..samples import InputSpec
+from ..untrusted.files import read_text
+from ..untrusted.yaml_text import parse_yaml
 from .base import DatasetSource, Samples
 from .classes.labels import Labels, as_labels
 from .columns import ArraySamples, Column
@@ -225,10 +226,9 @@ def read_statistics(path: Path, key: str) -> Statistics:
     Raises:
         DataError: it cannot be read or does not have this form. `key` begins the message.
     """
+    source = f"{key}: {path}"
     try:
-        return Statistics.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise DataError(f"{key}: {path} cannot be read: {error}") from error
+        return Statistics.model_validate(parse_yaml(read_text(path, source, DataError), source, DataError))
     except ValidationError as error:
         wrong = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in wrong["loc"]) or "the file"
