@@ -40,7 +40,7 @@ ROOMS = {
     "registry": {"errors"},
     "samples": set(),
     "randomness": set(),
-    "fingerprint": set(),
+    "fingerprint": {"errors"},
     "job": LANGUAGE,
     "numerics": LANGUAGE,
     "store": {"errors", "untrusted", "samples"},

@@ -4,11 +4,12 @@ from .columns import ResultColumn
 from .durable import check_writable
 from .folder import discard_leftovers, parts_folder
 from .manifest import FORMAT, Manifest, changes, finished_output, provenance
-from .parts import PartSet
+from .parts import DamagedPartsError, PartSet
 from .shard import Shard
 
 __all__ = [
     "FORMAT",
+    "DamagedPartsError",
     "Manifest",
     "PartSet",
     "ResultColumn",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from math import prod
 from pathlib import Path
@@ -12,11 +12,16 @@ import h5py
 import numpy as np
 
 from ..errors import StoreError
+from .checksums import CHECKSUM, RunningChecksum, structure_checksum
 from .columns import Axis, create_dataset, write_attributes
 from .durable import Hdf5Writer, durable_hdf5
+from .shard import ranges
 from .survey import REPAIR, open_part, reading, survey
 
-__all__ = ["merge_parts"]
+__all__ = ["CODE_CHANGES", "merge_parts"]
+
+CODE_CHANGES = "code_changes"
+"""Attribute of a part: how the code that computed it differs from the first; of a result: of which parts."""
 
 _SLAB_BYTES = 16 * 2**20
 
@@ -47,35 +52,60 @@ def merge_parts(parts: Sequence[Path], output: Path, *, rows: int, attributes: M
             target = targets[name] if name in targets else writer.file.require_group(name)
             write_attributes(target, own)
         filled: Counter[str] = Counter()
-        for path, names in zip(parts, found.datasets, strict=True):
+        checksums: defaultdict[str, RunningChecksum] = defaultdict(RunningChecksum)
+        changed: dict[str, list[int]] = {}
+        for number, (path, names) in enumerate(zip(parts, found.datasets, strict=True)):
             with open_part(path) as part:
+                if text := part.attrs.get(CODE_CHANGES):
+                    changed.setdefault(str(text), []).append(number)
                 for name in names:
-                    axis = found.entries[name].axis
-                    filled[name] += _copy(part[name], axis, targets[name], filled[name], path, writer)
-        write_attributes(writer.file, attributes)
+                    axis, at = found.entries[name].axis, filled[name]
+                    filled[name] += _copy(part[name], axis, targets[name], at, checksums[name], path, writer)
+        for name, target in targets.items():
+            target.attrs[CHECKSUM] = checksums[name].text
+        write_attributes(writer.file, {**attributes, **_told(changed, len(parts))})
+        write_attributes(writer.file, dict([structure_checksum(writer.file)]))
 
 
-def _copy(source: h5py.Dataset, axis: Axis, target: h5py.Dataset, at: int, path: Path, writer: Hdf5Writer) -> int:
+def _told(changed: Mapping[str, Sequence[int]], parts: int) -> dict[str, str]:
+    """Which parts were computed by other code than the first, as an attribute of the result; none if none was."""
+    lines = [f"parts {ranges(numbers)} of {parts}: {text}" for text, numbers in changed.items()]
+    return {CODE_CHANGES: "\n".join(lines)} if lines else {}
+
+
+def _copy(
+    source: h5py.Dataset,
+    axis: Axis,
+    target: h5py.Dataset,
+    at: int,
+    checksum: RunningChecksum,
+    path: Path,
+    writer: Hdf5Writer,
+) -> int:
     """Copy a dataset of a part to row `at` of the result; returns how many rows that were."""
     if axis in ("constant", "single"):
-        _copy_constant(source, target, at, path)
+        _copy_constant(source, target, at, checksum, path)
         return 1
-    if _chunks_line_up(source, target, at):
-        for offset, mask, chunk in _raw_chunks(source, path):
-            target.id.write_direct_chunk((at + offset[0], *offset[1:]), chunk, mask)
-            writer.check()
-    else:
-        for start, values in _slabs(source, path):
+    lines_up = _chunks_line_up(source, target, at)
+    for start, values in _slabs(source, path):
+        checksum.add(values)
+        if not lines_up:
             target[at + start : at + start + len(values)] = values
             writer.check()
+    for offset, mask, chunk in _raw_chunks(source, path) if lines_up else ():
+        target.id.write_direct_chunk((at + offset[0], *offset[1:]), chunk, mask)
+        writer.check()
     return len(source)
 
 
-def _copy_constant(source: h5py.Dataset, target: h5py.Dataset, copies: int, path: Path) -> None:
+def _copy_constant(
+    source: h5py.Dataset, target: h5py.Dataset, copies: int, checksum: RunningChecksum, path: Path
+) -> None:
     with reading(path):
         values = source[()]
     if not copies:
         target[()] = values
+        checksum.add(np.asarray(values, source.dtype))
     elif not np.array_equal(values, target[()], equal_nan=source.dtype.kind in "fc"):
         raise StoreError(f"{path}: {source.name} is not what it is in the parts before. {REPAIR}")
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from ..errors import JobError
 
-__all__ = ["Shard", "gaps"]
+__all__ = ["Shard", "gaps", "ranges"]
 
 _SLURM = "SLURM_ARRAY_TASK_"
 
@@ -120,7 +120,7 @@ def gaps(missing: Sequence[int], parts: int, shard_counts: Sequence[int]) -> str
         shard_counts: into how many shards the job was cut so far.
     """
     one = len(missing) == 1
-    text = f"part{'' if one else 's'} {_ranges(missing)} of {parts} {'is' if one else 'are'} missing: "
+    text = f"part{'' if one else 's'} {ranges(missing)} of {parts} {'is' if one else 'are'} missing: "
     if len(shard_counts) != 1:
         return text + "run the same job again, which computes only what is missing."
     shards = {Shard.of_part(part, shard_counts[0]) for part in missing}
@@ -128,7 +128,8 @@ def gaps(missing: Sequence[int], parts: int, shard_counts: Sequence[int]) -> str
     return text + f"run --shard {listed} again, or the whole job without --shard."
 
 
-def _ranges(numbers: Sequence[int]) -> str:
+def ranges(numbers: Sequence[int]) -> str:
+    """Increasing numbers in short, such as "3, 7-9"."""
     runs: list[list[int]] = []
     for number in numbers:
         if runs and number == runs[-1][1] + 1:
