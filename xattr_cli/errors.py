@@ -12,6 +12,7 @@ __all__ = [
     "Interrupted",
     "JobError",
     "ModelError",
+    "ResultError",
     "RunError",
     "StoreError",
     "XattrError",
@@ -58,6 +59,12 @@ class RunError(XattrError):
 
 class StoreError(XattrError):
     """A result file or a part of one cannot be written, read or merged."""
+
+
+class ResultError(StoreError):
+    """A file that was given as a result is none, or is broken."""
+
+    exit_code = ExitCode.USAGE
 
 
 class Interrupted(XattrError):  # noqa: N818 - not a fault

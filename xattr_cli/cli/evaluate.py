@@ -9,11 +9,12 @@ from typing import Any
 import click
 
 from ..errors import JobError
+from .reading import EvaluatingCommand
 
 __all__ = ["evaluate"]
 
 
-@click.command()
+@click.command(cls=EvaluatingCommand)
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option(
     "--metric",

@@ -13,7 +13,7 @@ from typing import Any
 __all__ = ["MOST_SWELLING", "is_bomb", "swelling"]
 
 MOST_SWELLING = 200
-"""Times its own size that a compressed file may unpack to; float32 maps, masks and one-hot codes stay below 100."""
+"""Times its own size that a compressed file may unpack to; maps, masks and one-hot codes stay below 100."""
 HARMLESS = 256 * 2**20
 """Bytes that may be unpacked however small the file is."""
 _BLOCK = 2**20
@@ -21,9 +21,14 @@ _BLOCK = 2**20
 _STREAMS: Mapping[str, Callable[[Path], Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 
 
-def is_bomb(unpacked: int, packed: int) -> bool:
-    """Whether so many bytes are suspiciously many to come out of so few."""
-    return unpacked > HARMLESS and unpacked > MOST_SWELLING * max(packed, 1)
+def is_bomb(unpacked: int, packed: int, most: int = MOST_SWELLING) -> bool:
+    """Whether so many bytes are suspiciously many to come out of so few.
+
+    Example:
+        >>> is_bomb(2**30, 2**20), is_bomb(2**30, 2**24), is_bomb(2**20, 2**10)
+        (True, False, False)
+    """
+    return unpacked > HARMLESS and unpacked > most * max(packed, 1)
 
 
 def swelling(path: Path) -> str | None:

@@ -44,7 +44,7 @@ class _NoKeyTwice(yaml.constructor.SafeConstructor):
         if id(node) not in self._flattened:  # later it holds what `<<` has merged into it, too
             self._flattened.add(id(node))
             _refuse_doubled_keys(node)
-        super().flatten_mapping(node)  # type: ignore[no-untyped-call]
+        super().flatten_mapping(node)
 
 
 class _CarefulLoader(_NoKeyTwice, yaml.SafeLoader):
@@ -99,7 +99,7 @@ def _check_size(text: str, loader: type[yaml.SafeLoader], source: str, kind: typ
             if anchor is not None:
                 sizes[anchor] = total - before
         elif isinstance(event, yaml.AliasEvent):
-            total += sizes.get(event.anchor, 1)
+            total += sizes.get(event.anchor or "", 1)
         elif isinstance(event, yaml.NodeEvent):
             if isinstance(event, yaml.CollectionStartEvent):
                 pending.append((event.anchor, total))
