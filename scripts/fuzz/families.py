@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import json
 import pickle
 import random
 import shutil
+import zipfile
 from abc import ABC, abstractmethod
 from pathlib import Path
+from typing import ClassVar
 
 import h5py
 import numpy as np
@@ -75,7 +78,7 @@ def _dumped(tree) -> bytes:
 class Checkpoints(Family):
     """Weights and programs: their bytes, and the entries of their archives."""
 
-    _KINDS = {
+    _KINDS: ClassVar[dict] = {
         "model.pt": None,
         "nested.pt": None,
         "old.pt": None,
@@ -115,9 +118,6 @@ class _Harm:
 
 
 def _with_entry(archive: bytes, ending: str, content: bytes) -> bytes:
-    import io
-    import zipfile
-
     buffer = io.BytesIO()
     with zipfile.ZipFile(io.BytesIO(archive)) as old, zipfile.ZipFile(buffer, "w") as new:
         for info in old.infolist():
@@ -128,7 +128,7 @@ def _with_entry(archive: bytes, ending: str, content: bytes) -> bytes:
 class Data(Family):
     """Arrays, tables and pictures."""
 
-    _KINDS = {
+    _KINDS: ClassVar[dict] = {
         "data.npz": {"kind": "arrays", "labels": "y"},
         "packed.npz": {"kind": "arrays", "labels": "y"},
         "data.npy": {"kind": "arrays"},
@@ -200,6 +200,9 @@ def _broken_hdf5(good: bytes, path: Path, draw: random.Random) -> tuple[str, byt
         for _ in range(draw.choice((1, 1, 2, 3))):
             _change_object(file, draw)
     return "objects", path.read_bytes()
+
+
+_ATTRIBUTES = (0, -1, np.nan, "", "x", "{", "[" * 600, b"\xff", "\x1b[31m", np.zeros(3), h5py.Empty("f"))
 
 
 def _change_object(file: h5py.File, draw: random.Random) -> None:

@@ -16,6 +16,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from xattr_cli.__main__ import main
+
 __all__ = ["Outcome", "run_forked"]
 
 PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -48,11 +50,11 @@ def run_forked(arguments: Sequence[str], folder: Path) -> Outcome:
     pid = os.fork()
     if pid == 0:
         _child(arguments, folder)
-    # what the fork shares with this process counts as its own memory
-    before = int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * PAGE
     hung, status, usage = _wait(pid)
     stdout, stderr = ((folder / name).read_text(errors="replace") for name in ("stdout", "stderr"))
     seconds = usage.ru_utime + usage.ru_stime
+    # what the fork shares with this process counts as its own memory
+    before = int((folder / "statm").read_text().split()[1]) * PAGE
     growth = max(0, usage.ru_maxrss * 1024 - before)
     return Outcome(os.waitstatus_to_exitcode(status), hung, seconds, growth, stdout, stderr)
 
@@ -62,12 +64,11 @@ def _child(arguments: Sequence[str], folder: Path) -> None:
     try:
         os.chdir(folder)
         os.setpgid(0, 0)
+        Path("statm").write_text(Path("/proc/self/statm").read_text())
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         for descriptor, name in ((1, "stdout"), (2, "stderr")):
             os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), descriptor)
         sys.argv = ["xattr-cli", *arguments]
-        from xattr_cli.__main__ import main
-
         main()
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else int(end.code is not None)

@@ -19,7 +19,7 @@ _CHARACTERS = "\0\x01\x1b\x7f\x85\u2028\ufeff\ud800\udfff\U0010ffff\t\n\r{}[]:,&
 
 
 def broken_bytes(content: bytes, draw: random.Random) -> bytes:
-    """The content with one to four things done to its bytes; half of the time near the start, where headers are."""
+    """The content with one to four things done to its bytes; often near the start, where headers are."""
     for _ in range(draw.choice((1, 1, 1, 2, 4))):
         if not content:
             return draw.randbytes(draw.randrange(1, 64))
@@ -145,7 +145,8 @@ def broken_text(text: str, draw: random.Random) -> str:
 _TOKENS = (
     "!!bool abc", "!!timestamp", "!!timestamp 2024-13-45", "!!int x", "!!float x", "!!binary x", "!!set [a]",
     "!!python/object/apply:os.system ['touch canary']", "!!python/name:os.system", "!!omap x", "!!pairs [x]",
-    "2024-01-01", "0x", "0b2", "1_0", ".inf", "-.inf", ".nan", "1e400", "9" * 400, "0o9", "1:60:60", "~", "<<", "=",
+    "2024-01-01", "0x", "0b2", "1_0", ".inf", "-.inf", ".nan", "1e400", "9" * 400, "0o9", "1:60:60", "~", "<<",
+    "=",
     '"\\ud800"', '"\\0"', '"\\x00a"', "|", ">-", "*a", "&a [*a]", "!x y", "? a", "${HOME}", "${NO_SUCH_VARIABLE}",
 )  # fmt: skip
 

@@ -7,9 +7,13 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+import onnx
+import pandas
 import torch
 import yaml
+from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
+from safetensors.torch import save_file
 
 from xattr_cli import run
 from xattr_cli.models.zoo import mlp
@@ -37,10 +41,6 @@ def jobs() -> list[dict]:
     hessians = {
         "integrated_hessians": {"baseline": {"kind": "mean"}, "groups": {"left": ["u", "v"], "right": ["w"]}}
     }
-    three = {
-        **BASE_JOB["model"],
-        "kwargs": {"inputs": 3, "hidden": [4], "outputs": 2, "activation": "tanh"},
-    }
     ig = {"engine": "integrated_gradients", "baseline": {"kind": "gaussian", "sigma": 0.1}, "rtol": 0.1}
     return [
         {**BASE_JOB, "target": {"top": 2}, "score": "log_probability"},
@@ -51,20 +51,18 @@ def jobs() -> list[dict]:
             "target": {"index": [0, 1]},
             "explain": {"layer": "0"},
         },
-        {**BASE_JOB, "model": three, "dataset": table, "engines": {**hessians, "ace": {"alphas": 20}}},
+        {**BASE_JOB, "dataset": table, "engines": {**hessians, "ace": {"alphas": 20}}},
         {
             **BASE_JOB,
-            "dataset": {**table, "standardise": {"mean": {"u": 0, "v": 0, "w": 0}, "std": {"u": 1, "v": 2, "w": 1}}},
-            "engines": {"icc": {"graph": {"u": [], "v": ["u"], "w": ["u"]}, "samples": 64}, "sobol": {"samples": 64}},
+            "dataset": {**table, "standardise": statistics},
+            "engines": causal,
             "compute": {"device": "cpu", "threads": 1, "memory": "256MiB", "seed": 3},
         },
     ]  # fmt: skip
 
 
 def write_data(folder: Path) -> None:
-    """data.npz, packed.npz, data.npy, data.h5, data.csv, data.parquet and pictures/ of 12 samples of 3 features."""
-    import pandas
-
+    """data.npz, packed.npz, data.npy, data.h5, data.csv, data.parquet and pictures/: 12 samples of 3 features."""
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(12, 3)).astype(np.float32), rng.integers(0, 2, 12)
     np.savez(folder / "data.npz", X=x, y=y)
@@ -91,8 +89,6 @@ def write_data(folder: Path) -> None:
 
 def write_models(folder: Path) -> None:
     """The network of `BASE_JOB`: model.pt, old.pt, model.safetensors, script.pt, program.pt2, model.onnx."""
-    from safetensors.torch import save_file
-
     torch.manual_seed(0)
     network = mlp(3, [4], 2, "tanh").eval()
     example = torch.zeros(2, 3)
@@ -112,9 +108,6 @@ def write_models(folder: Path) -> None:
 
 def _onnx(network: torch.nn.Module) -> bytes:
     """The network as ONNX, built by hand: torch's exporter needs a package more."""
-    import onnx
-    from onnx import TensorProto, helper, numpy_helper
-
     weights = {name: value.numpy() for name, value in network.state_dict().items()}
     initial = [numpy_helper.from_array(value, name) for name, value in weights.items()]
     first, second = sorted({name.split(".")[0] for name in weights})

@@ -86,7 +86,7 @@ def _own_sources() -> str:
 
 def _version(package: str) -> str:
     """The version of a package: what it says itself, else what it was installed as; empty if nobody knows."""
-    own = getattr(sys.modules.get(package), "__version__", None)
+    own = getattr(sys.modules.get(package), "__dict__", {}).get("__version__")  # some warn of the attribute
     if isinstance(own, str):
         return own
     try:
