@@ -41,6 +41,8 @@ def jobs() -> list[dict]:
     hessians = {
         "integrated_hessians": {"baseline": {"kind": "mean"}, "groups": {"left": ["u", "v"], "right": ["w"]}}
     }
+    statistics = {"mean": {"u": 0, "v": 0, "w": 0}, "std": {"u": 1, "v": 2, "w": 1}}
+    causal = {"icc": {"graph": {"u": [], "v": ["u"], "w": ["u"]}, "samples": 64}, "sobol": {"samples": 64}}
     ig = {"engine": "integrated_gradients", "baseline": {"kind": "gaussian", "sigma": 0.1}, "rtol": 0.1}
     return [
         {**BASE_JOB, "target": {"top": 2}, "score": "log_probability"},
