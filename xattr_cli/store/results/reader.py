@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -81,8 +81,12 @@ class Results:
         path = Path(path)
         file = _open_hdf5(path)
         with reported(f"{path}: is damaged; copy or compute it again", ResultError):
-            file.id.links.visit(partial(_refuse_foreign, path), info=True)
+            foreign = file.id.links.visit(_foreign, info=True)
             found = plain(file.attrs.get("format"))
+        if foreign is not None:
+            file.close()
+            # it would be followed there: to a pipe, say, which never ends
+            raise ResultError(f"{path}: {foreign} is a link to another file, as no result has.")
         if found != FORMAT:
             file.close()
             known = "it has no attribute 'format'" if found is None else f"its format is {found!r}"
@@ -232,10 +236,9 @@ def _read_end(_name: str, node: h5py.Group | h5py.Dataset) -> None:
         read_rows(node, slice(len(node) - 1, len(node)))
 
 
-def _refuse_foreign(path: Path, name: bytes, link: Any) -> None:
-    """A link to another file would be followed there: to a pipe, say, which never ends."""
-    if link.type == h5py.h5l.TYPE_EXTERNAL:
-        raise ResultError(f"{path}: {name.decode(errors='replace')} is a link to another file, as no result has.")
+def _foreign(name: bytes, link: Any) -> str | None:
+    """The name of a link, if it leads to another file; anything but None ends the visit."""
+    return name.decode(errors="replace") if link.type == h5py.h5l.TYPE_EXTERNAL else None
 
 
 def _open_hdf5(path: Path) -> h5py.File:
