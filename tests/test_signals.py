@@ -76,8 +76,7 @@ def test_a_second_signal_ends_the_process_at_once(folder):
     assert ended(process, signal.SIGINT) < 1
 
 
-@pytest.mark.parametrize("number", SIGNALS)
-def test_the_fit_of_a_flow_hears_a_signal_and_goes_on_from_there(tmp_path, number):
+def test_the_fit_of_a_flow_hears_a_signal_and_has_kept_its_state(tmp_path):
     rng = np.random.default_rng(0)
     cause = rng.normal(size=(3000, 1))
     x = np.concatenate([cause, cause**2 + rng.normal(size=(3000, 2))], axis=1).astype("f4")
@@ -89,17 +88,9 @@ def test_the_fit_of_a_flow_hears_a_signal_and_goes_on_from_there(tmp_path, numbe
         engines={"icc": {"graph": {"0": [], "1": ["0"], "2": ["0"]}, "flow": flow, "samples": 64}},
     )
     process = fork(tmp_path, "run", job)
-    process.wait_for(lambda: "steps of icc to compute" in process.stderr or "steps of icc," in process.stderr)
-    assert ended(process, number) < 4
-    kept = list((tmp_path / "out.h5.parts").glob("memo-*.h5"))
-    assert len(kept) == 1  # the state of the fit
-    again = fork(tmp_path, "run", job)
-    again.wait_for(lambda: "steps of icc" in again.stderr)
-    first = int(
-        next(line for line in again.stderr.splitlines() if "steps of icc" in line).split("/")[0].split()[0]
-    )
-    assert ended(again, number) < 4
-    assert first > 1
+    process.wait_for(lambda: [*(tmp_path / "out.h5.parts").glob("memo-*.h5")])  # the state of the fit
+    assert ended(process, signal.SIGTERM) < 4
+    assert not (tmp_path / "out.h5").exists()
 
 
 def test_under_nohup_a_hangup_is_nothing(folder):
@@ -107,8 +98,11 @@ def test_under_nohup_a_hangup_is_nothing(folder):
     job = write_job(folder, model={"factory": "sleeps:build"})
     process = subprocess.Popen(
         [sys.executable, "-m", "xattr_cli", "run", str(job), "--quiet"],
-        stderr=subprocess.PIPE, text=True, cwd=ROOT, preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN),
-    )  # fmt: skip
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN),
+    )
     while not (folder / "asleep").exists() and process.poll() is None:
         time.sleep(0.01)
     process.send_signal(signal.SIGHUP)
