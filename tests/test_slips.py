@@ -136,6 +136,43 @@ def test_another_version_is_refused_by_name(folder, package, monkeypatch):
     assert f"\n  {name}: was " in message and "0.0.7" in message
 
 
+def test_weights_beside_an_onnx_file_count_as_the_network(folder):
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("onnx2torch")
+    weights = onnx.numpy_helper.from_array(np.ones((FEATURES, 3), "f4"), "w")
+    ends = [
+        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["n", size])
+        for name, size in (("x", FEATURES), ("y", 3))
+    ]
+    node = onnx.helper.make_node("MatMul", ["x", "w"], ["y"])
+    graph = onnx.helper.make_graph([node], "g", ends[:1], ends[1:], [weights])
+    program = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8)
+    onnx.save(program, str(folder / "net.onnx"), save_as_external_data=True, location="w.bin", size_threshold=0)
+    job(folder, model={"kind": "onnx", "path": "net.onnx", "factory": None})
+    run(folder / "job.yaml")
+    (folder / "w.bin").write_bytes(np.full((FEATURES, 3), 2, "f4").tobytes())
+    assert "checkpoint_hash: was [" in run(folder / "job.yaml", code=1).stderr
+
+
+def test_weights_that_are_cut_off_during_a_run_are_in_memory_by_then(folder):
+    transformers = pytest.importorskip("transformers")
+    config = transformers.BertConfig(
+        vocab_size=50, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16
+    )
+    transformers.BertForSequenceClassification(config).save_pretrained(folder / "bert")
+    code = (
+        "import os, sys\nfrom pathlib import Path\n"
+        "from xattr_cli.models.huggingface.transformers import TransformersModel\n"
+        "loaded = TransformersModel(path=Path(sys.argv[1])).load()\n"
+        "os.truncate(Path(sys.argv[1], 'model.safetensors'), 100)\n"
+        "print(sum(float(p.detach().abs().sum()) for p in loaded.module.parameters()) > 0)\n"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", code, folder / "bert"], capture_output=True, text=True, check=False
+    )
+    assert ended.stdout == "True\n", ended.stderr
+
+
 def test_what_does_not_make_the_network_may_be_edited(folder):
     killed(folder)
     (folder / "notes.py").write_text("x = 1\n")

@@ -146,15 +146,9 @@ def evaluate(
       xattr-cli evaluate runs/digits/attributions.h5 --job configs/digits.yaml --metric pgu --metric deletion
       xattr-cli evaluate results.h5 --trust --metric pgi --perturbation samples --json
     """
-    from ..evaluation import (
-        EvaluationOptions,
-        evaluate_file,
-        evaluation_summary,
-        evaluation_text,
-        read_importance,
-        read_perturbation,
-        write_rows,
-    )
+    from ..evaluation import EvaluationOptions, evaluate_file, read_importance, read_perturbation
+    from ..evaluation.outcome import evaluation_summary, write_rows
+    from ..evaluation.table import evaluation_text
     from .progress import report_progress
 
     if output is not None and not output.parent.is_dir():

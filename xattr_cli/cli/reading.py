@@ -27,7 +27,7 @@ _DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG
 
 
 class ReadingCommand(click.Command):
-    """A command whose argument `file` is a result file.
+    """A command whose argument `file`, `a` or `files` is a result file, or several.
 
     From the shell it runs in a forked process of its own, so that a file which crashes HDF5 is one line and
     exit code 2; the fork costs 2 ms, as nothing heavy is imported yet.
@@ -38,7 +38,7 @@ class ReadingCommand(click.Command):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; whatever the file makes a library raise is a `ResultError`."""
-        file = Path(ctx.params["file"])
+        file = _first(ctx.params)
         if ctx.find_root().obj == CONTAINED and hasattr(os, "fork"):
             sys.stdout.flush()
             pid = os.fork()
@@ -53,6 +53,12 @@ class ReadingCommand(click.Command):
             if isinstance(error, OSError) and error.errno is not None:
                 raise  # the disk or the pipe that is written to
             raise ResultError(_fault(file, ctx.info_name or "", error)) from error
+
+
+def _first(given: dict[str, Any]) -> Path:
+    """The result file that a command is about, or the first of several."""
+    named = next(given[name] for name in ("file", "a", "files") if name in given)
+    return Path(named[0] if isinstance(named, tuple) else named)
 
 
 class EvaluatingCommand(ReadingCommand):

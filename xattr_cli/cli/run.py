@@ -15,6 +15,8 @@ from ..errors import ExitCode
 from .job import job_options, read_job
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from ..pipeline.run import RunReport
     from ..store.shard import Shard
 
@@ -23,7 +25,11 @@ __all__ = ["run"]
 
 @click.command()
 @job_options
-@click.option("--shard", metavar="I/N", help="Compute only every N-th part; `merge` joins the shards.")
+@click.option(
+    "--shard",
+    metavar="I/N",
+    help="Compute only every N-th part, or those of a list, 2,5-7/64; `merge` joins them.",
+)
 @click.option("--overwrite", is_flag=True, help="Replace a result, or parts of another job, at the same path.")
 @click.option(
     "--accept-changes",
@@ -68,8 +74,8 @@ def run(
         from .progress import report_progress, report_stages
 
         checked = read_job(job, overrides)
-        share, joined = _shard(shard, quiet)
-        quiet = quiet or (joined and share is not None and share.index > 1)  # the first speaks for all
+        share, joined = _shard(shard, checked.output.path, quiet)
+        quiet = quiet or (joined and share is not None and 1 not in share.indices)  # the first speaks for all
         interrupt()
         with report_stages(quiet) as stage, report_progress(quiet) as progress:
             report = run_job(
@@ -88,20 +94,22 @@ def run(
         ctx.exit(ExitCode.INCOMPLETE)
 
 
-def _shard(text: str | None, quiet: bool) -> tuple[Shard | None, bool]:
+def _shard(text: str | None, output: Path, quiet: bool) -> tuple[Shard | None, bool]:
     """The share of this process, and whether the processes of all shards were launched together."""
     import os
 
-    from ..store.shard import Shard
+    from ..store import Shard, parts_folder
+    from ..store.scheduler import launched_by
+    from ..store.shard import shard_counts
 
     if text is not None:
         return Shard.parse(text), False
-    if (launched := Shard.from_torchrun(os.environ)) is not None:
-        return launched, True
-    share = Shard.from_slurm(os.environ)
-    if share is not None and not quiet:
-        click.echo(f"Slurm array job: computing shard {share.index}/{share.count}", err=True)
-    return share, False
+    launch = launched_by(os.environ, shard_counts(parts_folder(output)))
+    if launch is None:
+        return None, False
+    if not (quiet or launch.joined):
+        click.echo(f"{launch.scheduler}: computing shard {launch.shard}", err=True)
+    return launch.shard, launch.joined
 
 
 def _remaining(report: RunReport) -> str:

@@ -117,12 +117,12 @@ def run_job(
             session = _study(session, parts, shard, stage, inputs)
             work = _Work.of(session, parts, shard, join)
             computed = _compute(session, parts, work, progress, inputs)
-            merges = shard is None or (join and shard.index == 1)
+            merges = shard is None or (join and 1 in shard.indices)
             if join and merges:
                 _wait_for_others(parts, interrupt)
                 progress(work.total, work.total)
             seconds = time.time() - began
-            missing = len(parts.missing())
+            missing = len(parts.absent())
             if merges:
                 computed += _merge_repairing(session, parts, progress, stage, inputs)
             return RunReport(str(job.output.path), session.parts.rows, computed, missing, merges, seconds)
@@ -202,7 +202,7 @@ def _study(session: Session, parts: PartSet, shard: Shard | None, stage: Stage, 
     for number, label in session.parts.population_parts.items():
         # several shards may need it for their rows; whoever comes first computes it, the same for all
         needed = label in explaining
-        if number in missing or (needed and number in parts.missing()):
+        if number in missing or (needed and parts.is_missing(number)):
             with inputs.true_reason():
                 studied = study_dataset(session, label, memo=CheckedMemo(parts, inputs), stage=stage)
             inputs.refuse_changes()
@@ -230,13 +230,13 @@ class _Work:
     def of(cls, session: Session, parts: PartSet, shard: Shard | None, join: bool) -> _Work:
         """What is left to do."""
         mine = [number for number in parts.missing(shard) if number < session.parts.row_parts]
-        candidates = range(session.parts.row_parts) if join else ()
-        others = [number for number in candidates if number not in mine and not parts.has(number)]
+        absent = parts.absent() if join else ()
+        others = [number for number in {*absent} - {*mine} if number < session.parts.row_parts]
         return cls(mine, others, sum(_length(session.parts.part(number)) for number in [*mine, *others]))
 
 
 def _wait_for_others(parts: PartSet, interrupt: Callable[[], None]) -> None:
-    while not all(map(parts.has, range(parts.manifest.parts))):
+    while parts.absent():
         interrupt()
         time.sleep(SECONDS_BETWEEN_LOOKS)
 
@@ -246,7 +246,8 @@ def _compute(session: Session, parts: PartSet, work: _Work, progress: Progress, 
     done = 0
 
     def tell() -> None:
-        elsewhere = sum(_length(session.parts.part(number)) for number in work.others if parts.has(number))
+        owed = {*work.others} & {*parts.absent()} if work.others else set()
+        elsewhere = sum(_length(session.parts.part(number)) for number in {*work.others} - owed)
         progress(done + elsewhere, work.total)
 
     def is_durable(number: int) -> None:

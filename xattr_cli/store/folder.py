@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
+import re
 from contextlib import suppress
 from pathlib import Path
 
 from ..errors import StoreError
-from .durable import durable_text, fsync_folder, reason, remove_stale_temporaries
+from .durable import durable_text, fsync_folder, landing, reason, remove_stale_temporaries
 from .locking import MERGE_LOCK, SETUP_LOCK, RunLock, waiting_lock
 from .manifest import Manifest, read_manifest, refuse_other_code
 from .shard import Shard
 
 __all__ = [
     "MANIFEST",
+    "MERGE_STATE",
     "claim",
     "discard",
     "discard_leftovers",
@@ -22,15 +25,20 @@ __all__ = [
     "memo_path",
     "part_path",
     "parts_folder",
+    "parts_there",
     "set_aside",
 ]
 
 MANIFEST = "manifest.json"
 
+MERGE_STATE = "merge.state"
+"""How far a merge is."""
+
 _WORK = ("part-*.h5", "memo-*.h5")
 """What a job has achieved, durably."""
 
 _ASIDE = ".damaged"
+_PART = re.compile(r"part-(\d{5,})\.h5")
 
 _LOG = logging.getLogger(__name__)
 
@@ -43,6 +51,8 @@ _FILES = (
     f"part-*.h5{_ASIDE}",
     "memo-*.h5",
     ".memo-*.h5.*.tmp",
+    MERGE_STATE,
+    f".{MERGE_STATE}.*.tmp",
     "shard-*.lock",
     "run.lock",
     MERGE_LOCK,
@@ -51,13 +61,23 @@ _FILES = (
 
 
 def parts_folder(output: Path) -> Path:
-    """Where the parts of the result `output` are kept until they are merged."""
-    return output.with_name(f"{output.name}.parts")
+    """Where the parts of the result `output` are kept until they are merged: beside the file, not a link to it."""
+    target = landing(output)
+    return target.with_name(f"{target.name}.parts")
 
 
 def part_path(folder: Path, part: int) -> Path:
     """File of a part; parts count from 0."""
     return folder / f"part-{part:05d}.h5"
+
+
+def parts_there(folder: Path) -> set[int]:
+    """Numbers of the parts that lie in a folder, whole or not: a look at its names, not at thousands of files."""
+    try:
+        names = [entry.name for entry in os.scandir(folder)]
+    except FileNotFoundError:
+        return set()
+    return {int(match[1]) for name in names if (match := _PART.fullmatch(name))}
 
 
 def memo_path(folder: Path, label: str, name: str) -> Path:
@@ -96,7 +116,8 @@ def claim(
                     _make_way(folder, manifest, lock, shard)
                 stored = _settle(folder, manifest, lock, accept_changes)
                 remove_stale_temporaries(folder)
-                remove_stale_temporaries(output.parent, output.name)
+                target = landing(output)
+                remove_stale_temporaries(target.parent, target.name)
             except BaseException:
                 lock.release()
                 raise

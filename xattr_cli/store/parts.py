@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -16,12 +15,23 @@ from ..errors import JobError, StoreError
 from .checksums import broken_seals, lacks_seal, seal
 from .columns import ResultColumn, check_column_lengths, write_attributes, write_column
 from .durable import durable_hdf5, reason
-from .folder import MANIFEST, claim, discard, give_up, memo_path, part_path, parts_folder, set_aside
+from .folder import (
+    MANIFEST,
+    MERGE_STATE,
+    claim,
+    discard,
+    give_up,
+    memo_path,
+    part_path,
+    parts_folder,
+    parts_there,
+    set_aside,
+)
 from .locking import MERGE_LOCK, RunLock, waiting_lock
 from .manifest import FORMAT, Manifest, finished_output, identity_attributes, read_manifest
-from .merge import CODE_CHANGES, merge_parts
-from .shard import Shard, gaps
-from .survey import REPAIR, datasets, open_part, reading
+from .merge import merge_parts
+from .shard import Shard, gaps, shard_counts
+from .survey import CODE_CHANGES, LAYOUT, REPAIR, datasets, layout_of, open_part, reading
 
 __all__ = ["DamagedPartsError", "PartSet"]
 
@@ -125,14 +135,19 @@ class PartSet:
         """Numbers of the parts that are complete and of this job; a damaged one is logged as a warning."""
         return [part for part in range(self.manifest.parts) if self._is_finished(part)]
 
-    def has(self, part: int) -> bool:
-        """Whether a part is there; `missing` also looks whether it is whole."""
-        return part_path(self.folder, part).exists()
+    def absent(self) -> list[int]:
+        """Numbers of the parts that are not there, by one look at the folder; `missing` also opens files."""
+        return sorted({*range(self.manifest.parts)} - parts_there(self.folder))
 
     def missing(self, shard: Shard | None = None) -> list[int]:
-        """Numbers of the parts yet to be computed: by `shard`, or by anybody."""
+        """Numbers of the parts yet to be computed, whole or not at all: by `shard`, or by anybody."""
         parts = range(self.manifest.parts) if shard is None else shard.parts(self.manifest.parts)
-        return [part for part in parts if not self._is_finished(part)]
+        there = parts_there(self.folder)
+        return [part for part in parts if part not in there or not self._is_finished(part)]
+
+    def is_missing(self, part: int) -> bool:
+        """Whether a part is yet to be computed."""
+        return not self._is_finished(part)
 
     def write(
         self,
@@ -154,14 +169,16 @@ class PartSet:
         """
         check_column_lengths(columns)
         with durable_hdf5(part_path(self.folder, part), finish=seal) as writer:
+            compressed = {}
             for path, column in sorted(columns.items()):
-                write_column(writer.file, path, column, self._compression)
+                compressed[path] = write_column(writer.file, path, column, self._compression)
                 writer.check()
             for path, values in sorted((attributes or {}).items()):
                 target = writer.file[path] if path in writer.file else writer.file.create_group(path)
                 write_attributes(target, values)
             accepted = {CODE_CHANGES: self._accepted} if self._accepted else {}
-            write_attributes(writer.file, {**self._bookkeeping(part), **accepted, "complete": 1})
+            layout = {LAYOUT: layout_of(columns, compressed)}
+            write_attributes(writer.file, {**self._bookkeeping(part), **accepted, **layout, "complete": 1})
 
     def read(self, part: int, group: str) -> dict[str, np.ndarray]:
         """The numbers that a finished part holds under `group`, by their path below it.
@@ -267,12 +284,11 @@ class PartSet:
             self.output,
             rows=self.manifest.rows,
             attributes={**attributes, **identity_attributes(self.manifest)},
+            state=self.folder / MERGE_STATE,
         )
 
     def _how_to_get(self, missing: Sequence[int]) -> str:
-        names = " ".join(path.name for path in self.folder.glob("shard-*.lock"))
-        counts = {int(count) for count in re.findall(r"-of-(\d+)\.lock", names)}
-        return gaps(missing, self.manifest.parts, sorted(counts))
+        return gaps(missing, self.manifest.parts, shard_counts(self.folder))
 
     def discard(self) -> None:
         """Delete the parts and let go of them; files that are not the store's own stay where they are."""

@@ -12,6 +12,7 @@ import numpy as np
 from ...errors import ResultError
 from ...untrusted.archives import is_bomb
 from ...untrusted.yaml_text import parse_yaml
+from ..axes import is_only_an_axis
 
 __all__ = [
     "BLOCK_BYTES",
@@ -42,7 +43,7 @@ def dataset(group: h5py.Group, name: str) -> h5py.Dataset:
         ResultError: there is none.
     """
     found = group.get(name)
-    if not isinstance(found, h5py.Dataset):
+    if not isinstance(found, h5py.Dataset) or is_only_an_axis(found):
         path = f"{group.name.rstrip('/')}/{name}"
         raise ResultError(f"{group.file.filename}: the dataset {path} is missing; the file is incomplete.")
     _refuse_what_is_not_stored(found)
@@ -102,11 +103,11 @@ def read_any(group: h5py.Group, name: str, rows: RowChoice | None = None) -> np.
 
 
 def names_in(group: h5py.Group) -> tuple[str, ...]:
-    """Paths of all arrays and texts in a group and in the groups within it."""
+    """Paths of all arrays and texts in a group and in the groups within it, without what only names an axis."""
     names: list[str] = []
 
     def visit(name: str, item: h5py.HLObject) -> None:
-        if isinstance(item, h5py.Dataset):
+        if isinstance(item, h5py.Dataset) and not is_only_an_axis(item):
             names.append(name)
 
     group.visititems(visit)
