@@ -16,7 +16,7 @@ SENTENCES := vaderSentiment==3.3.2
 
 .PHONY: help install demo tables photos resnet18 googlenet vowels breast-cancer minilm minilm-interactions \
 	movies next-word solubility screening \
-	test test-slow test-slurm test-gpu test-portable test-networks docs lint format clean \
+	test test-slow test-slurm test-gpu test-portable test-networks fuzz docs lint format clean \
 	bench bench-gpu bench-nodes bench-secant bench-error-bars bench-error-bars-photos bench-error-bars-language bench-jobs bench-ace bench-icc bench-interactions bench-stability bench-kills bench-scale \
 	reproduce-ig reproduce-interior reproduce-interactions reproduce-ace reproduce-icc
 
@@ -136,6 +136,9 @@ lint: install ## Check style, formatting and types
 format: install ## Format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+fuzz: install ## Broken and hostile jobs, checkpoints, data and results by the thousand (an hour)
+	$(BIN)/python -m scripts.fuzz --table scripts/results/fuzz.md
 
 bench: install ## Time and memory against captum and against bare gradient passes
 	$(BIN)/python -m scripts.benchmarks.bench_speed
