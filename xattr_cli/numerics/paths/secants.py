@@ -20,6 +20,7 @@ __all__ = [
     "MOST_TIMES",
     "CellMaps",
     "CellSums",
+    "SecantCells",
     "SecantRule",
     "cell_maps",
     "evidence_of",
@@ -211,11 +212,11 @@ def integrate_secants(
         rule: cells and tolerance.
         error: from the evidence of a pass, and the share of the rule, to the reported relative errors.
     """
-    return sweep(_SecantCells(field, path, rule, error), path)
+    return sweep(SecantCells(field, path, rule, error), path)
 
 
-class _SecantCells:
-    """Secant cells at work on a block: an `Integrator`.
+class SecantCells:
+    """Secant cells at work on a block: an `Integrator`; its arguments are those of `integrate_secants`.
 
     Attributes:
         rtol: relative error at which a row stops.
@@ -232,7 +233,7 @@ class _SecantCells:
         field: CellField,
         path: StraightPath,
         rule: SecantRule,
-        error: Callable[[CellEvidence, ErrorShare], Tensor],
+        error: Callable[[CellEvidence, ErrorShare], Tensor] = secant_error,
     ) -> None:
         self.field, self.path, self.rule, self.error = field, path, rule, error
         self.rtol, self.warp, self.delta = rule.rtol, PowerWarp(rule.warp), path.delta
