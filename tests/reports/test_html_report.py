@@ -439,7 +439,7 @@ def test_the_command_writes_beside_the_file_and_says_where(digits_file):
 @pytest.mark.parametrize(
     "arguments, code, told",
     [
-        (["nowhere.h5"], ExitCode.FAILED, "no such file"),
+        (["nowhere.h5"], ExitCode.USAGE, "no such file"),
         (["--engine", "igg"], ExitCode.USAGE, "Did you mean 'ig'"),
         (["--where", "error > 9000%"], ExitCode.USAGE, "no row fulfils --where error > 9000%"),
     ],
