@@ -39,7 +39,7 @@ ROOMS = {
     "registry": {"errors"},
     "samples": set(),
     "randomness": set(),
-    "fingerprint": set(),
+    "fingerprint": {"errors"},
     "job": LANGUAGE,
     "numerics": LANGUAGE,
     "store": {"errors", "samples"},

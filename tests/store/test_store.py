@@ -31,6 +31,7 @@ from xattr_cli.store import (
     parts_folder,
     provenance,
 )
+from xattr_cli.store.checksums import seal
 from xattr_cli.store.columns import chunk_shape
 from xattr_cli.store.durable import temporary_for
 from xattr_cli.store.scheduler import launched_by
@@ -113,7 +114,7 @@ def test_result_is_the_concatenation_of_the_parts(tmp_path, compression):
         assert file["scale"].shape == () and file["scale"][()] == 255
         assert [d.label for d in file[MAP].dims] == ["row", "channel", "height", "width"]
         assert dict(file["engines/ig"].attrs) == ATTRIBUTES["engines/ig"]
-        assert dict(file["rows/id"].attrs).keys() == {"DIMENSION_LABELS"}
+        assert dict(file["rows/id"].attrs).keys() == {"DIMENSION_LABELS", "crc32"}
         assert (file[MAP].compression or "none") == compression
 
 
@@ -268,19 +269,26 @@ def _overwrite_with_text(path):
 def _lose_the_last_attribute(path):
     with h5py.File(path, "r+") as file:
         del file.attrs["complete"]
+    _seal_again(path)
 
 
 def _change_checkpoint(path):
     with h5py.File(path, "r+") as file:
         file.attrs["checkpoint_hash"] = "x"
+    _seal_again(path)
+
+
+def _seal_again(path):
+    with path.open("r+b") as file:
+        seal(file.fileno())
 
 
 @pytest.mark.parametrize(
     ("damage", "word"),
     [
-        (_truncate, "truncated file"),
-        (_truncate_to_nothing, "cannot be read"),
-        (_overwrite_with_text, "cannot be read"),
+        (_truncate, "cut off"),
+        (_truncate_to_nothing, "cut off"),
+        (_overwrite_with_text, "checksum at its end is missing"),
         (_lose_the_last_attribute, "is not complete"),
         (_change_checkpoint, "belongs to another job (other checkpoint_hash)"),
     ],
@@ -368,7 +376,7 @@ def test_parts_of_another_job_are_refused_naming_what_changed(tmp_path):
     assert "\n  engines.ig.rtol: was 0.05, now 0.01\n" in text
     assert '\n  engines.ig.engine: was "integrated_gradients", now (absent)\n' in text
     assert '\n  engines.sal.engine: was (absent), now "saliency"\n' in text
-    assert f'\n  dataset_hash: was "{"d" * 64}", now "e"\n' in text
+    assert '\n  dataset_hash: was [dddddddd], now "e"\n' in text
     assert "model" not in text.replace("model:", "") and "--overwrite" in text and "output.path" in text
 
 
@@ -504,13 +512,13 @@ def test_damaged_manifest_is_refused_and_overwrite_helps(tmp_path, text):
 def test_finished_output_is_recognised_and_that_of_another_job_refused(tmp_path):
     output = tmp_path / "r.h5"
     hashes = {"checkpoint_hash": "c" * 64, "dataset_hash": "d" * 64}
-    assert not finished_output(output, job().identity, **hashes)
+    assert not finished_output(output, job(**hashes))
     compute(output)
-    assert finished_output(output, job().identity, **hashes)
+    assert finished_output(output, job(**hashes))
     hashes["checkpoint_hash"] = "retrained"
-    with pytest.raises(StoreError, match=r'r\.h5: is the result.*\n  checkpoint_hash: was "ccc.*"retrained"'):
-        finished_output(output, job().identity, **hashes)
-    assert not finished_output(output, job().identity, **hashes, overwrite=True)
+    with pytest.raises(StoreError, match=r'is the result.*\n  checkpoint_hash: was .cccccccc., now "retrained"'):
+        finished_output(output, job(**hashes))
+    assert not finished_output(output, job(**hashes), overwrite=True)
 
 
 @pytest.mark.parametrize("content", [b"", b"text", "an empty HDF5 file", "format", "truncated"])
@@ -525,8 +533,8 @@ def test_foreign_file_in_the_place_of_the_result_is_refused(tmp_path, content):
         with h5py.File(output, "w") as file:
             file.attrs.update({"format": "xattr-cli/2"} if content == "format" else {})
     with pytest.raises(StoreError, match=r"is not a result of xattr-cli: .*--overwrite"):
-        finished_output(output, job().identity, "c", "d")
-    assert not finished_output(output, job().identity, "c", "d", overwrite=True)
+        finished_output(output, job())
+    assert not finished_output(output, job(), overwrite=True)
 
 
 def test_looking_whether_an_output_is_writable_leaves_nothing(tmp_path):

@@ -32,6 +32,11 @@ __all__ = ["run"]
 )
 @click.option("--overwrite", is_flag=True, help="Replace a result, or parts of another job, at the same path.")
 @click.option(
+    "--accept-changes",
+    is_flag=True,
+    help="Go on although the network's code, or a version, is another one than before; the result says so.",
+)
+@click.option(
     "--strict", is_flag=True, help="Exit with 3 if a row was quarantined, is inconsistent or did not converge."
 )
 @click.option("--quiet", is_flag=True, help="No progress and no table; errors only.")
@@ -43,13 +48,15 @@ def run(
     overrides: tuple[str, ...],
     shard: str | None,
     overwrite: bool,
+    accept_changes: bool,
     strict: bool,
     quiet: bool,
     as_json: bool,
 ) -> None:
     """Explain every row of JOB (a YAML file, or - for standard input) into one HDF5 file.
 
-    Interrupted or killed, the same command goes on where it stopped; finished, it does nothing. In a
+    Interrupted or killed, the same command goes on where it stopped; finished, it does nothing. Whether it is the
+    same job is told by contents: of the files that it names, and of the network's code. In a
     Slurm array job every task takes its own shard, and so does every process of torchrun; there the first one
     merges when all are done. The table goes to standard output, everything else
     to standard error.
@@ -76,6 +83,7 @@ def run(
                 shard=share,
                 join=joined,
                 overwrite=overwrite,
+                accept_changes=accept_changes,
                 progress=progress,
                 stage=stage,
                 interrupt=interrupt,

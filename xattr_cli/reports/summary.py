@@ -20,8 +20,8 @@ _LISTED_ROWS = 20
 _HASH = 8  # characters that are shown
 _PROVENANCE = (
     "format", "package_version", "torch_version", "device", "host", "seed", "started", "ended",
-    "command_line", "job_hash", "checkpoint_hash", "dataset_hash", "model_notes", "execution",
-    "integration",
+    "command_line", "job_hash", "checkpoint_hash", "dataset_hash", "model_notes", "code_changes",
+    "execution", "integration",
 )  # fmt: skip
 
 _SOURCE_KEYS = ("factory", "name", "path", "checkpoint")
@@ -204,6 +204,8 @@ def _facts(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     tensors = ", ".join(f"{name} {tuple(shape)}" for name, shape in summary["tensors"].items())
     if summary["engines"] or not summary["effects"]:
         yield "rows", f"{summary['rows']} of {samples}; {tensors or 'no maps'}"
+    for line in filter(None, str(summary["code_changes"] or "").splitlines()):
+        yield "changed", line
     for note in filter(None, str(summary["model_notes"] or "").splitlines()):
         yield "note", note
 

@@ -14,7 +14,7 @@ import json
 import os
 import time
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -40,7 +40,7 @@ class _Checkpoint:
     Attributes:
         signature: of what it is made from.
         parts: number of parts that are in it.
-        filled: path of a dataset → rows that it has.
+        filled: path of a dataset → rows that it has, and their checksum.
         end: bytes of the file.
         raw: (start, stop) in the file of arrays that are filled in place, increasing.
         pages: numbers of the pages that follow the text, in their order.
@@ -48,7 +48,7 @@ class _Checkpoint:
 
     signature: str
     parts: int = 0
-    filled: dict[str, int] = field(default_factory=dict)
+    filled: dict[str, Sequence[int]] = field(default_factory=dict)
     end: int = 0
     raw: list[tuple[int, int]] = field(default_factory=list)
     pages: list[int] = field(default_factory=list)
@@ -172,7 +172,7 @@ class Checkpoints:
 
     Attributes:
         parts: number of parts that were in the file.
-        filled: path of a dataset → rows that it had; empty for a new file.
+        filled: path of a dataset → rows that it had, and their checksum; empty for a new file.
         are_made: whether something was kept that a later merge can go on from.
     """
 
@@ -183,7 +183,7 @@ class Checkpoints:
         self._latest = saved
         self._made_at = time.monotonic()
 
-    def tell(self, writer: Hdf5Writer, parts: int, filled: Callable[[], dict[str, int]]) -> None:
+    def tell(self, writer: Hdf5Writer, parts: int, filled: Callable[[], Mapping[str, Sequence[int]]]) -> None:
         """Say how far the file is; makes a checkpoint every few seconds."""
         is_due = time.monotonic() - self._made_at >= SECONDS_BETWEEN_CHECKPOINTS
         if is_due or len(self._sink.pages) * _PAGE >= _MOST_PENDING_BYTES:
@@ -196,9 +196,9 @@ class Checkpoints:
         if self.are_made:
             self._keep(self._latest.parts, self._latest.filled, self._latest.raw)
 
-    def _keep(self, parts: int, filled: dict[str, int], raw: list[tuple[int, int]]) -> None:
+    def _keep(self, parts: int, filled: Mapping[str, Sequence[int]], raw: list[tuple[int, int]]) -> None:
         pages = dict(sorted(self._sink.pages.items()))
-        self._latest = _Checkpoint(self._state.signature, parts, filled, self._sink.end, raw, [*pages])
+        self._latest = _Checkpoint(self._state.signature, parts, dict(filled), self._sink.end, raw, [*pages])
         self._sink.sync()
         self._state.save(self._latest, pages.values())
         self.are_made = True

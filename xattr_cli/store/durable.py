@@ -133,18 +133,20 @@ class Hdf5Writer:
 
 
 @contextmanager
-def durable_hdf5(path: Path) -> Iterator[Hdf5Writer]:
+def durable_hdf5(path: Path, finish: Callable[[int], None] = lambda descriptor: None) -> Iterator[Hdf5Writer]:
     """An HDF5 file that becomes `path` at the end of the block, if nothing is raised.
+
+    Arguments:
+        path: of the file.
+        finish: called with the descriptor of the whole file, before it takes its place.
 
     Raises:
         StoreError: the disk is full, or anything else the operating system refuses.
     """
-    with (
-        deferred_signals() as deliver,
-        durable_file(path) as descriptor,
-        hdf5_through(Sink(descriptor), deliver) as writer,
-    ):
-        yield writer
+    with deferred_signals() as deliver, durable_file(path) as descriptor:
+        with hdf5_through(Sink(descriptor), deliver) as writer:
+            yield writer
+        finish(descriptor)
 
 
 @contextmanager

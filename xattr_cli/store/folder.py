@@ -10,9 +10,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from ..errors import StoreError
-from .durable import durable_text, landing, reason, remove_stale_temporaries
+from .durable import durable_text, fsync_folder, landing, reason, remove_stale_temporaries
 from .locking import MERGE_LOCK, SETUP_LOCK, RunLock, waiting_lock
-from .manifest import Manifest, read_manifest
+from .manifest import Manifest, read_manifest, refuse_other_code
 from .shard import Shard
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "part_path",
     "parts_folder",
     "parts_there",
+    "set_aside",
 ]
 
 MANIFEST = "manifest.json"
@@ -38,6 +39,8 @@ _WORK = ("part-*.h5", "memo-*.h5")
 
 _PART = re.compile(r"part-(\d{5,})\.h5")
 
+_ASIDE = ".damaged"
+
 _LOG = logging.getLogger(__name__)
 
 # in this order: without its manifest nothing is resumed, without its locks nothing is protected
@@ -46,6 +49,7 @@ _FILES = (
     f".{MANIFEST}.*.tmp",
     "part-*.h5",
     ".part-*.h5.*.tmp",
+    f"part-*.h5{_ASIDE}",
     "memo-*.h5",
     ".memo-*.h5.*.tmp",
     MERGE_STATE,
@@ -83,8 +87,20 @@ def memo_path(folder: Path, label: str, name: str) -> Path:
     return folder / f"memo-{digest}.h5"
 
 
-def claim(output: Path, manifest: Manifest, *, shard: Shard | None, overwrite: bool) -> tuple[Manifest, RunLock]:
-    """Lock the parts folder of `output`, make it if there is none, and see that it is of this job.
+def set_aside(part: Path) -> None:
+    """Let a damaged part count as missing; it lies beside its place until the parts are discarded.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    part.replace(part.with_name(f"{part.name}{_ASIDE}"))
+    fsync_folder(part.parent)
+
+
+def claim(
+    output: Path, manifest: Manifest, *, shard: Shard | None, overwrite: bool, accept_changes: bool
+) -> tuple[Manifest, RunLock]:
+    """Lock the parts folder of `output`, make it if there is none, and see that it is of this job and code.
 
     Returns:
         The stored manifest, and the lock.
@@ -99,7 +115,7 @@ def claim(output: Path, manifest: Manifest, *, shard: Shard | None, overwrite: b
             try:
                 if overwrite:
                     _make_way(folder, manifest, lock, shard)
-                stored = _settle(folder, manifest, lock)
+                stored = _settle(folder, manifest, lock, accept_changes)
                 remove_stale_temporaries(folder)
                 target = landing(output)
                 remove_stale_temporaries(target.parent, target.name)
@@ -111,7 +127,7 @@ def claim(output: Path, manifest: Manifest, *, shard: Shard | None, overwrite: b
         raise StoreError(f"{folder}: cannot be used for the parts: {reason(error)}.") from error
 
 
-def _settle(folder: Path, manifest: Manifest, lock: RunLock) -> Manifest:
+def _settle(folder: Path, manifest: Manifest, lock: RunLock, accept_changes: bool) -> Manifest:
     """The stored manifest: the one that is there, if it is of the same job, else `manifest`.
 
     A job that ended before anything durable came of it does not stand in the way of another one.
@@ -119,7 +135,8 @@ def _settle(folder: Path, manifest: Manifest, lock: RunLock) -> Manifest:
     path = folder / MANIFEST
     stored = read_manifest(path)
     changed = [] if stored is None else stored.changes(manifest)
-    if stored is None or (changed and not _has_work(folder) and _is_alone(lock)):
+    other_code = [] if stored is None else stored.code_changes(manifest)
+    if stored is None or ((changed or other_code) and not _has_work(folder) and _is_alone(lock)):
         text = manifest.to_json()
         durable_text(path, text)
         return Manifest.from_json(text)
@@ -129,6 +146,8 @@ def _settle(folder: Path, manifest: Manifest, lock: RunLock) -> Manifest:
             f"{folder}: holds parts of another job:{lines}\n"
             "Use --overwrite to start again, or choose another output.path."
         )
+    if not accept_changes:
+        refuse_other_code(other_code, f"{folder}: holds parts that other code has computed")
     return stored
 
 
@@ -151,7 +170,11 @@ def _make_way(folder: Path, manifest: Manifest, lock: RunLock, shard: Shard | No
         stored = read_manifest(folder / MANIFEST)
     except StoreError:
         stored = None
-    if shard is not None and stored is not None and not stored.changes(manifest):
+    if (
+        shard is not None
+        and stored is not None
+        and not (stored.changes(manifest) or stored.code_changes(manifest))
+    ):
         for part in shard.parts(stored.parts):
             part_path(folder, part).unlink(missing_ok=True)
         return

@@ -17,11 +17,13 @@ from h5py import h5d, h5s, h5t
 
 from ..errors import StoreError
 from .checkpointed import MergeState, checkpointed_hdf5
+from .checksums import CHECKSUM, RunningChecksum, structure_checksum
 from .columns import create_dataset, write_attributes
 from .durable import Hdf5Writer
-from .survey import REPAIR, Entry, Survey, entries_of, open_part, reading, survey
+from .shard import ranges
+from .survey import CODE_CHANGES, REPAIR, Entry, Survey, entries_of, open_part, reading, survey
 
-__all__ = ["merge_parts"]
+__all__ = ["CODE_CHANGES", "merge_parts"]
 
 _SLAB_BYTES = 16 * 2**20
 _WHOLE = ("constant", "single")  # axes of datasets that are not made of rows
@@ -53,19 +55,28 @@ def merge_parts(
                 for name, entry in entries.items():
                     targets[name].append(part, entry, path, writer)
             writer.check()
-            checkpoints.tell(writer, number, lambda: {name: target.filled for name, target in targets.items()})
-        write_attributes(writer.file, attributes)
+            checkpoints.tell(writer, number, lambda: {name: target.progress for name, target in targets.items()})
+        for target in targets.values():
+            target.dataset.attrs[CHECKSUM] = target.checksum.text
+        write_attributes(writer.file, {**attributes, **_told(found.code_changes, len(parts))})
+        write_attributes(writer.file, dict([structure_checksum(writer.file)]))
 
 
-def _targets(file: h5py.File, found: Survey, filled: Mapping[str, int]) -> dict[str, _Target]:
+def _told(changed: Mapping[str, Sequence[int]], parts: int) -> dict[str, str]:
+    """Which parts were computed by other code than the first, as an attribute of the result; none if none was."""
+    lines = [f"parts {ranges(numbers)} of {parts}: {text}" for text, numbers in changed.items()]
+    return {CODE_CHANGES: "\n".join(lines)} if lines else {}
+
+
+def _targets(file: h5py.File, found: Survey, filled: Mapping[str, Sequence[int]]) -> dict[str, _Target]:
     """The datasets of the result; kept open, lest a chunk that two parts share is compressed twice."""
     if filled:
-        return {name: _Target(file[name], entry, filled[name]) for name, entry in found.entries.items()}
+        return {name: _Target(file[name], entry, *filled[name]) for name, entry in found.entries.items()}
     targets = {}
     for name, entry in sorted(found.entries.items()):
         compression = entry.compression
         dataset = create_dataset(file, name, entry.shape, entry.dtype, axes=entry.axes, compression=compression)
-        targets[name] = _Target(dataset, entry, 0)
+        targets[name] = _Target(dataset, entry)
     for name, own in found.attributes.items():
         write_attributes(targets[name].dataset if name in targets else file.require_group(name), own)
     return targets
@@ -77,11 +88,13 @@ class _Target:
     Attributes:
         dataset: of the result.
         filled: rows that it has already; of a constant one, how often it was seen.
+        checksum: of what it has already.
     """
 
-    def __init__(self, dataset: h5py.Dataset, entry: Entry, filled: int) -> None:
+    def __init__(self, dataset: h5py.Dataset, entry: Entry, filled: int = 0, checksum: int = 0) -> None:
         self.dataset = dataset
         self.filled = filled
+        self.checksum = RunningChecksum(checksum)
         self._name = str(dataset.name)
         self._path = self._name.encode()
         self._dtype = dataset.dtype
@@ -90,6 +103,11 @@ class _Target:
         self._extent = self._space
         self._is_plain = self._dtype.kind in "biuf" and dataset.chunks is None
         self._constant = dataset[()] if filled and entry.axis in _WHOLE else None
+
+    @property
+    def progress(self) -> tuple[int, int]:
+        """What a checkpoint keeps of it: the arguments `filled` and `checksum`."""
+        return self.filled, self.checksum.value
 
     def append(self, part: h5py.File, entry: Entry, path: Path, writer: Hdf5Writer) -> None:
         """Copy the dataset that `entry` describes behind what is there."""
@@ -103,6 +121,7 @@ class _Target:
         if is_small:
             with reading(path):
                 values = self._read(part, entry.shape)
+            self.checksum.add(values)
             self._space.select_hyperslab((self.filled, *(0 for _ in entry.shape[1:])), entry.shape)
             self.dataset.id.write(self._extent, self._space, values, self._type)
         else:
@@ -112,6 +131,7 @@ class _Target:
     def _set_constant(self, values: Any, path: Path) -> None:
         if self._constant is None:
             self._constant = self.dataset[()] = values
+            self.checksum.add(np.asarray(values, self._dtype))
         elif not np.array_equal(values, self._constant, equal_nan=self._dtype.kind in "fc"):
             raise StoreError(f"{path}: {self.dataset.name} is not what it is in the parts before. {REPAIR}")
 
@@ -131,15 +151,16 @@ class _Target:
             source = part[self._name]
             if source.shape != shape:
                 raise TypeError(f"{self._name} is not what the layout of the part says")
-        if _chunks_line_up(source, self.dataset, self.filled):
-            for offset, mask, chunk in _raw_chunks(source, path):
-                self.dataset.id.write_direct_chunk((self.filled + offset[0], *offset[1:]), chunk, mask)
-                writer.check()
-        else:
-            for start, values in _slabs(source, path):
+        lines_up = _chunks_line_up(source, self.dataset, self.filled)
+        for start, values in _slabs(source, path):
+            self.checksum.add(values)
+            if not lines_up:
                 at = self.filled + start
                 self.dataset[at : at + len(values)] = values
                 writer.check()
+        for offset, mask, chunk in _raw_chunks(source, path) if lines_up else ():
+            self.dataset.id.write_direct_chunk((self.filled + offset[0], *offset[1:]), chunk, mask)
+            writer.check()
 
 
 def _slabs(source: h5py.Dataset, path: Path) -> Iterator[tuple[int, np.ndarray]]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ..errors import JobError
 
-__all__ = ["Shard", "gaps", "shard_counts", "shard_lock"]
+__all__ = ["Shard", "gaps", "ranges", "shard_counts", "shard_lock"]
 
 _MOST_SHARDS = 1_000_000
 
@@ -35,7 +35,7 @@ class Shard:
             )
 
     def __str__(self) -> str:
-        return f"{_ranges(self.indices, ',')}/{self.count}"
+        return f"{ranges(self.indices, ',')}/{self.count}"
 
     def owns(self, part: int) -> bool:
         """Whether the shard computes that part (parts count from 0)."""
@@ -94,14 +94,15 @@ def gaps(missing: Sequence[int], parts: int, shard_counts: Sequence[int]) -> str
         shard_counts: into how many shards the job was cut so far.
     """
     one = len(missing) == 1
-    text = f"part{'' if one else 's'} {_ranges(missing)} of {parts} {'is' if one else 'are'} missing: "
+    text = f"part{'' if one else 's'} {ranges(missing)} of {parts} {'is' if one else 'are'} missing: "
     if len(shard_counts) != 1:
         return text + "run the same job again, which computes only what is missing."
     shards = Shard.of_parts(missing, shard_counts[0])
     return text + f"run --shard {shards} again, or the whole job without --shard."
 
 
-def _ranges(numbers: Sequence[int], separator: str = ", ") -> str:
+def ranges(numbers: Sequence[int], separator: str = ", ") -> str:
+    """Increasing numbers in short, such as "3, 7-9"."""
     runs: list[list[int]] = []
     for number in numbers:
         if runs and number == runs[-1][1] + 1:

@@ -18,6 +18,7 @@ from .columns import AXIS, STRINGS, Axis, ResultColumn
 from .durable import reason
 
 __all__ = [
+    "CODE_CHANGES",
     "LAYOUT",
     "REPAIR",
     "Entry",
@@ -29,6 +30,9 @@ __all__ = [
     "reading",
     "survey",
 ]
+
+CODE_CHANGES = "code_changes"
+"""Attribute of a part: how the code that computed it differs from the first; of a result: of which parts."""
 
 LAYOUT = "layout"
 """Root attribute of a part: what its datasets are, lest thousands of parts have each of theirs looked into."""
@@ -105,10 +109,12 @@ class Survey:
     Attributes:
         entries: every dataset of the result, by path in the file.
         attributes: of groups and datasets, by path; those of the first part that has them.
+        code_changes: how code differs from that of the first part → numbers of the parts that it computed.
     """
 
     entries: dict[str, Entry]
     attributes: dict[str, dict[str, Any]]
+    code_changes: dict[str, list[int]]
 
 
 def survey(parts: Sequence[Path], rows: int) -> Survey:
@@ -125,12 +131,14 @@ def survey(parts: Sequence[Path], rows: int) -> Survey:
         StoreError: a part cannot be read, or does not fit the others.
     """
     total: dict[str, Entry] = {}
-    seen = Survey(total, {})
+    seen = Survey(total, {}, {})
     first = None
     alike: list[Mapping[str, Entry]] = []  # entries that were seen before, so that nothing new is to be found
-    for path in parts:
+    for number, path in enumerate(parts):
         with open_part(path) as part, reading(path):
             found = entries_of(part)
+            if text := part.attrs.get(CODE_CHANGES):
+                seen.code_changes.setdefault(str(text), []).append(number)
             if not any(found is entries for entries in alike):
                 _collect_attributes(part, seen.attributes)
                 alike = [*alike, found][-2:]

@@ -14,7 +14,7 @@ from ...registry import DATASETS
 from ...samples import InputSpec
 from ..base import DatasetSource, Samples
 from ..files import optional
-from ..map_style import MapSamples
+from ..map_style import Hashing, MapSamples, hashing_field
 from .images import picture_spec
 from .transform import ImageTransform
 
@@ -31,6 +31,7 @@ class Torchvision(DatasetSource):
     root: JobPath | None = Field(default=None, description="folder that holds the files")
     kwargs: dict[str, Any] = Field(default={}, description="further arguments, such as {train: false}")
     transform: ImageTransform = ImageTransform()
+    hashing: Hashing = hashing_field()
 
     @field_validator("kwargs")
     @classmethod
@@ -64,7 +65,13 @@ class Torchvision(DatasetSource):
         names = tuple(classes) if all(isinstance(name, str) for name in classes) else ()
         where = f"dataset {self.name}"
         return MapSamples(
-            items, where, convert=preparation.apply, describe=describe, classes=names or preparation.classes
+            items,
+            where,
+            convert=preparation.apply,
+            describe=describe,
+            classes=names or preparation.classes,
+            limit=self.limit,
+            hashing=self.hashing,
         )
 
     def _build(self, cls: type) -> Any:
