@@ -13,11 +13,17 @@ from helpers.cli import invoke, run, write_data, write_job
 
 from xattr_cli.cli import main
 
-READERS = sorted(name for name, command in main.commands.items() if "file" in {p.name for p in command.params})
-"""Every command with an argument FILE, those that will be added included."""
+TAKES = {"file", "files", "a"}
+READERS = sorted(name for name, command in main.commands.items() if TAKES & {p.name for p in command.params})
+"""Every command that takes results, those that will be added included."""
+SEVERAL = ("diff", "combine")
 
 MORE = {"evaluate": ("--metric", "pgu"), "apply-ace": ("samples.csv",)}
 ARGUMENTS = {
+    "export": [("--to", "npz"), ("--to", "csv")],
+    "diff": [()],
+    "combine": [("-o", "folds.h5"), ("-o", "folds.h5", "--overwrite")],
+    "top": [("--row", "0"), ()],
     "inspect": [(), ("--verify",), ("--json",)],
     "plot": [(), ("--format", "svg")],
     "evaluate": [MORE["evaluate"], (*MORE["evaluate"], "--averages", "--json")],
@@ -75,7 +81,8 @@ def test_every_command_on_a_file_is_looked_at():
 def test_no_command_runs_what_a_result_names(hostile, command, job):
     file = rewritten(hostile, job)
     for arguments in ARGUMENTS.get(command, [()]):
-        CliRunner().invoke(main, [command, str(file), *arguments])
+        files = [str(file)] * (1 + (command in SEVERAL))
+        CliRunner().invoke(main, [command, *files, *arguments])
         assert not ran(hostile), arguments
 
 

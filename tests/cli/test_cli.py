@@ -25,7 +25,8 @@ from xattr_cli.registry import BASELINES, ENGINES
 README = Path(__file__).parents[2] / "README.md"
 COMMANDS = (
     "init", "plan", "run", "status", "merge", "slurm",
-    "inspect", "plot", "evaluate", "apply-ace", "engines", "schema",
+    "inspect", "top", "plot", "export", "diff", "combine", "evaluate", "apply-ace",
+    "engines", "ls", "job", "schema", "checks",
 )  # fmt: skip
 
 
@@ -65,7 +66,10 @@ def test_help_imports_nothing_heavy(arguments):
     assert not imported(*arguments.split()) & HEAVY
 
 
-@pytest.mark.parametrize("arguments", ["engines", "engines integrated_gradients", "engines --json"])
+@pytest.mark.parametrize(
+    "arguments",
+    ["engines", "engines integrated_gradients", "engines --json", "datasets table", "exporters", "job compute"],
+)
 def test_documenting_the_engines_imports_no_torch(arguments):
     assert not imported(*arguments.split()) & {"torch", "torchvision", "matplotlib"}
 

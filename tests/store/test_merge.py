@@ -21,6 +21,7 @@ from xattr_cli.store import PartSet, ResultColumn, Shard, checkpointed, parts, p
 from xattr_cli.store.durable import durable_file, remove_stale_temporaries
 
 PARTS = 24
+REFERENCES = ("DIMENSION_LIST", "REFERENCE_LIST")  # places in a file
 
 
 def write_parts(output, compression="none"):
@@ -43,7 +44,7 @@ def contents(path):
     with h5py.File(path) as file:
 
         def visit(name, item):
-            attributes = {key: np.asarray(value).tolist() for key, value in item.attrs.items()}
+            attributes = {k: np.asarray(v).tolist() for k, v in item.attrs.items() if k not in REFERENCES}
             is_data = isinstance(item, h5py.Dataset)
             is_text = is_data and h5py.check_string_dtype(item.dtype) is not None
             values = (

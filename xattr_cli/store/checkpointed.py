@@ -14,11 +14,11 @@ import json
 import os
 import time
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import h5py
 
@@ -26,11 +26,14 @@ from .durable import Hdf5Writer, durable_file, fsync_folder, hdf5_through, landi
 from .sink import Sink, deferred_signals
 from .survey import datasets
 
-__all__ = ["Checkpoints", "MergeState", "checkpointed_hdf5"]
+__all__ = ["Checkpoints", "MergeState", "Progress", "checkpointed_hdf5"]
 
 SECONDS_BETWEEN_CHECKPOINTS = 2.0
 _MOST_PENDING_BYTES = 16 * 2**20
 _PAGE = 4096
+
+Progress: TypeAlias = tuple[int, int]
+"""Rows of a dataset that are in the file, and their checksum."""
 
 
 @dataclass
@@ -44,14 +47,16 @@ class _Checkpoint:
         end: bytes of the file.
         raw: (start, stop) in the file of arrays that are filled in place, increasing.
         pages: numbers of the pages that follow the text, in their order.
+        complete: whether the file is closed, and only waits to be put in its place.
     """
 
     signature: str
     parts: int = 0
-    filled: dict[str, Sequence[int]] = field(default_factory=dict)
+    filled: dict[str, Progress] = field(default_factory=dict)
     end: int = 0
     raw: list[tuple[int, int]] = field(default_factory=list)
     pages: list[int] = field(default_factory=list)
+    complete: bool = False
 
 
 class MergeState:
@@ -173,17 +178,18 @@ class Checkpoints:
     Attributes:
         parts: number of parts that were in the file.
         filled: path of a dataset → rows that it had, and their checksum; empty for a new file.
+        is_complete: whether the file wants nothing but its place.
         are_made: whether something was kept that a later merge can go on from.
     """
 
     def __init__(self, state: MergeState, sink: _PagedSink, saved: _Checkpoint) -> None:
         self.parts, self.filled = saved.parts, saved.filled
-        self.are_made = bool(saved.filled)
+        self.is_complete, self.are_made = saved.complete, bool(saved.filled)
         self._state, self._sink = state, sink
         self._latest = saved
         self._made_at = time.monotonic()
 
-    def tell(self, writer: Hdf5Writer, parts: int, filled: Callable[[], Mapping[str, Sequence[int]]]) -> None:
+    def tell(self, writer: Hdf5Writer, parts: int, filled: Callable[[], dict[str, Progress]]) -> None:
         """Say how far the file is; makes a checkpoint every few seconds."""
         is_due = time.monotonic() - self._made_at >= SECONDS_BETWEEN_CHECKPOINTS
         if is_due or len(self._sink.pages) * _PAGE >= _MOST_PENDING_BYTES:
@@ -194,11 +200,15 @@ class Checkpoints:
     def finish(self) -> None:
         """Bring everything home when the file is closed."""
         if self.are_made:
-            self._keep(self._latest.parts, self._latest.filled, self._latest.raw)
+            self._keep(self._latest.parts, self._latest.filled, self._latest.raw, complete=True)
 
-    def _keep(self, parts: int, filled: Mapping[str, Sequence[int]], raw: list[tuple[int, int]]) -> None:
+    def _keep(
+        self, parts: int, filled: dict[str, Progress], raw: list[tuple[int, int]], *, complete: bool = False
+    ) -> None:
         pages = dict(sorted(self._sink.pages.items()))
-        self._latest = _Checkpoint(self._state.signature, parts, dict(filled), self._sink.end, raw, [*pages])
+        self._latest = _Checkpoint(
+            self._state.signature, parts, dict(filled), self._sink.end, raw, [*pages], complete
+        )
         self._sink.sync()
         self._state.save(self._latest, pages.values())
         self.are_made = True

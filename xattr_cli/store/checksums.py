@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from math import prod
 from pathlib import Path
@@ -19,8 +19,9 @@ import h5py
 import numpy as np
 
 from .durable import reason
+from .survey import datasets
 
-__all__ = ["CHECKSUM", "RunningChecksum", "broken_seals", "damage", "lacks_seal", "seal", "structure_checksum"]
+__all__ = ["CHECKSUM", "RunningChecksum", "broken_seals", "damage", "lacks_seal", "seal", "write_checksums"]
 
 CHECKSUM = "crc32"
 """Attribute of a result's dataset: CRC-32 of its values in C order, of its texts with a NUL after each."""
@@ -97,8 +98,8 @@ def _checksum_of_file(descriptor: int, size: int) -> tuple[int, int]:
 class RunningChecksum:
     """The checksum of values that come one piece after the other.
 
-    Attributes:
-        value: CRC-32 of what came so far.
+    Arguments:
+        value: of those that have come before.
     """
 
     def __init__(self, value: int = 0) -> None:
@@ -123,13 +124,26 @@ def _bytes(values: np.ndarray) -> bytes:
     return b"".join(text + b"\0" for text in texts)
 
 
-def structure_checksum(file: h5py.File) -> tuple[str, str]:
-    """Name and value of the root attribute that vouches for the structure of a file, checksums included."""
+def write_checksums(file: h5py.File, known: Mapping[str, str]) -> None:
+    """Give every dataset of a result its checksum, and the file that of its structure; nothing may follow.
+
+    Arguments:
+        file: the result, open for writing.
+        known: path of a dataset → checksum of the values that were written into it; others are read again.
+    """
+    for path, data in datasets(file).items():
+        data.attrs[CHECKSUM] = known[path] if path in known else _checksum(data)
+    file.attrs[_STRUCTURE] = _structure(file)
+
+
+def _structure(file: h5py.File) -> str:
     items: dict[str, h5py.HLObject] = {"/": file}
     file.visititems(items.__setitem__)
-    lines = [line for name in sorted(items) for line in _described(name, items[name])]
-    checksum = zlib.crc32("\n".join(lines).encode("utf-8", "surrogatepass"))
-    return _STRUCTURE, f"{checksum:08x}"
+    checksum = 0
+    for name in sorted(items):
+        for line in _described(name, items[name]):
+            checksum = zlib.crc32(f"{line}\n".encode("utf-8", "surrogatepass"), checksum)
+    return f"{checksum:08x}"
 
 
 def _described(name: str, item: h5py.HLObject) -> Iterator[str]:
@@ -148,9 +162,7 @@ def _plain(value: Any) -> Any:
 
 def damage(file: h5py.File) -> Iterable[str]:
     """What is not as it was written in a result: datasets by name, and what is wrong with each."""
-    datasets: list[h5py.Dataset] = []
-    file.visititems(lambda _, item: datasets.append(item) if isinstance(item, h5py.Dataset) else None)
-    for data in datasets:
+    for data in datasets(file).values():
         try:
             expected = data.attrs.get(CHECKSUM)
             if expected is None:
@@ -159,8 +171,7 @@ def damage(file: h5py.File) -> Iterable[str]:
                 yield f"the values of {data.name} do not have its checksum"
         except (OSError, RuntimeError, ValueError) as error:
             yield f"{data.name} cannot be read ({reason(error)})"
-    name, structure = structure_checksum(file)
-    if file.attrs.get(name) != structure:
+    if file.attrs.get(_STRUCTURE) != _structure(file):
         yield "names, shapes or attributes are not those that were written"
 
 

@@ -16,14 +16,15 @@ import numpy as np
 from h5py import h5d, h5s, h5t
 
 from ..errors import StoreError
-from .checkpointed import MergeState, checkpointed_hdf5
-from .checksums import CHECKSUM, RunningChecksum, structure_checksum
+from .axes import name_axes
+from .checkpointed import MergeState, Progress, checkpointed_hdf5
+from .checksums import RunningChecksum, write_checksums
 from .columns import create_dataset, write_attributes
 from .durable import Hdf5Writer
 from .shard import ranges
 from .survey import CODE_CHANGES, REPAIR, Entry, Survey, entries_of, open_part, reading, survey
 
-__all__ = ["CODE_CHANGES", "merge_parts"]
+__all__ = ["merge_parts"]
 
 _SLAB_BYTES = 16 * 2**20
 _WHOLE = ("constant", "single")  # axes of datasets that are not made of rows
@@ -47,6 +48,8 @@ def merge_parts(
     """
     found = survey(parts, rows)
     with checkpointed_hdf5(output, MergeState(state, parts)) as (writer, checkpoints):
+        if checkpoints.is_complete:
+            return
         targets = _targets(writer.file, found, checkpoints.filled)
         for number, path in enumerate(parts[checkpoints.parts :], checkpoints.parts + 1):
             with open_part(path) as part:
@@ -56,10 +59,10 @@ def merge_parts(
                     targets[name].append(part, entry, path, writer)
             writer.check()
             checkpoints.tell(writer, number, lambda: {name: target.progress for name, target in targets.items()})
-        for target in targets.values():
-            target.dataset.attrs[CHECKSUM] = target.checksum.text
+        name_axes(writer.file)
         write_attributes(writer.file, {**attributes, **_told(found.code_changes, len(parts))})
-        write_attributes(writer.file, dict([structure_checksum(writer.file)]))
+        write_checksums(writer.file, {name: target.checksum.text for name, target in targets.items()})
+        writer.check()
 
 
 def _told(changed: Mapping[str, Sequence[int]], parts: int) -> dict[str, str]:
@@ -68,7 +71,7 @@ def _told(changed: Mapping[str, Sequence[int]], parts: int) -> dict[str, str]:
     return {CODE_CHANGES: "\n".join(lines)} if lines else {}
 
 
-def _targets(file: h5py.File, found: Survey, filled: Mapping[str, Sequence[int]]) -> dict[str, _Target]:
+def _targets(file: h5py.File, found: Survey, filled: Mapping[str, Progress]) -> dict[str, _Target]:
     """The datasets of the result; kept open, lest a chunk that two parts share is compressed twice."""
     if filled:
         return {name: _Target(file[name], entry, *filled[name]) for name, entry in found.entries.items()}
@@ -76,7 +79,7 @@ def _targets(file: h5py.File, found: Survey, filled: Mapping[str, Sequence[int]]
     for name, entry in sorted(found.entries.items()):
         compression = entry.compression
         dataset = create_dataset(file, name, entry.shape, entry.dtype, axes=entry.axes, compression=compression)
-        targets[name] = _Target(dataset, entry)
+        targets[name] = _Target(dataset, entry, 0)
     for name, own in found.attributes.items():
         write_attributes(targets[name].dataset if name in targets else file.require_group(name), own)
     return targets
@@ -88,10 +91,10 @@ class _Target:
     Attributes:
         dataset: of the result.
         filled: rows that it has already; of a constant one, how often it was seen.
-        checksum: of what it has already.
+        checksum: of all that is in it.
     """
 
-    def __init__(self, dataset: h5py.Dataset, entry: Entry, filled: int = 0, checksum: int = 0) -> None:
+    def __init__(self, dataset: h5py.Dataset, entry: Entry, filled: int, checksum: int = 0) -> None:
         self.dataset = dataset
         self.filled = filled
         self.checksum = RunningChecksum(checksum)
@@ -105,8 +108,8 @@ class _Target:
         self._constant = dataset[()] if filled and entry.axis in _WHOLE else None
 
     @property
-    def progress(self) -> tuple[int, int]:
-        """What a checkpoint keeps of it: the arguments `filled` and `checksum`."""
+    def progress(self) -> Progress:
+        """What a merge that goes on has to know."""
         return self.filled, self.checksum.value
 
     def append(self, part: h5py.File, entry: Entry, path: Path, writer: Hdf5Writer) -> None:
@@ -151,16 +154,19 @@ class _Target:
             source = part[self._name]
             if source.shape != shape:
                 raise TypeError(f"{self._name} is not what the layout of the part says")
-        lines_up = _chunks_line_up(source, self.dataset, self.filled)
-        for start, values in _slabs(source, path):
-            self.checksum.add(values)
-            if not lines_up:
+        if _chunks_line_up(source, self.dataset, self.filled):
+            # decompressed for the checksum alone: what was copied raw, HDF5 2.0 does not read before it is closed
+            for _, values in _slabs(source, path):
+                self.checksum.add(values)
+            for offset, mask, chunk in _raw_chunks(source, path):
+                self.dataset.id.write_direct_chunk((self.filled + offset[0], *offset[1:]), chunk, mask)
+                writer.check()
+        else:
+            for start, values in _slabs(source, path):
                 at = self.filled + start
                 self.dataset[at : at + len(values)] = values
+                self.checksum.add(values)
                 writer.check()
-        for offset, mask, chunk in _raw_chunks(source, path) if lines_up else ():
-            self.dataset.id.write_direct_chunk((self.filled + offset[0], *offset[1:]), chunk, mask)
-            writer.check()
 
 
 def _slabs(source: h5py.Dataset, path: Path) -> Iterator[tuple[int, np.ndarray]]:
