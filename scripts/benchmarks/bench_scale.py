@@ -105,8 +105,9 @@ def foretold(merges: Sequence[Sequence[Any]]) -> Table:
     peak = max(line[6] for line in merges)
     line = ["merge", rows, count, None, seconds, 1e3 * seconds / count, peak, merges[1][7]]
     note = (
-        f"Extrapolated: {1e3 * a:.2f} ms a part and {1e6 * b:.2f} µs a row of processor time. Memory and open "
-        "files do not grow; each shard lists a folder of 10,000 names at its start and at its end."
+        f"Extrapolated: {1e3 * a:.2f} ms a part and {1e6 * b:.2f} µs a row of processor time. Memory grows by "
+        "2 KiB a part (the names of the files), open files do not; each shard lists a folder of 10,000 names at "
+        "its start and at its end."
     )
     return Table("Ten million rows × 1,000 shards", COLUMNS, [line], note)
 

@@ -7,11 +7,12 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
 import pytest
-from helpers.cli import differences, digits_job, invoke, parts_of, run
+from helpers.cli import differences, digits_job, parts_of, run
 
 from xattr_cli.store.status import StatusReader
 
@@ -31,25 +32,41 @@ def folder(tmp_path):
     return tmp_path
 
 
+class Started:
+    """A command, and what it prints."""
+
+    def __init__(self, folder, words):
+        environment = {**os.environ, "PATH": f"{folder / 'bin'}:{os.environ['PATH']}", "OMP_NUM_THREADS": "1"}
+        environment["PYTHONPATH"] = str(RECIPES.parents[1])
+        with tempfile.NamedTemporaryFile(dir=folder, delete=False) as prints:
+            self._prints = Path(prints.name)
+            self.process = subprocess.Popen(
+                words, cwd=folder, env=environment, stdout=prints, stderr=subprocess.STDOUT
+            )
+
+    @property
+    def output(self):
+        return self._prints.read_text()
+
+    def finish(self, timeout=300):
+        """Wait for it to end well."""
+        assert self.process.wait(timeout) == 0, self.output
+
+
 def start(folder, *arguments):
-    environment = {**os.environ, "PATH": f"{folder / 'bin'}:{os.environ['PATH']}", "OMP_NUM_THREADS": "1"}
-    environment["PYTHONPATH"] = str(RECIPES.parents[1])
-    return subprocess.Popen(
-        [str(each) for each in arguments], cwd=folder, env=environment, stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT, text=True,
-    )  # fmt: skip
+    return Started(folder, [str(each) for each in arguments])
 
 
-def signal_a_worker(folder, process, number):
+def signal_a_worker(folder, started, number):
     """Send a signal to the first process that has finished a part and is at work."""
     deadline = time.monotonic() + 100
-    while time.monotonic() < deadline and process.poll() is None:
+    while time.monotonic() < deadline and started.process.poll() is None:
         workers = StatusReader(folder / "out.h5").read().workers if parts_of(folder) else []
         if workers:
             os.kill(int(workers[0].holder.split()[1]), number)
             return
         time.sleep(0.005)
-    raise AssertionError(f"nobody was at work: {process.communicate(timeout=1)[0]}")
+    raise AssertionError(f"nobody was at work: {started.output}")
 
 
 def needs(tool):
@@ -61,8 +78,7 @@ def needs(tool):
 def test_gnu_parallel_runs_a_killed_shard_again(folder):
     process = start(folder, "bash", RECIPES / "parallel.sh", "job.yaml", 2)
     signal_a_worker(folder, process, signal.SIGKILL)
-    output, _ = process.communicate(timeout=200)
-    assert process.returncode == 0, output
+    process.finish()
     assert differences(folder / "out.h5", folder / "reference.h5") == []
 
 
@@ -72,8 +88,7 @@ def test_snakemake_runs_a_stopped_shard_again(folder):
     arguments = ("--snakefile", RECIPES / "Snakefile", "--cores", 2, "--config", "job=job.yaml", "shards=2")
     process = start(folder, "snakemake", *arguments)
     signal_a_worker(folder, process, signal.SIGTERM)
-    output, _ = process.communicate(timeout=300)
-    assert process.returncode == 0, output
+    process.finish()
     assert differences(folder / "out.h5", folder / "reference.h5") == []
 
 
@@ -82,11 +97,11 @@ def test_snakemake_runs_a_stopped_shard_again(folder):
 def test_nextflow_runs_a_stopped_shard_again(folder):
     process = start(folder, "nextflow", "run", RECIPES / "main.nf", "--job", "job.yaml", "--shards", 2)
     signal_a_worker(folder, process, signal.SIGTERM)
-    output, _ = process.communicate(timeout=300)
-    assert process.returncode == 0, output
+    process.finish()
     assert differences(folder / "out.h5", folder / "reference.h5") == []
 
 
+@pytest.mark.slow
 @needs("flock")
 def test_a_night_of_cron_goes_on_where_the_last_one_ended(folder):
     def night(duration):
@@ -94,10 +109,10 @@ def test_a_night_of_cron_goes_on_where_the_last_one_ended(folder):
 
     first = night("100s")
     signal_a_worker(folder, first, signal.SIGTERM)  # as `timeout` does when the night is over
-    assert first.wait(100) == 0
+    first.finish()
     kept = len(parts_of(folder))
     assert 0 < kept < ROWS // PART_ROWS and not (folder / "out.h5").exists()
     both = [night("100s"), night("100s")]  # the later one leaves it to the other
-    assert [each.wait(200) for each in both] == [0, 0], [each.communicate()[0] for each in both]
-    assert invoke("status", folder / "job.yaml", "--json").exit_code == 0
+    for each in both:
+        each.finish()
     assert differences(folder / "out.h5", folder / "reference.h5") == []

@@ -47,6 +47,7 @@ class _Checkpoint:
         end: bytes of the file.
         raw: (start, stop) in the file of arrays that are filled in place, increasing.
         pages: numbers of the pages that follow the text, in their order.
+        complete: whether the file is closed, and only waits to be put in its place.
     """
 
     signature: str
@@ -55,6 +56,7 @@ class _Checkpoint:
     end: int = 0
     raw: list[tuple[int, int]] = field(default_factory=list)
     pages: list[int] = field(default_factory=list)
+    complete: bool = False
 
 
 class MergeState:
@@ -176,12 +178,13 @@ class Checkpoints:
     Attributes:
         parts: number of parts that were in the file.
         filled: path of a dataset → rows that it had, and their checksum; empty for a new file.
+        is_complete: whether the file wants nothing but its place.
         are_made: whether something was kept that a later merge can go on from.
     """
 
     def __init__(self, state: MergeState, sink: _PagedSink, saved: _Checkpoint) -> None:
         self.parts, self.filled = saved.parts, saved.filled
-        self.are_made = bool(saved.filled)
+        self.is_complete, self.are_made = saved.complete, bool(saved.filled)
         self._state, self._sink = state, sink
         self._latest = saved
         self._made_at = time.monotonic()
@@ -197,11 +200,15 @@ class Checkpoints:
     def finish(self) -> None:
         """Bring everything home when the file is closed."""
         if self.are_made:
-            self._keep(self._latest.parts, self._latest.filled, self._latest.raw)
+            self._keep(self._latest.parts, self._latest.filled, self._latest.raw, complete=True)
 
-    def _keep(self, parts: int, filled: dict[str, Progress], raw: list[tuple[int, int]]) -> None:
+    def _keep(
+        self, parts: int, filled: dict[str, Progress], raw: list[tuple[int, int]], *, complete: bool = False
+    ) -> None:
         pages = dict(sorted(self._sink.pages.items()))
-        self._latest = _Checkpoint(self._state.signature, parts, filled, self._sink.end, raw, [*pages])
+        self._latest = _Checkpoint(
+            self._state.signature, parts, dict(filled), self._sink.end, raw, [*pages], complete
+        )
         self._sink.sync()
         self._state.save(self._latest, pages.values())
         self.are_made = True

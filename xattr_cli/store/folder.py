@@ -37,8 +37,9 @@ MERGE_STATE = "merge.state"
 _WORK = ("part-*.h5", "memo-*.h5")
 """What a job has achieved, durably."""
 
-_ASIDE = ".damaged"
 _PART = re.compile(r"part-(\d{5,})\.h5")
+
+_ASIDE = ".damaged"
 
 _LOG = logging.getLogger(__name__)
 

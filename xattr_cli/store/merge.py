@@ -48,6 +48,8 @@ def merge_parts(
     """
     found = survey(parts, rows)
     with checkpointed_hdf5(output, MergeState(state, parts)) as (writer, checkpoints):
+        if checkpoints.is_complete:
+            return
         targets = _targets(writer.file, found, checkpoints.filled)
         for number, path in enumerate(parts[checkpoints.parts :], checkpoints.parts + 1):
             with open_part(path) as part:
@@ -122,9 +124,9 @@ class _Target:
         if is_small:
             with reading(path):
                 values = self._read(part, entry.shape)
+            self.checksum.add(values)
             self._space.select_hyperslab((self.filled, *(0 for _ in entry.shape[1:])), entry.shape)
             self.dataset.id.write(self._extent, self._space, values, self._type)
-            self.checksum.add(values)
         else:
             self._copy_large(part, entry.shape, path, writer)
         self.filled += entry.shape[0]
