@@ -25,6 +25,7 @@ from .reading import CONTAINED
 from .reference.checks import checks
 from .reference.kinds import KINDS, engines, kind_command, ls
 from .reference.sections import job
+from .report import report
 from .results.combine import combine
 from .results.diff import diff
 from .results.export import export
@@ -94,7 +95,7 @@ def main() -> None:
 
 
 for _command in (
-    init, plan, run, status, merge, slurm, inspect, top, plot, export, diff, combine, evaluate, apply_ace,
+    init, plan, run, status, merge, slurm, inspect, report, top, plot, export, diff, combine, evaluate, apply_ace,
     engines, ls, job, schema, checks,
 ):  # fmt: skip
     main.add_command(_command)

@@ -28,7 +28,7 @@ from .survey import datasets
 
 __all__ = ["Checkpoints", "MergeState", "Progress", "checkpointed_hdf5"]
 
-SECONDS_BETWEEN_CHECKPOINTS = 5.0
+SECONDS_BETWEEN_CHECKPOINTS = 2.0
 _MOST_PENDING_BYTES = 16 * 2**20
 _PAGE = 4096
 
