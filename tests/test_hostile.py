@@ -82,6 +82,7 @@ GOOD = "dataset: {kind: arrays, path: data.npz}\nengines: [saliency]\noutput: {p
         (GOOD + "model: {kind: python, factory: 'a:b'}\ncompute: {threads: 9223372036854775807}", ".threads"),
         (GOOD + "model: {kind: python, factory: 'a:b'}\ncompute: {batch_rows: 10000000000000000000}", "64 bits"),
         (GOOD + "".join(f"key{i}: {i}\n" for i in range(30_000)), "more faults like these"),
+        (GOOD + "model: {kind: python, factory: 'a:b'}\ncompute: {batch_rows: 2147483647}", "compute.batch_rows"),
         ("\x00\x01\x02", "not valid YAML"),
         ("", "must be a mapping"),
     ],

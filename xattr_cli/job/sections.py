@@ -194,7 +194,7 @@ class Compute(Options):
     compile: Literal["auto"] | bool = Field(
         default="auto", description="torch.compile; auto times it where a job is long enough"
     )
-    batch_rows: Literal["auto"] | Annotated[int, Field(ge=1)] = Field(
+    batch_rows: Literal["auto"] | Annotated[int, Field(ge=1, le=2**20)] = Field(
         default="auto", description="points per device call; auto derives it from the network's activations"
     )
     threads: Literal["auto"] | Annotated[int, Field(ge=1, le=1024)] = Field(
