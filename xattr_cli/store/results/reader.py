@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import h5py
 import numpy as np
@@ -18,6 +18,9 @@ from .arrays import RowChoice, dataset, mapping, plain, read_rows, texts
 from .effects import EffectResults
 from .engines import EngineResults
 from .inputs import InputResults
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 __all__ = ["EffectResults", "EngineResults", "InputResults", "ResultRows", "Results", "RowChoice"]
 
@@ -68,7 +71,7 @@ class Results:
         self._file = file
 
     @classmethod
-    def open(cls, path: str | Path) -> Results:
+    def open(cls, path: str | Path) -> Self:
         """Open a finished file.
 
         Raises:
@@ -83,7 +86,7 @@ class Results:
             raise StoreError(f"{path}: not a result file of this version: {known}, expected {FORMAT!r}.")
         return cls(path, file)
 
-    def __enter__(self) -> Results:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
