@@ -63,23 +63,22 @@ def explain(
         >>> engine.attribution(slice(0, 2)).shape, bool((engine.relative_error <= 0.01).all())
         ((2, 3), True)
     """
-    folder = mkdtemp(prefix="xattr-cli-") if output is None else None
-    path = Path(output or f"{folder}/result.h5")
+    given = {
+        "model": GivenModel.of(module),
+        "dataset": GivenData.of(inputs, labels, tuple(class_names)),
+        "engines": engines if isinstance(engines, str | Mapping) else list(engines),
+        "target": {"index": target} if isinstance(target, int) else target,
+        "score": score,
+        **sections,
+    }
+    return _temporary(given) if output is None else _result(given, Path(output), overwrite)
+
+
+def _temporary(given: Mapping[str, Any]) -> ResultView:
+    """A result in a folder that goes when nobody holds the result any more."""
+    folder = mkdtemp(prefix="xattr-cli-")
     try:
-        job = check_job(
-            {
-                "model": GivenModel.of(module),
-                "dataset": GivenData.of(inputs, labels, tuple(class_names)),
-                "engines": engines if isinstance(engines, str | Mapping) else list(engines),
-                "target": {"index": target} if isinstance(target, int) else target,
-                "score": score,
-                **sections,
-                "output": {"path": path, "store_inputs": "all", **sections.get("output", {})},
-            },
-            folder=Path.cwd(),
-        )
-        run_job(job, overwrite=overwrite, command_line="xattr_cli.explain")
-        results = ResultView.open(path)
+        results = _result(given, Path(folder, "result.h5"), overwrite=False)
     except BaseException:
         _remove(folder)
         raise
@@ -87,7 +86,13 @@ def explain(
     return results
 
 
-def _remove(folder: str | None) -> None:
-    """Delete a temporary folder, if it is one."""
-    if folder is not None:
-        shutil.rmtree(folder, ignore_errors=True)
+def _result(given: Mapping[str, Any], path: Path, overwrite: bool) -> ResultView:
+    output = {"path": path, "store_inputs": "all", **given.get("output", {})}
+    job = check_job({**given, "output": output}, folder=Path.cwd())
+    run_job(job, overwrite=overwrite, command_line="xattr_cli.explain")
+    return ResultView.open(path)
+
+
+def _remove(folder: str) -> None:
+    """Delete a temporary folder and what is in it."""
+    shutil.rmtree(folder, ignore_errors=True)
