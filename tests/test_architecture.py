@@ -308,6 +308,7 @@ FOREIGN = {
     "device.secant.normalising": {"dim", "pairs"},
     "device.secant.products": {"function", "pairs"},
     "device.execution.rounding": {"allow_tf32", "benchmark", "fp32_precision"},  # torch's own switches
+    "device.perturbation": {"data"},  # of the network's weights, put back as it was
     "engines.ace.rollout": {"state"},  # numpy's generator, put back to where it was
     "job.yaml_text": {"yaml_implicit_resolvers"},  # of subclasses of PyYAML's loaders
     "models.exported": {"args", "disabled", "kwargs"},  # nodes of a graph of torch.fx, a logger of torch

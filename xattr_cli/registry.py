@@ -83,6 +83,15 @@ class Plugin(Options):
 
     A subclass is registered by `@REGISTRY.register("name")`, or by an entry point of another
     distribution. Its fields are its YAML options, its docstring is what `xattr-cli engines NAME` shows.
+
+    Example:
+        >>> class Threshold(Plugin):
+        ...     '''Options of a plugin: what stands under its name in a job.'''
+        ...     tag = "kind"
+        ...     registered_name = "threshold"
+        ...     above: float = 0.0
+        >>> Threshold(above=2).model_dump()
+        {'kind': 'threshold', 'above': 2.0}
     """
 
     registered_name: ClassVar[str]

@@ -183,6 +183,19 @@ def lent_network():
     return Lent.network
 
 
+def linear():
+    """(n, features) → (n, classes), without bias: its maps are weight times input."""
+    torch.manual_seed(0)
+    return nn.Linear(FEATURES, CLASSES, bias=False)
+
+
+def linear_of_ones():
+    """(n, 4) → (n, 1), the sum."""
+    network = nn.Linear(4, 1, bias=False)
+    nn.init.ones_(network.weight)
+    return network
+
+
 # --- one-hot sequences --------------------------------------------------------------------------
 
 

@@ -22,6 +22,7 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 from ..errors import JobError, suggestion
 from ..registry import BASELINES, DATASETS, ENGINES, MODELS, SCORES, Options, Plugin, Registry
 from .sections import Compute, Explain, ExplainField, JobPath, Output, Target, TargetField
+from .stability import Stability
 from .validation import describe
 from .yaml_text import plain_values, read_job_text, write_values
 
@@ -167,6 +168,9 @@ class Job(Options):
         default=False,
         description="explain the gradient that autograd returns even where differences of the score show another "
         "one (detach, no_grad, straight-through rounding); the file says so, and no row counts as converged",
+    )
+    stability: Stability | None = Field(
+        default=None, description="how firm the maps are when weights or inputs move; costs as much again per draw"
     )
     compute: Compute = Field(default=Compute(), description="where and how the network is evaluated")
     output: Output = Field(description="where the result goes, and how it is cut into parts")

@@ -73,7 +73,7 @@ def _option(field: Any, details: Mapping[str, Any]) -> dict[str, Any]:
         "description": field.description or "",
     }
     # options inside of options are documented one by one, as their defaults in one line say little
-    if isinstance(default, Options):
+    if isinstance(default, Options) and f"/{type(default).__name__}'" in str(details):
         inner = type(default).model_fields
         schema = type(default).model_json_schema().get("properties", {})
         if schema:

@@ -10,8 +10,8 @@ from typing import Annotated, Any, Literal
 from pydantic import (
     AfterValidator,
     BeforeValidator,
+    ConfigDict,
     Field,
-    GetJsonSchemaHandler,
     ValidationInfo,
     WithJsonSchema,
     field_validator,
@@ -82,19 +82,6 @@ class Target(Options):
             return {"top": self.count}
         return self.select
 
-    @classmethod
-    def __get_pydantic_json_schema__(cls, _core: Any, _handler: GetJsonSchemaHandler) -> Any:
-        index = {"type": "integer", "minimum": 0}
-        several = {"type": "array", "items": index, "minItems": 1}
-        return {
-            "description": "Which outputs of the model are explained.",
-            "anyOf": [
-                {"enum": list(TARGET_WORDS)},
-                _only_key("index", {"anyOf": [index, several]}),
-                _only_key("top", {"type": "integer", "minimum": 1}),
-            ],
-        }
-
 
 class _Index(Options):
     """`{index: 3}` or `{index: [3, 5]}`, as the YAML has it."""
@@ -121,17 +108,10 @@ def _read_target(value: Any) -> Target:
     raise ValueError("not a target." + suggestion(value, [*TARGET_WORDS, "{index: 3}", "{top: 5}"]))
 
 
-def _only_key(name: str, schema: dict[str, Any]) -> dict[str, Any]:
-    """JSON Schema of a mapping with one key."""
-    return {
-        "type": "object",
-        "properties": {name: schema},
-        "required": [name],
-        "additionalProperties": False,
-    }
-
-
-TargetField = Annotated[Target, BeforeValidator(_read_target)]
+TargetField = Annotated[
+    Target,
+    BeforeValidator(_read_target, json_schema_input_type=Literal["predicted", "label", "all"] | _Index | _Top),
+]
 """Type of the key `target` of a job."""
 
 
@@ -245,7 +225,14 @@ AUTO = "auto"
 
 Reduction = Literal["none", "sum", "l2"]
 Name = Annotated[str, Field(min_length=1)]
-Names = tuple[Name, ...]
+NameList = Annotated[list[Name], Field(min_length=1)]
+
+
+def _listed(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+Names = Annotated[tuple[Name, ...], BeforeValidator(_listed, json_schema_input_type=Name | NameList)]
 
 _FORMS = ("inputs", "{inputs: [names]}", "{embedding: auto}", "{layer: name}")
 
@@ -266,7 +253,9 @@ class Explain(Options):
         store: `full` keeps the whole map, with the reduced one beside it; `reduced` keeps that one only.
     """
 
-    inputs: tuple[str, ...] = ()
+    model_config = ConfigDict(json_schema_extra={"minProperties": 1})
+
+    inputs: Annotated[tuple[str, ...], Field(min_length=1)] = ()
     embedding: Names = ()
     layer: Names = ()
     side: Literal["input", "output"] = "output"
@@ -303,25 +292,6 @@ class Explain(Options):
         }
         return changed or "inputs"
 
-    @classmethod
-    def __get_pydantic_json_schema__(cls, _core: Any, _handler: GetJsonSchemaHandler) -> Any:
-        name = {"type": "string", "minLength": 1}
-        names = {"type": "array", "items": name, "minItems": 1}
-        options = {
-            "inputs": {"type": "array", "items": {"type": "string"}, "minItems": 1},
-            "embedding": {"anyOf": [name, names]},
-            "layer": {"anyOf": [name, names]},
-            "side": {"enum": ["input", "output"]},
-            "part": {"anyOf": [{"type": "integer", "minimum": 0}, name]},
-            "reduce": {"enum": ["none", "sum", "l2"]},
-            "store": {"enum": ["full", "reduced"]},
-        }
-        mapping = {"type": "object", "properties": options, "minProperties": 1, "additionalProperties": False}
-        return {
-            "description": "Which tensors are explained; the rest is context.",
-            "anyOf": [{"const": "inputs"}, mapping],
-        }
-
 
 def _read_explain(value: Any) -> Explain:
     if isinstance(value, Explain):
@@ -329,10 +299,11 @@ def _read_explain(value: Any) -> Explain:
     if value == "inputs":
         return Explain()
     if isinstance(value, dict) and value and [] not in value.values():
-        listed = {k: [v] if k in ("embedding", "layer") and isinstance(v, str) else v for k, v in value.items()}
-        return Explain.model_validate(listed)
+        return Explain.model_validate(value)
     raise ValueError("not understood." + suggestion(value, _FORMS))
 
 
-ExplainField = Annotated[Explain, BeforeValidator(_read_explain)]
+ExplainField = Annotated[
+    Explain, BeforeValidator(_read_explain, json_schema_input_type=Literal["inputs"] | Explain)
+]
 """Type of the key `explain` of a job."""

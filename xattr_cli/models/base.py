@@ -24,6 +24,11 @@ class LoadedModel:
         fixed_batch: the batch size the module must be given (a program exported without a dynamic
             batch axis, or with a bounded one); None if it takes any.
         outputs: names of the outputs, such as classes; empty if the source knows none.
+
+    Example:
+        >>> loaded = LoadedModel(nn.Linear(2, 1), fingerprint="of the weights", outputs=("price",))
+        >>> loaded.outputs, loaded.fixed_batch
+        (('price',), None)
     """
 
     module: nn.Module
@@ -34,7 +39,19 @@ class LoadedModel:
 
 
 class ModelSource(Plugin, ABC):
-    """A kind of model in the job file; its fields are the options under `model:`."""
+    """A kind of model in the job file; its fields are the options under `model:`.
+
+    Example:
+        >>> class Sum(ModelSource):
+        ...     '''A network that adds its inputs.'''
+        ...     inputs: int = 2
+        ...     def load(self):
+        ...         network = nn.Linear(self.inputs, 1, bias=False)
+        ...         nn.init.ones_(network.weight)
+        ...         return LoadedModel(network, fingerprint=f"sum of {self.inputs}")
+        >>> Sum(inputs=3).load().module.weight.tolist()
+        [[1.0, 1.0, 1.0]]
+    """
 
     def tokenizer_folder(self) -> Path | None:
         """Folder of the tokenizer that belongs to the network; None if it has none."""

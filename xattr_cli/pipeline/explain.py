@@ -14,6 +14,7 @@ from ..errors import RunError, XattrError
 from ..samples import Batch
 from ..store import ResultColumn
 from .checks.consistency import with_consistency
+from .checks.stability import stability_columns
 from .columns import ColumnBuffer, engine_attributes, engine_columns, input_columns, map_attributes, row_columns
 from .integration import rule_of
 from .parts import row_engines
@@ -124,6 +125,7 @@ def _columns(session: Session, rows: slice, engines: _Engines, batch: Batch | No
             studied = (session.effects[label],) if isinstance(engine, PopulationEngine) else ()
             found = with_consistency(session, engine, block, engine.explain(block, *studied))
             columns |= engine_columns(label, found, session.layout, table, session.job.explain)
+            columns |= stability_columns(session.job, label, engine, block, found)
     except XattrError:
         raise
     except Exception as error:

@@ -175,6 +175,14 @@ class EngineResults:
         """
         return read_rows(dataset(self._group, "interaction"), rows)
 
+    # --- how firm it is ---
+
+    @property
+    def stability(self) -> tuple[str, ...]:
+        """Names of what `read` finds under `stability/`, such as "weights"; empty if it was not asked for."""
+        group = self._group.get("stability", {})
+        return tuple(name for name in ("weights", "inputs", "randomised") if name in group)
+
     # --- where it lies ---
 
     def row_arrays(self) -> Iterator[h5py.Dataset]:
@@ -191,6 +199,8 @@ class EngineResults:
             yield dataset(self._group, f"curve/{name}")
         if self.interactions is not None:
             yield from self.interactions.row_arrays()
+        for name in self.stability:
+            yield dataset(self._group, f"stability/{name}")
 
     # --- whatever it is ---
 
