@@ -43,10 +43,10 @@ def run(
 ) -> None:
     """Explain every row of JOB (a YAML file, or - for standard input) into one HDF5 file.
 
-    Interrupted or killed, the same command goes on where it stopped; finished, it does nothing. In a
-    Slurm array job every task takes its own shard, and so does every process of torchrun; there the first one
-    merges when all are done. The table goes to standard output, everything else
-    to standard error.
+    Interrupted or killed, the same command goes on where it stopped; finished, it does nothing; with another
+    engine or a higher dataset.limit it computes only what is new. In a Slurm array job every task takes its own
+    shard, and so does every process of torchrun; there the first one merges when all are done. The table goes to
+    standard output, everything else to standard error.
 
     \b
     Example:
@@ -75,6 +75,8 @@ def run(
                 interrupt=interrupt,
                 command_line=shlex.join(sys.argv),
             )
+    if report.reused and not quiet:
+        click.echo(report.reused, err=True)
     incomplete = _print_outcome(report, as_json, quiet)
     if strict and incomplete:
         ctx.exit(ExitCode.INCOMPLETE)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -29,11 +30,11 @@ from ..store import (
 )
 from ..store.folder import MANIFEST
 from ..store.results.reader import Results
-from .explain import explain_rows
 from .integration import settled_plan
 from .opening import open_session
 from .parts import row_engines
 from .prefetch import Writer, read_ahead
+from .reuse import Reuse, explain_part, taken_over
 from .session import Session
 from .study import study_dataset
 
@@ -59,6 +60,7 @@ class RunReport:
         parts_missing: parts that other shards still owe.
         merged: whether the result file is complete.
         seconds: wall time of the computation, without start-up and merge.
+        reused: what was taken over of the result that the job extends; empty if nothing was.
     """
 
     output: str
@@ -67,6 +69,7 @@ class RunReport:
     parts_missing: int
     merged: bool
     seconds: float
+    reused: str = ""
 
 
 def run_job(
@@ -99,11 +102,15 @@ def run_job(
     """
     check_writable(job.output.path)
     started = time.time()
-    with open_session(job, interrupt=interrupt) as session:
+    with ExitStack() as stack:
+        session = stack.enter_context(open_session(job, interrupt=interrupt))
         manifest = _manifest(session, started, command_line)
-        if finished_output(job.output.path, *_decisive(manifest), overwrite=overwrite):
+        reuse = stack.enter_context(taken_over(session, manifest, overwrite=overwrite))
+        if reuse is None and finished_output(job.output.path, *_decisive(manifest), overwrite=overwrite):
             discard_leftovers(job.output.path)
             return RunReport(str(job.output.path), session.parts.rows, 0, 0, True, 0.0)
+        if reuse is not None and reuse.rows == session.parts.rows:
+            session = reuse.only_new(session)
         manifest = replace(manifest, plan={**manifest.plan, **_execution(session, manifest)})
         start_again = overwrite and not _is_begun(job.output.path, manifest)
         with PartSet.open(
@@ -113,7 +120,7 @@ def run_job(
             began = time.time()
             session = _study(session, parts, shard, stage)
             work = _Work.of(session, parts, shard, join)
-            computed = _compute(session, parts, work, progress)
+            computed = _compute(session, parts, work, progress, reuse)
             merges = shard is None or (join and shard.index == 1)
             if join and merges:
                 _wait_for_others(parts, interrupt)
@@ -122,7 +129,8 @@ def run_job(
             missing = len(parts.missing())
             if merges:
                 _merge(parts, keep_parts=job.output.keep_parts)
-            return RunReport(str(job.output.path), session.parts.rows, computed, missing, merges, seconds)
+            reused = str(reuse or "")
+            return RunReport(str(job.output.path), session.parts.rows, computed, missing, merges, seconds, reused)
 
 
 def _is_begun(output: Path, manifest: Manifest) -> bool:
@@ -203,7 +211,7 @@ def _wait_for_others(parts: PartSet, interrupt: Callable[[], None]) -> None:
         time.sleep(SECONDS_BETWEEN_LOOKS)
 
 
-def _compute(session: Session, parts: PartSet, work: _Work, progress: Progress) -> int:
+def _compute(session: Session, parts: PartSet, work: _Work, progress: Progress, reuse: Reuse | None) -> int:
     """Compute and write the parts of this process; how many rows that were."""
     done = 0
 
@@ -228,7 +236,7 @@ def _compute(session: Session, parts: PartSet, work: _Work, progress: Progress) 
     batches = ((number, read(number)) for number in work.mine) if inside else read_ahead(read, work.mine)
     with Writer[int].opened(parts.write, is_durable) as writer:
         for number, batch in batches:
-            writer.put(number, *explain_rows(session, session.parts.part(number), batch=batch))
+            writer.put(number, *explain_part(session, session.parts.part(number), batch, reuse))
     return done
 
 
