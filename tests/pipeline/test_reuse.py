@@ -11,6 +11,8 @@ from helpers.cli import datasets, differences, digits_job, invoke, run
 
 import xattr_cli.pipeline.explain as explaining
 from xattr_cli.device import Scorer
+from xattr_cli.errors import StoreError
+from xattr_cli.store import PartSet
 
 ROWS = 10
 IG = {"integrated_gradients": {"rtol": 0.02}}
@@ -149,3 +151,33 @@ def test_rows_whose_target_moved_are_computed_again(tmp_path, explained):
     pieces = [(labels, piece) for labels, piece, _ in explained]
     assert (("integrated_gradients", "saliency"), (4, 8)) in pieces
     assert (("integrated_gradients", "saliency"), (0, 4)) not in pieces
+
+
+def test_a_run_that_was_stopped_goes_on_and_the_old_result_stays_until_then(tmp_path, explained, monkeypatch):
+    run(job(tmp_path, IG), "--quiet")
+    before = (tmp_path / "out.h5").read_bytes()
+    write = PartSet.write
+
+    def stopping(self, part, *arguments):
+        if part == 1:
+            raise StoreError("the disk is full")
+        write(self, part, *arguments)
+
+    monkeypatch.setattr(PartSet, "write", stopping)
+    assert invoke("run", job(tmp_path, BOTH), "--quiet").exit_code == 1
+    assert (tmp_path / "out.h5").read_bytes() == before
+    monkeypatch.setattr(PartSet, "write", write)
+    explained.clear()
+    run(job(tmp_path, BOTH), "--quiet")
+    assert [piece for _, piece, _ in explained] == [(4, 8), (8, 10)]
+    assert len(datasets(tmp_path / "out.h5")["engines/saliency/attribution"]) == ROWS
+
+
+def test_shards_extend_a_result_together(tmp_path):
+    run(job(tmp_path, IG), "--quiet")
+    path = job(tmp_path, BOTH)
+    for shard in ("1/2", "2/2"):
+        run(path, "--quiet", "--shard", shard)
+    assert invoke("merge", path).exit_code == 0
+    found = json.loads(invoke("diff", tmp_path / "out.h5", alone(tmp_path, BOTH), "--json").stdout)
+    assert found["rows"]["matched"] == ROWS and found["differing_share"] == 0
