@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .job.config import load_job
     from .notebook.explain import explain
+    from .notebook.jobs import plan, run
     from .notebook.view import open_results
-    from .pipeline.from_python import plan, run
 
 __version__ = "0.1.0"
 __all__ = ["__version__", "explain", "load_job", "open_results", "plan", "run"]
@@ -25,8 +25,8 @@ _HOMES = {
     "explain": ".notebook.explain",
     "load_job": ".job.config",
     "open_results": ".notebook.view",
-    "plan": ".pipeline.from_python",
-    "run": ".pipeline.from_python",
+    "plan": ".notebook.jobs",
+    "run": ".notebook.jobs",
 }
 
 

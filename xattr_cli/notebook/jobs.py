@@ -1,4 +1,4 @@
-"""The pipeline for whoever calls it from Python: what the commands do, with jobs as paths, mappings or objects."""
+"""Jobs from Python: what the commands `run` and `plan` do, with jobs as paths, mappings or objects."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 
 from ..errors import JobError
 from ..job.config import Job, check_job, load_job
-from .planning import Plan, plan_job
-from .run import Progress, RunReport, run_job
+from ..pipeline.planning import Plan, plan_job
+from ..pipeline.run import Progress, RunReport, run_job
 
 __all__ = ["as_job", "plan", "run"]
 
