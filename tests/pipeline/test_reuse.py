@@ -90,6 +90,28 @@ def test_a_raised_limit_computes_the_new_samples_only(tmp_path, explained):
     assert all(engine["distance"]["max"] < 1e-5 for engine in found["engines"].values())
 
 
+@pytest.mark.parametrize("target, outputs", [({"index": [5, 3, 0]}, [5, 3, 0]), ("all", list(range(10)))])
+@pytest.mark.parametrize("part_rows", [4, 7])
+def test_an_added_output_is_all_that_is_computed(tmp_path, explained, target, outputs, part_rows):
+    """Rows of the same sample lie side by side, old and new ones; parts end anywhere."""
+    storage = {"path": "out.h5", "part_rows": part_rows}
+    run(job(tmp_path, IG, target={"index": [3, 5]}, rows=7, output=storage), "--quiet")
+    explained.clear()
+    outcome = run(job(tmp_path, BOTH, target=target, output=storage))
+    of_ig = sum(stop - start for labels, (start, stop), _ in explained if "integrated_gradients" in labels)
+    assert of_ig == ROWS * len(outputs) - 14
+    assert "reused: integrated_gradients of 14 rows" in outcome.stderr
+    whole = alone(tmp_path, BOTH, target=target, output=storage)
+    found, expected = datasets(tmp_path / "out.h5"), datasets(whole)
+    assert found.keys() == expected.keys()
+    assert found["rows/target"].tolist() == outputs * ROWS
+    for name, values in expected.items():
+        if values.dtype.kind == "f":
+            np.testing.assert_allclose(found[name], values, rtol=1e-3, atol=1e-4, err_msg=name)
+        elif not name.endswith("evaluations"):
+            assert found[name].tolist() == values.tolist(), name
+
+
 def test_both_at_once(tmp_path):
     run(job(tmp_path, IG, rows=5), "--quiet")
     run(job(tmp_path, {**BOTH, "interior_gradients": None}), "--quiet")
@@ -121,6 +143,7 @@ def test_the_extended_result_is_recognised_as_finished(tmp_path, explained):
         ),
         ({"engines": {"saliency": None}}, "engines.integrated_gradients"),
         ({"engines": BOTH, "target": {"index": 4}}, "target.index"),
+        ({"engines": BOTH, "target": "predicted"}, "target"),
         ({"engines": BOTH, "score": "probability"}, "score"),
         ({"engines": IG, "rows": 4}, "dataset.limit: was 10, now 4"),
         ({"engines": BOTH, "compute": {"device": "cpu", "seed": 1}}, "compute.seed"),

@@ -14,6 +14,7 @@ import numpy as np
 from ..engines.base import LocalEngine, PopulationEngine
 from ..engines.sweeps import merge_demands
 from ..errors import StoreError
+from ..job.sections import Target
 from ..samples import Batch
 from ..store import Manifest, ResultColumn, changes
 from ..store.axes import is_only_an_axis
@@ -36,21 +37,30 @@ class Reuse:
     Attributes:
         results: the open file.
         labels: engines that are in it with the very options that the job has.
-        rows: how many of the first rows of the job it has.
-        total: rows of the job.
         new: engines that explain rows and are not in it.
+        places: (rows of the job,) int64, where the file has each row, -1 if it has not.
+        known: how many of the first rows are of samples that the file has.
+        more: outputs of these samples that it has not, in the order of the job.
     """
 
     results: Results
     labels: tuple[str, ...]
-    rows: int
-    total: int
     new: tuple[str, ...]
+    places: np.ndarray
+    known: int
+    more: tuple[int, ...]
 
     def __str__(self) -> str:
+        missing = int((self.places < 0).sum())
         computed = [f"{', '.join(self.new)} of all rows"] if self.new else []
-        computed += [f"all engines of {self.total - self.rows} rows"] if self.total > self.rows else []
-        return f"reused: {', '.join(self.labels)} of {self.rows} rows; computed: {' and '.join(computed)}"
+        computed += [f"all engines of {missing} rows"] if missing else []
+        taken = f"{', '.join(self.labels)} of {len(self.places) - missing} rows"
+        return f"reused: {taken}; computed: {' and '.join(computed)}"
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the file has every row of the job."""
+        return bool((self.places >= 0).all())
 
     def only_new(self, session: Session) -> Session:
         """The session that makes no sweep for an engine that is taken over."""
@@ -58,8 +68,14 @@ class Reuse:
         paths = [engine.path() for engine in engines.values() if isinstance(engine, LocalEngine)]
         return replace(session, sweeps=merge_demands(paths))
 
-    def columns(self, rows: slice) -> Explained:
-        """What the engines that are taken over say of some rows, as columns of a part and attributes of groups."""
+    def other_targets(self, session: Session) -> Session:
+        """The session that explains those outputs only that the file does not have."""
+        target = Target(select="index", index=self.more)
+        job = session.job.model_copy(update={"target": target})
+        return replace(session, job=job, parts=replace(session.parts, rows_per_sample=len(self.more)))
+
+    def columns(self, places: np.ndarray) -> Explained:
+        """What the engines that are taken over say of rows of the file: columns and attributes of groups."""
         columns: dict[str, ResultColumn] = {}
         attributes: dict[str, dict[str, str]] = {}
         for path, data in self.results.datasets().items():
@@ -69,24 +85,24 @@ class Reuse:
                 continue
             axes = tuple(axis.label for axis in data.dims)
             per_row = bool(axes) and axes[0] == "row"
-            values = _values(data, rows if per_row else None)
+            values = _values(data, places if per_row else None)
             columns[path] = ResultColumn(values, "rows" if per_row else "constant", axes if any(axes) else ())
             attributes.setdefault(f"engines/{label}", dict(data.file[f"engines/{label}"].attrs))
         return columns, attributes
 
-    def fits(self, columns: Mapping[str, ResultColumn], rows: slice) -> bool:
+    def fits(self, columns: Mapping[str, ResultColumn], places: np.ndarray) -> bool:
         """Whether rows that were just read are the ones of the file: the same samples and outputs."""
-        there = self.results.rows
+        there, has = self.results.rows, places >= 0
         pairs = (("rows/sample", there.sample), ("rows/target", there.target))
-        return all(np.array_equal(columns[name].values, known[rows]) for name, known in pairs)
+        return all(np.array_equal(columns[name].values[has], known[places[has]]) for name, known in pairs)
 
 
 @contextmanager
 def taken_over(session: Session, asked: Manifest, *, overwrite: bool) -> Iterator[Reuse | None]:
     """What the result at the job's output has of the job, if the job extends it; None if it does not.
 
-    A job extends a result by more engines, or by more samples (`limit`) of the same data: model, target, score and
-    everything else that decides a number are the same, and nothing that the result has is left out.
+    A job extends a result by more engines, more samples (`limit`) of the same data, or more outputs (`target`):
+    model, score and all else that decides a number are the same, and nothing that the result has is left out.
     """
     output = session.job.output.path
     try:
@@ -102,16 +118,16 @@ def taken_over(session: Session, asked: Manifest, *, overwrite: bool) -> Iterato
 
 def explain_part(session: Session, rows: slice, batch: Batch | None, reuse: Reuse | None) -> Explained:
     """The columns of a part, computed but for what is taken over."""
-    if reuse is None or rows.start >= reuse.rows:
+    if reuse is None or rows.start >= reuse.known:
         return explain_rows(session, rows, batch=batch)
-    known = slice(rows.start, min(rows.stop, reuse.rows))
-    columns, attributes = explain_rows(
-        reuse.only_new(session), known, reuse.new, batch=batch if known == rows else None
-    )
-    if not reuse.fits(columns, known):
+    known = slice(rows.start, min(rows.stop, reuse.known))
+    places = reuse.places[known]
+    own = batch if known == rows else None
+    columns, attributes = explain_rows(reuse.only_new(session), known, reuse.new, batch=own)
+    if not reuse.fits(columns, places):
         return explain_rows(session, rows, batch=batch)
-    taken, about = reuse.columns(known)
-    columns, attributes = {**columns, **taken}, {**attributes, **about}
+    taken, about = reuse.columns(places[places >= 0])
+    columns, attributes = {**columns, **_completed(session, known, reuse, taken)}, {**attributes, **about}
     if known == rows:
         return columns, attributes
     rest, _ = explain_rows(session, slice(known.stop, rows.stop))
@@ -119,6 +135,28 @@ def explain_part(session: Session, rows: slice, batch: Batch | None, reuse: Reus
     gathered.add(columns)
     gathered.add(rest)
     return gathered.columns(), attributes
+
+
+def _completed(
+    session: Session, rows: slice, reuse: Reuse, taken: dict[str, ResultColumn]
+) -> dict[str, ResultColumn]:
+    """Columns that are taken over, with the rows between them of outputs that the file does not have."""
+    missing = np.flatnonzero(reuse.places[rows] < 0)
+    if not len(missing):
+        return taken
+    # without the outputs that the file has, the others of consecutive rows are consecutive too
+    first = int((reuse.places[: rows.start] < 0).sum())
+    others, _ = explain_rows(reuse.other_targets(session), slice(first, first + len(missing)), reuse.labels)
+    there = np.flatnonzero(reuse.places[rows] >= 0)
+    return {path: _interleaved(column, there, others[path], missing) for path, column in taken.items()}
+
+
+def _interleaved(one: ResultColumn, at: np.ndarray, other: ResultColumn, between: np.ndarray) -> ResultColumn:
+    if one.axis != "rows":
+        return one
+    values = np.empty((len(at) + len(between), *one.values.shape[1:]), one.values.dtype)
+    values[at], values[between] = one.values, other.values
+    return replace(one, values=values)
 
 
 def _reuse(results: Results, session: Session, asked: Manifest) -> Reuse | None:
@@ -129,26 +167,59 @@ def _reuse(results: Results, session: Session, asked: Manifest) -> Reuse | None:
     hashes = (results.attributes.get("checkpoint_hash"), results.attributes.get("dataset_hash"))
     if hashes != (asked.checkpoint_hash, asked.dataset_hash):
         return None
+    asks, has = _outputs(asked.identity["target"], session), _outputs(stored["target"], session)
+    same_target = stored["target"] == asked.identity["target"]
+    if not same_target and (asks is None or has is None or not {*has} <= {*asks}):
+        return None
     if changes(_frame(stored, stored["engines"]), _frame(asked.identity, stored["engines"])):
         return None
     engines = session.job.engines
-    labels = [label for label in stored["engines"] if not isinstance(engines[label], PopulationEngine)]
-    new = [label for label in row_engines(session.job) if label not in labels]
-    rows, total = len(results.rows), session.parts.rows
-    is_more = (new or rows < total) and rows <= total
-    return Reuse(results, tuple(labels), rows, total, tuple(new)) if labels and rows and is_more else None
+    labels = tuple(label for label in stored["engines"] if not isinstance(engines[label], PopulationEngine))
+    new = tuple(label for label in row_engines(session.job) if label not in labels)
+    per_sample = session.parts.rows_per_sample
+    kept = (
+        range(per_sample)
+        if same_target
+        else [has.index(n) if n in has else -1 for n in asks or () if has is not None]
+    )
+    places = _places(len(results.rows), session.parts.rows, np.array(kept))
+    known = len(results.rows) // max(1, sum(place >= 0 for place in kept)) * per_sample
+    more = () if same_target else tuple(n for n in asks or () if has is not None and n not in has)
+    is_more = known <= len(places) and (new or (places < 0).any())
+    return Reuse(results, labels, new, places, known, more) if labels and known and is_more else None
+
+
+def _outputs(target: Any, session: Session) -> list[int] | None:
+    """The outputs that every sample is explained for, in order; None if they differ from sample to sample."""
+    if target == "all":
+        return list(range(session.parts.rows_per_sample))
+    return list(target["index"]) if isinstance(target, dict) and "index" in target else None
+
+
+def _places(stored: int, rows: int, kept: np.ndarray) -> np.ndarray:
+    """(rows,) int64, where a file of `stored` rows has the rows of a job, -1 where it has not.
+
+    Arguments:
+        kept: for each row of a sample in the job, which one of the file's rows of that sample it is; -1 for none.
+    """
+    per_sample = int((kept >= 0).sum())
+    sample, row = np.divmod(np.arange(rows), len(kept))
+    place = np.where(kept[row] >= 0, sample * per_sample + kept[row], -1)
+    return np.where(place < stored, place, -1)
 
 
 def _frame(identity: Mapping[str, Any], engines: Mapping[str, Any]) -> dict[str, Any]:
-    """What must be the same: all but the number of samples, the storage, and engines beyond `engines`."""
+    """What must be the same: all but added samples and outputs, the storage, and engines beyond `engines`."""
     kept = {key: value for key, value in identity.items() if key != "output"}
+    del kept["target"]  # compared by the caller
     kept["dataset"] = {key: value for key, value in identity["dataset"].items() if key != "limit"}
     for key in ("engines", "baseline_files"):
         kept[key] = {label: value for label, value in identity.get(key, {}).items() if label in engines}
     return kept
 
 
-def _values(data: h5py.Dataset, rows: slice | None) -> np.ndarray:
+def _values(data: h5py.Dataset, places: np.ndarray | None) -> np.ndarray:
     if h5py.check_string_dtype(data.dtype) is not None:
-        return np.asarray(data.asstr()[() if rows is None else rows], dtype=object)
-    return np.asarray(data[()]) if rows is None else read_rows(data, rows)
+        values = np.asarray(data.asstr()[()], dtype=object)
+        return values if places is None else values[places]
+    return np.asarray(data[()]) if places is None else read_rows(data, places)

@@ -109,7 +109,7 @@ def run_job(
         if reuse is None and finished_output(job.output.path, *_decisive(manifest), overwrite=overwrite):
             discard_leftovers(job.output.path)
             return RunReport(str(job.output.path), session.parts.rows, 0, 0, True, 0.0)
-        if reuse is not None and reuse.rows == session.parts.rows:
+        if reuse is not None and reuse.is_whole:
             session = reuse.only_new(session)
         manifest = replace(manifest, plan={**manifest.plan, **_execution(session, manifest)})
         start_again = overwrite and not _is_begun(job.output.path, manifest)
