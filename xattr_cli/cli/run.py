@@ -44,9 +44,9 @@ def run(
     """Explain every row of JOB (a YAML file, or - for standard input) into one HDF5 file.
 
     Interrupted or killed, the same command goes on where it stopped; finished, it does nothing; with another
-    engine, more outputs or a higher dataset.limit it computes only what is new. In a Slurm array job every task takes its own
-    shard, and so does every process of torchrun; there the first one merges when all are done. The table goes to
-    standard output, everything else to standard error.
+    engine, more outputs or a higher dataset.limit it computes only what is new. In a Slurm array job every task
+    takes its own shard, and so does every process of torchrun; there the first one merges when all are done. The
+    table goes to standard output, everything else to standard error.
 
     \b
     Example:
