@@ -170,6 +170,10 @@ class Registry(Generic[PluginType]):
                 tell(str(error))
         return members
 
+    def offered(self) -> set[str]:
+        """Names that other installed packages offer; found out without importing them."""
+        return set(self._offers())
+
     def _offers(self) -> dict[str, list[EntryPoint]]:
         offers: dict[str, list[EntryPoint]] = {}
         for offer in entry_points(group=self.group):

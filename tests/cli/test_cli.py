@@ -24,7 +24,8 @@ from xattr_cli.registry import BASELINES, ENGINES
 
 README = Path(__file__).parents[2] / "README.md"
 COMMANDS = (
-    "init", "plan", "run", "merge", "inspect", "top", "plot", "export", "diff", "combine", "evaluate", "apply-ace",
+    "init", "plan", "run", "status", "merge", "slurm",
+    "inspect", "report", "top", "plot", "export", "diff", "combine", "evaluate", "apply-ace",
     "engines", "ls", "job", "schema", "checks",
 )  # fmt: skip
 

@@ -13,6 +13,7 @@ import xattr_cli.pipeline.explain as explaining
 from xattr_cli.device import Scorer
 from xattr_cli.errors import StoreError
 from xattr_cli.store import PartSet
+from xattr_cli.store.results.reader import Results
 
 ROWS = 10
 IG = {"integrated_gradients": {"rtol": 0.02}}
@@ -42,9 +43,9 @@ def explained(monkeypatch):
     calls, gradients = [], []
     original, of_call = explaining._columns, Scorer.gradients_of_call
 
-    def columns(session, rows, engines, batch):
+    def columns(session, rows, engines, *others):
         gradients.clear()
-        found = original(session, rows, engines, batch)
+        found = original(session, rows, engines, *others)
         calls.append((tuple(engines), (rows.start, rows.stop), sum(gradients)))
         return found
 
@@ -164,8 +165,18 @@ def test_overwrite_computes_everything(tmp_path, explained):
     assert {labels for labels, _, _ in explained} == {("integrated_gradients", "saliency")}
 
 
-def test_rows_whose_target_moved_are_computed_again(tmp_path, explained):
+def test_a_damaged_result_is_not_handed_on(tmp_path, caplog):
+    run(job(tmp_path, IG), "--quiet")
+    with h5py.File(tmp_path / "out.h5", "r+") as file:
+        file["engines/integrated_gradients/attribution"][5] += 1
+    outcome = invoke("run", job(tmp_path, BOTH), "--quiet")
+    assert outcome.exit_code == 1 and "--overwrite" in outcome.stderr
+    assert "nothing is reused" in caplog.text and "is not what was written" in caplog.text
+
+
+def test_rows_whose_target_moved_are_computed_again(tmp_path, explained, monkeypatch):
     """Such as predicted classes on another device."""
+    monkeypatch.setattr(Results, "verify_checksums", lambda self: 0)
     run(job(tmp_path, IG, target="predicted"), "--quiet")
     with h5py.File(tmp_path / "out.h5", "r+") as file:
         file["rows/target"][5] += 1

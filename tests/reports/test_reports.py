@@ -554,11 +554,12 @@ def test_every_figure_that_applies_is_written_and_the_others_are_explained(digit
         "samples.png",
         "saturation-interior_gradients.png",
         "saturation-maps-interior_gradients.png",
+        "animation-interior_gradients.gif",
         "diagnostics.png",
     ]
     assert all(path.stat().st_size > 5000 for path in paths)
     assert "no figure of kind 'features': 'X' of shape (1, 8, 8) is no table of features" in told
-    drawn = {"samples", "saturation", "diagnostics"}
+    drawn = {"samples", "saturation", "animation", "diagnostics"}
     assert [re.findall("'([a-z_]+)'", line)[0] for line in told] == [kind for kind in KINDS if kind not in drawn]
 
 

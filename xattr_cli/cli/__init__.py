@@ -9,6 +9,8 @@ import click
 from .. import __version__
 from ..errors import XattrError
 from .apply_ace import apply_ace
+from .cluster.slurm import slurm
+from .cluster.status import status
 from .evaluate import evaluate
 from .init import init
 from .inspect import inspect
@@ -18,6 +20,7 @@ from .plot import plot
 from .reference.checks import checks
 from .reference.kinds import KINDS, engines, kind_command, ls
 from .reference.sections import job
+from .report import report
 from .results.combine import combine
 from .results.diff import diff
 from .results.export import export
@@ -71,7 +74,7 @@ def main() -> None:
 
 
 for _command in (
-    init, plan, run, merge, inspect, top, plot, export, diff, combine, evaluate, apply_ace,
+    init, plan, run, status, merge, slurm, inspect, report, top, plot, export, diff, combine, evaluate, apply_ace,
     engines, ls, job, schema, checks,
 ):  # fmt: skip
     main.add_command(_command)

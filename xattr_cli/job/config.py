@@ -37,7 +37,6 @@ __all__ = [
     "Output",
     "Target",
     "check_job",
-    "identity",
     "load_job",
     "parse_job",
     "resolve_plugin",
@@ -252,11 +251,3 @@ def check_job(values: Mapping[str, Any], *, folder: Path) -> Job:
 def to_yaml(job: Job) -> str:
     """The job with every default spelled out, as YAML."""
     return write_values(job.model_dump(mode="json"))
-
-
-def identity(job: Job) -> dict[str, Any]:
-    """The part of a job that decides its numbers; what may change between a kill and a resume is left out."""
-    content = job.model_dump(mode="json")
-    content["compute"] = {k: content["compute"][k] for k in ("arithmetic", "precision", "seed")}
-    content["output"] = {k: content["output"][k] for k in ("part_rows", "store_inputs", "compression")}
-    return content

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+import logging
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -16,7 +17,7 @@ from ..engines.sweeps import merge_demands
 from ..errors import StoreError
 from ..job.sections import Target
 from ..samples import Batch
-from ..store import Manifest, ResultColumn, changes
+from ..store import Manifest, ResultColumn, changes, code_changes
 from ..store.axes import is_only_an_axis
 from ..store.results.arrays import read_rows
 from ..store.results.reader import Results
@@ -26,6 +27,8 @@ from .parts import row_engines
 from .session import Session
 
 __all__ = ["Reuse", "explain_part", "taken_over"]
+
+_LOG = logging.getLogger(__name__)
 
 Explained = tuple[dict[str, ResultColumn], Mapping[str, Mapping[str, str]]]
 
@@ -113,19 +116,37 @@ def taken_over(session: Session, asked: Manifest, *, overwrite: bool) -> Iterato
         yield None
         return
     with results:
-        yield _reuse(results, session, asked)
+        reuse = _reuse(results, session, asked)
+        yield reuse if reuse is None or _is_sound(results) else None
 
 
-def explain_part(session: Session, rows: slice, batch: Batch | None, reuse: Reuse | None) -> Explained:
+def _is_sound(results: Results) -> bool:
+    """Whether a file is to the bit what was written; what is not would be handed on."""
+    try:
+        results.verify_checksums()
+    except StoreError as error:
+        _LOG.warning("nothing is reused: %s", error)
+        return False
+    return True
+
+
+def explain_part(
+    session: Session,
+    rows: slice,
+    batch: Batch | None,
+    reuse: Reuse | None,
+    *,
+    told: Callable[[float], None] = lambda rows: None,
+) -> Explained:
     """The columns of a part, computed but for what is taken over."""
     if reuse is None or rows.start >= reuse.known:
-        return explain_rows(session, rows, batch=batch)
+        return explain_rows(session, rows, batch=batch, told=told)
     known = slice(rows.start, min(rows.stop, reuse.known))
     places = reuse.places[known]
     own = batch if known == rows else None
     columns, attributes = explain_rows(reuse.only_new(session), known, reuse.new, batch=own)
     if not reuse.fits(columns, places):
-        return explain_rows(session, rows, batch=batch)
+        return explain_rows(session, rows, batch=batch, told=told)
     taken, about = reuse.columns(places[places >= 0])
     columns, attributes = {**columns, **_completed(session, known, reuse, taken)}, {**attributes, **about}
     if known == rows:
@@ -173,6 +194,9 @@ def _reuse(results: Results, session: Session, asked: Manifest) -> Reuse | None:
         return None
     if changes(_frame(stored, stored["engines"]), _frame(asked.identity, stored["engines"])):
         return None
+    if other := _other_code(json.loads(results.attributes.get("code", "{}")), asked.code):
+        _LOG.warning("nothing is reused: other code computed %s: %s", results.path, "; ".join(other))
+        return None
     engines = session.job.engines
     labels = tuple(label for label in stored["engines"] if not isinstance(engines[label], PopulationEngine))
     new = tuple(label for label in row_engines(session.job) if label not in labels)
@@ -187,6 +211,14 @@ def _reuse(results: Results, session: Session, asked: Manifest) -> Reuse | None:
     more = () if same_target else tuple(n for n in asks or () if has is not None and n not in has)
     is_more = known <= len(places) and (new or (places < 0).any())
     return Reuse(results, labels, new, places, known, more) if labels and known and is_more else None
+
+
+def _other_code(stored: Mapping[str, Any], asked: Mapping[str, Any]) -> list[str]:
+    """How the code differs that made the result; an added engine may bring a module of its own."""
+    modules = {
+        name: source for name, source in asked.get("modules", {}).items() if name in stored.get("modules", {})
+    }
+    return code_changes(stored, {**asked, "modules": modules})
 
 
 def _outputs(target: Any, session: Session) -> list[int] | None:

@@ -10,13 +10,13 @@ from PIL import Image, UnidentifiedImageError
 from pydantic import Field, field_validator
 
 from ...errors import DataError
-from ...fingerprint import fingerprint_files
+from ...fingerprint import hash_files
 from ...job.config import JobPath
 from ...registry import DATASETS
 from ...samples import Batch, InputSpec
 from ..base import DatasetSource, Samples
 from ..classes.labels import Labels, name_labels
-from ..files import existing_folder
+from ..files import combined, existing_folder
 from ..scaling import default_axes, per_feature
 from .listing import list_images
 from .transform import ImageTransform, Preparation
@@ -67,7 +67,7 @@ class Images(DatasetSource):
             raise DataError(f"dataset.path: the dataset is empty: no {', '.join(self.extensions)} in {folder}.")
         preparation = self.transform.prepare(self._job_folder, "dataset.transform")
         labels = self._labels(paths, preparation.classes)
-        return _Pictures(folder, paths, labels, preparation, self.damaged == "quarantine")
+        return _Pictures(folder, paths, labels, preparation, self.damaged == "quarantine", self.limit)
 
     def _labels(self, paths: list[PurePosixPath], known: tuple[str, ...]) -> Labels | None:
         loose = [path for path in paths if len(path.parts) == 1]
@@ -94,6 +94,7 @@ class _Pictures(Samples):
         labels: Labels | None,
         preparation: Preparation,
         quarantine: bool,
+        limit: int | None,
     ) -> None:
         self._folder = folder
         self._paths = paths
@@ -103,7 +104,9 @@ class _Pictures(Samples):
         self._spec = picture_spec(self._first(), preparation)
         self.inputs = (self._spec,)
         self.classes = labels.classes if labels else preparation.classes
-        self.fingerprint = fingerprint_files(folder, [folder / path for path in paths])
+        # names decide the classes; pictures beyond the limit are never read
+        self._hashed = hash_files(folder, [folder / path for path in paths[:limit]])
+        self.fingerprint = combined([self._hashed.digest, *map(str, paths[limit:] if limit else ())])
 
     def __len__(self) -> int:
         return len(self._paths)
@@ -121,6 +124,9 @@ class _Pictures(Samples):
 
     def known_labels(self) -> np.ndarray | None:
         return None if self._labels is None else self._labels.values.copy()
+
+    def changed(self, start: int, stop: int) -> Path | None:
+        return self._hashed.changed(start, stop)
 
     def _first(self) -> np.ndarray:
         """The first picture that can be read; its shape is that of all."""

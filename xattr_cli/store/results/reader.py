@@ -12,9 +12,10 @@ import h5py
 import numpy as np
 
 from ...errors import StoreError, nearest, suggestion
+from ..checksums import damage
 from ..manifest import FORMAT
 from ..survey import datasets
-from .arrays import RowChoice, dataset, mapping, plain, read_rows, texts
+from .arrays import RowChoice, dataset, mapping, names_in, plain, read_rows, texts
 from .effects import EffectResults
 from .engines import EngineResults
 from .inputs import InputResults
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 __all__ = ["EffectResults", "EngineResults", "InputResults", "ResultRows", "Results", "RowChoice"]
+
+
+_SHOWN_FAULTS = 8
 
 
 @dataclass(frozen=True)
@@ -228,6 +232,19 @@ class Results:
                         "the file is damaged: merge or compute it again."
                     )
         self._file.visititems(_read_end)
+
+    def verify_checksums(self) -> int:
+        """Read everything, and compare it with the checksums that were written with it; the number of datasets.
+
+        Raises:
+            StoreError: names what is not as it was written, or has no checksum.
+        """
+        faults = list(damage(self._file))
+        if faults:
+            shown = "".join(f"\n  {fault}" for fault in faults[:_SHOWN_FAULTS])
+            rest = f"\n  and {len(faults) - _SHOWN_FAULTS} more" if len(faults) > _SHOWN_FAULTS else ""
+            raise StoreError(f"{self.path}: is not what was written:{shown}{rest}\nCopy or compute it again.")
+        return len(names_in(self._file))
 
 
 def _read_end(_name: str, node: h5py.Group | h5py.Dataset) -> None:
