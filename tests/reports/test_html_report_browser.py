@@ -108,13 +108,20 @@ def test_rows_are_filtered_by_class_number_and_words(page, digits_page):
     page.get_by_label("Score at least").fill(str(least))
     assert cards(page) == [str(row) for row in threes if engine.score_input[row] >= least]
     page.get_by_role("button", name="Reset").click()
-    page.wait_for_function("document.querySelectorAll('article:not([hidden])').length === 10")
+    playwright.expect(page.locator("article:visible")).to_have_count(10)
     page.get_by_label("Error at least").fill("0.1")
     page.get_by_label("Rows a page").select_option("100")
     errors = page.locator("table.rows tbody tr:visible > :nth-child(7)").evaluate_all(
         "c => c.map(a => +a.dataset.key)"
     )
     assert len(errors) > 3 and min(errors) >= 1e-3
+    last = page.locator("table.rows tbody tr:visible > :last-child")
+    agreements = last.evaluate_all("cells => cells.map(cell => +cell.dataset.key)")
+    most = float(np.median(agreements))
+    page.get_by_label("Agreement at most").fill(str(most))
+    expected = [one for one in agreements if one <= most]
+    assert last.evaluate_all("cells => cells.map(cell => +cell.dataset.key)") == expected
+    assert 0 < len(expected) < len(agreements) == len(errors)
     page.get_by_label("Search").fill("no such word")
     assert cards(page) == [] and "no row of 40 fits" in page.get_by_role("status").inner_text()
 
@@ -137,7 +144,7 @@ def test_the_keyboard_reaches_and_works_everything(page):
 def test_an_address_with_a_row_opens_its_page(browser, digits_page):
     found, wrong = opened(browser, digits_page[0])
     found.evaluate("location.hash = 'row-33'")
-    found.wait_for_function("!document.getElementById('row-33').hidden")
+    playwright.expect(found.locator("#row-33")).to_be_visible()
     assert "33" in cards(found) and len(cards(found)) == 10 and wrong == []
 
 

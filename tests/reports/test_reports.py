@@ -653,7 +653,7 @@ def test_a_file_without_any_map_can_be_summarised(tmp_path):
 def test_inspect_refuses_a_damaged_file(digits_file, tmp_path):
     (tmp_path / "cut.h5").write_bytes(digits_file.read_bytes()[:-5000])
     done = command("inspect", tmp_path / "cut.h5")
-    assert done.exit_code == ExitCode.FAILED and done.stdout == ""
+    assert done.exit_code == ExitCode.USAGE and done.stdout == ""
     assert done.stderr.startswith(f"Error: {tmp_path / 'cut.h5'}: is truncated")
 
 

@@ -29,6 +29,7 @@ from .choice import Chosen, choose
 from .class_means import class_means, frequent_targets
 from .facts import RowFacts
 from .images import Picture
+from .indices import index_tables
 from .kinds import views_of
 from .phrases import Phrases, phrases
 from .views import LEVELS, Shown
@@ -183,6 +184,7 @@ def _render(groups: Sequence[Sequence[File]]) -> str:
         told=[_told(group[0], len(files) > 1) for group in groups],
         means=[mean for file in files for mean in _means(file, len(files) > 1)],
         corpora=[corpus for file in files for corpus in _corpora(file, len(files) > 1)],
+        indices=[(f.name, table) for f in files for e in f.selection.effects for table in index_tables(e)],
         charts=[(file.name, charts(file.selection)) for file in files],
         ramp=[to_hex(diverging_map()(share)) for share in np.linspace(0, 1, 9)],
         number=number,

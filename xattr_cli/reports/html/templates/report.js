@@ -64,9 +64,10 @@ class List {
     return wanted.values.every(([name, value]) => {
       const column = this.names.indexOf(name);
       return column < 0 || row.texts[column] === value;
-    }) && wanted.least.every(([name, value]) => {
+    }) && wanted.bounds.every(([name, side, value]) => {
       const column = this.names.indexOf(name);
-      return column < 0 || number(row.keys[column]) >= value;
+      const known = column < 0 ? NaN : number(row.keys[column]);
+      return column < 0 || (side === "least" ? known >= value : known <= value);
     });
   }
 
@@ -77,7 +78,8 @@ class List {
       search: (field.search || "").trim().toLowerCase(),
       size: Number(field.size),
       values: given.filter(([name, value]) => value.startsWith("=") && name !== "search").map(([name, value]) => [name, value.slice(1)]),
-      least: given.filter(([name]) => name.endsWith("-least")).map(([name, value]) => [name.replace("-least", ""), value * (name === "error-least" ? 0.01 : 1)]),
+      bounds: given.filter(([name]) => name.includes("-")).map(([name, value]) => [...name.split("-"), value])
+        .map(([name, side, value]) => [name, side, name === "error" ? value / 100 : Number(value)]),
     };
   }
 
