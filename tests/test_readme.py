@@ -254,6 +254,12 @@ def test_the_job_runs_from_python_as_the_readme_runs_it(copy, demo, monkeypatch,
     assert capsys.readouterr().out == "20 (8, 1, 8, 8)\n"
 
 
+def test_a_network_in_memory_is_explained_as_the_readme_does(capsys):
+    (program,) = [block for block in blocks("python") if "xattr_cli.explain" in block]
+    exec(program, {})
+    assert re.match(r"\(10, \d+\) True\n$", capsys.readouterr().out)
+
+
 class Cubes(nn.Module):
     def forward(self, x):
         return (x**3).sum(1, keepdim=True)

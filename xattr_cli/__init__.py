@@ -14,16 +14,19 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .job.config import load_job
-    from .pipeline.from_python import open_results, plan, run
+    from .notebook.explain import explain
+    from .notebook.jobs import plan, run
+    from .notebook.view import open_results
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "load_job", "open_results", "plan", "run"]
+__all__ = ["__version__", "explain", "load_job", "open_results", "plan", "run"]
 
 _HOMES = {
+    "explain": ".notebook.explain",
     "load_job": ".job.config",
-    "open_results": ".pipeline.from_python",
-    "plan": ".pipeline.from_python",
-    "run": ".pipeline.from_python",
+    "open_results": ".notebook.view",
+    "plan": ".notebook.jobs",
+    "run": ".notebook.jobs",
 }
 
 

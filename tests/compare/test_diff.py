@@ -180,3 +180,32 @@ def test_files_without_a_common_sample_are_refused(files, tmp_path):
 def test_ranks_are_those_of_scipy_with_ties():
     values = np.random.default_rng(0).integers(0, 5, (4, 30)).astype(float)
     np.testing.assert_array_equal(ranks(values), rankdata(values, axis=1))
+
+
+# --- whole datasets ------------------------------------------------------------------------------
+
+
+def test_studies_of_a_dataset_are_compared_in_their_standard_errors(tmp_path):
+    write_data(tmp_path, np.random.default_rng(0).normal(size=(30, 3)).astype(np.float32))
+    found = []
+    for seed in (0, 1):
+        job = write_job(
+            tmp_path,
+            dataset={"labels": None},
+            engines={"sobol": {"rtol": 0.5}},
+            compute={"device": "cpu", "seed": seed},
+        )
+        run(job, "--quiet", f"--set=output.path={tmp_path / f'{seed}.h5'}")
+        with h5py.File(tmp_path / f"{seed}.h5") as file:
+            found.append({name: file[f"effects/sobol/{name}"][()] for name in ("total", "total_standard_error")})
+    about = summary(tmp_path / "0.h5", tmp_path / "1.h5")
+    total = about["effects"]["sobol"]["total"]
+    apart = np.abs(found[1]["total"] - found[0]["total"])
+    error = np.hypot(found[0]["total_standard_error"], found[1]["total_standard_error"])
+    assert total["largest"] == pytest.approx(apart.max()) and apart.max() > 0
+    assert total["in_standard_errors"] == pytest.approx(np.nanmax(apart / error))
+    assert "total_standard_error" not in about["effects"]["sobol"]
+    assert all(
+        each["largest"] == 0 for each in summary(tmp_path / "0.h5", tmp_path / "0.h5")["effects"]["sobol"].values()
+    )
+    assert "in standard errors" in diff(tmp_path / "0.h5", tmp_path / "1.h5").stdout

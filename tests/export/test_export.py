@@ -420,6 +420,10 @@ def test_formats_that_hold_inputs_say_how_to_store_them(tmp_path):
     assert len(found) == 3 * 64 and "value" not in found
 
 
+def test_inputs_of_a_tensor_inside_the_network_are_nowhere(texts_file, tmp_path):
+    assert "a tensor inside the network" in export(texts_file, "quantus", tmp_path, code=1)
+
+
 def test_the_name_of_an_export_tells_its_format(table_file):
     outcome = invoke("export", table_file, "--to", "shap-json")
     assert outcome.stdout.strip() == str(table_file.with_name("out.shap.json"))

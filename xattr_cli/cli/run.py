@@ -55,11 +55,11 @@ def run(
 ) -> None:
     """Explain every row of JOB (a YAML file, or - for standard input) into one HDF5 file.
 
-    Interrupted or killed, the same command goes on where it stopped; finished, it does nothing. Whether it is the
-    same job is told by contents: of the files that it names, and of the network's code. In a
-    Slurm array job every task takes its own shard, and so does every process of torchrun; there the first one
-    merges when all are done. The table goes to standard output, everything else
-    to standard error.
+    Interrupted or killed, the same command goes on where it stopped; finished, it does nothing; with another
+    engine, more outputs or a higher dataset.limit it computes only what is new. Whether it is the same job is told
+    by contents: of the files that it names, and of the network's code. In a Slurm array job every task takes its
+    own shard, and so does every process of torchrun; there the first one merges when all are done. The table goes
+    to standard output, everything else to standard error.
 
     \b
     Example:
@@ -89,6 +89,8 @@ def run(
                 interrupt=interrupt,
                 command_line=shlex.join(sys.argv),
             )
+    if report.reused and not quiet:
+        click.echo(report.reused, err=True)
     incomplete = _print_outcome(report, as_json, quiet)
     if strict and incomplete:
         ctx.exit(ExitCode.INCOMPLETE)

@@ -14,6 +14,7 @@ from ..store.manifest import changes
 from ..store.results.arrays import BLOCK_BYTES
 from ..store.results.engines import EngineResults
 from ..store.results.reader import Results
+from .effects import EffectDifference, compare_effects
 from .maps import MapDifferences, differences
 from .matching import Matching, match, sample_names
 
@@ -67,6 +68,7 @@ class ResultDifference:
         changed: a line per key of the job, and per hash, that differs.
         predictions_moved: of the common samples, how many have another class, or a value beyond rounding.
         engines: by label, those that both files have with maps of one shape.
+        effects: by label of an engine that studies the whole dataset, and by name of an array.
         not_compared: label → why.
     """
 
@@ -76,6 +78,7 @@ class ResultDifference:
     changed: tuple[str, ...]
     predictions_moved: int
     engines: Mapping[str, EngineDifference]
+    effects: Mapping[str, Mapping[str, EffectDifference]]
     not_compared: Mapping[str, str]
 
     @property
@@ -119,6 +122,7 @@ class ResultDifference:
             "predictions_moved": self.predictions_moved,
             "differing_share": self.worst_share,
             "engines": engines,
+            "effects": {label: {k: vars(v) for k, v in arrays.items()} for label, arrays in self.effects.items()},
             "not_compared": dict(self.not_compared),
         }
 
@@ -143,10 +147,11 @@ def compare(a: Results, b: Results) -> ResultDifference:
     """Compare two results, block by block.
 
     Raises:
-        StoreError: they have no sample in common.
+        StoreError: they have neither a sample nor a study of the whole dataset in common.
     """
     matching = match([a, b])
-    if len(matching.samples[0]) == 0:
+    shared = [label for label in a.effects if label in b.effects]
+    if len(matching.samples[0]) == 0 and not shared:
         raise StoreError(f"{a.path} and {b.path}: have no sample in common (compared by {matching.by}).")
     engines: dict[str, EngineDifference] = {}
     reasons = {label: f"only in {a.path}" for label in a.engines if label not in b.engines}
@@ -160,7 +165,8 @@ def compare(a: Results, b: Results) -> ResultDifference:
         else:
             engines[label] = _compare_engine(one, two, matching)
     changed = tuple(changes(_identity(a), _identity(b)))
-    return ResultDifference(a, b, matching, changed, _predictions_moved(a, b, matching), engines, reasons)
+    effects = {label: compare_effects(a.effects[label], b.effects[label]) for label in shared}
+    return ResultDifference(a, b, matching, changed, _predictions_moved(a, b, matching), engines, effects, reasons)
 
 
 def _compare_engine(one: EngineResults, two: EngineResults, matching: Matching) -> EngineDifference:

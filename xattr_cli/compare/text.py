@@ -43,6 +43,7 @@ def _lines(summary: Mapping[str, Any]) -> Iterator[str]:
     for label, reason in summary["not_compared"].items():
         yield f"{label}: not compared: {reason}"
     yield from _worst(summary["engines"])
+    yield from _effects(summary["effects"])
 
 
 def _worst(engines: Mapping[str, Any]) -> Iterator[str]:
@@ -62,6 +63,18 @@ def _worst(engines: Mapping[str, Any]) -> Iterator[str]:
         yield ""
         yield "furthest apart"
         yield from _table(lines)
+
+
+def _effects(effects: Mapping[str, Any]) -> Iterator[str]:
+    lines = [
+        (label, name, f"{_number(about['largest'])}", f"{_number(about['in_standard_errors'])}")
+        for label, arrays in effects.items()
+        for name, about in arrays.items()
+        if about["largest"]
+    ]
+    if lines:
+        yield ""
+        yield from _table([("whole dataset", "array", "largest |Δ|", "in standard errors"), *lines])
 
 
 def _cells(label: str, about: Mapping[str, Any]) -> tuple[str, ...]:

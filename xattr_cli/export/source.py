@@ -165,6 +165,12 @@ class Source:
         Raises:
             StoreError: some are not in the file.
         """
+        known = self.results.inputs.get(tensor)
+        if known is None or (known.shape is None and self.results.stored):
+            raise StoreError(
+                f"{self.results.path}: this format holds inputs, and {tensor!r} is a tensor inside the network, "
+                "whose values no result keeps."
+            )
         values = self.inputs(tensor, rows, original=original)
         if values is None or not np.isin(self.results.rows.sample[rows], self.stored).all():
             raise StoreError(

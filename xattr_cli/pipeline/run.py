@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -31,13 +32,13 @@ from ..store import (
 )
 from ..store.folder import MANIFEST
 from ..store.results.reader import Results
-from .explain import explain_rows
 from .integration import settled_plan
 from .opening import open_session
 from .parts import row_engines
 from .prefetch import Writer, read_ahead
 from .provenance.code import code_of
 from .provenance.inputs import CheckedMemo, WatchedInputs, stamps_of
+from .reuse import Reuse, explain_part, taken_over
 from .session import Session
 from .study import study_dataset
 
@@ -63,6 +64,7 @@ class RunReport:
         parts_missing: parts that other shards still owe.
         merged: whether the result file is complete.
         seconds: wall time of the computation, without start-up and merge.
+        reused: what was taken over of the result that the job extends; empty if nothing was.
     """
 
     output: str
@@ -71,6 +73,7 @@ class RunReport:
     parts_missing: int
     merged: bool
     seconds: float
+    reused: str = ""
 
 
 def run_job(
@@ -105,18 +108,23 @@ def run_job(
     """
     check_writable(job.output.path)
     started, stamps = time.time(), stamps_of(job)
-    with open_session(job, interrupt=interrupt) as session:
+    with ExitStack() as stack:
+        session = stack.enter_context(open_session(job, interrupt=interrupt))
         manifest = _manifest(session, started, command_line)
         inputs = WatchedInputs.of(job, session.samples, stamps)
-        if finished_output(job.output.path, manifest, overwrite=overwrite, accept_changes=accept_changes):
+        reuse = stack.enter_context(taken_over(session, manifest, overwrite=overwrite))
+        if reuse is None and finished_output(
+            job.output.path, manifest, overwrite=overwrite, accept_changes=accept_changes
+        ):
             discard_leftovers(job.output.path)
             return RunReport(str(job.output.path), session.parts.rows, 0, 0, True, 0.0)
+        session = reuse.only_new(session) if reuse is not None and reuse.is_whole else session
         with _parts(session, manifest, shard, overwrite=overwrite, accept_changes=accept_changes) as parts:
             session = session.following(parts.manifest.plan)
             began = time.time()
             session = _study(session, parts, shard, stage, inputs)
             work = _Work.of(session, parts, shard, join)
-            computed = _compute(session, parts, work, progress, inputs)
+            computed = _compute(session, parts, work, progress, inputs, reuse)
             merges = shard is None or (join and 1 in shard.indices)
             if join and merges:
                 _wait_for_others(parts, interrupt)
@@ -124,8 +132,9 @@ def run_job(
             seconds = time.time() - began
             missing = len(parts.absent())
             if merges:
-                computed += _merge_repairing(session, parts, progress, stage, inputs)
-            return RunReport(str(job.output.path), session.parts.rows, computed, missing, merges, seconds)
+                computed += _merge_repairing(session, parts, progress, stage, inputs, reuse)
+            told = str(reuse or "")
+            return RunReport(str(job.output.path), session.parts.rows, computed, missing, merges, seconds, told)
 
 
 def _parts(
@@ -145,7 +154,7 @@ def _parts(
 
 
 def _merge_repairing(
-    session: Session, parts: PartSet, progress: Progress, stage: Stage, inputs: WatchedInputs
+    session: Session, parts: PartSet, progress: Progress, stage: Stage, inputs: WatchedInputs, reuse: Reuse | None
 ) -> int:
     """Merge; damaged parts are computed again first. Returns how many rows that were."""
     keep_parts = session.job.output.keep_parts
@@ -154,7 +163,7 @@ def _merge_repairing(
         return 0
     except DamagedPartsError:
         session = _study(session, parts, None, stage, inputs)
-        computed = _compute(session, parts, _Work.of(session, parts, None, False), progress, inputs)
+        computed = _compute(session, parts, _Work.of(session, parts, None, False), progress, inputs, reuse)
         _merge(parts, keep_parts=keep_parts)
         return computed
 
@@ -241,7 +250,9 @@ def _wait_for_others(parts: PartSet, interrupt: Callable[[], None]) -> None:
         time.sleep(SECONDS_BETWEEN_LOOKS)
 
 
-def _compute(session: Session, parts: PartSet, work: _Work, progress: Progress, inputs: WatchedInputs) -> int:
+def _compute(
+    session: Session, parts: PartSet, work: _Work, progress: Progress, inputs: WatchedInputs, reuse: Reuse | None
+) -> int:
     """Compute and write the parts of this process; how many rows that were."""
     done = shown = 0
 
@@ -277,7 +288,7 @@ def _compute(session: Session, parts: PartSet, work: _Work, progress: Progress, 
     batches = ((number, read(number)) for number in work.mine) if inside else read_ahead(read, work.mine)
     with inputs.true_reason(), Writer[int].opened(parts.write, is_durable) as writer:
         for number, batch in batches:
-            explained = explain_rows(session, session.parts.part(number), batch=batch, told=tell_within)
+            explained = explain_part(session, session.parts.part(number), batch, reuse, told=tell_within)
             inputs.refuse_changes(*session.parts.samples_of(session.parts.part(number)))
             writer.put(number, *explained)
     return done

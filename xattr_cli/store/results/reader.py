@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import h5py
 import numpy as np
@@ -20,6 +20,9 @@ from .arrays import RowChoice, dataset, mapping, names_in, plain, read_rows, tex
 from .effects import EffectResults
 from .engines import EngineResults
 from .inputs import InputResults
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 __all__ = ["EffectResults", "EngineResults", "InputResults", "ResultRows", "Results", "RowChoice"]
 
@@ -73,7 +76,7 @@ class Results:
         self._file = file
 
     @classmethod
-    def open(cls, path: str | Path) -> Results:
+    def open(cls, path: str | Path) -> Self:
         """Open a finished file.
 
         Raises:
@@ -94,7 +97,7 @@ class Results:
             raise ResultError(f"{path}: not a result file of this version: {known}, expected {FORMAT!r}.")
         return cls(path, file)
 
-    def __enter__(self) -> Results:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

@@ -1,4 +1,4 @@
-"""The pipeline for whoever calls it from Python: what the commands do, with jobs as paths, mappings or objects."""
+"""Jobs from Python: what the commands `run` and `plan` do, with jobs as paths, mappings or objects."""
 
 from __future__ import annotations
 
@@ -8,11 +8,10 @@ from typing import Any
 
 from ..errors import JobError
 from ..job.config import Job, check_job, load_job
-from ..store.results.reader import Results
-from .planning import Plan, plan_job
-from .run import Progress, RunReport, run_job
+from ..pipeline.planning import Plan, plan_job
+from ..pipeline.run import Progress, RunReport, run_job
 
-__all__ = ["as_job", "open_results", "plan", "run"]
+__all__ = ["as_job", "plan", "run"]
 
 
 def run(
@@ -53,15 +52,6 @@ def plan(job: str | Path | Mapping[str, Any] | Job, *, overrides: Sequence[str] 
         XattrError: with a message that names key or file, value, and what is allowed.
     """
     return plan_job(as_job(job, overrides))
-
-
-def open_results(path: str | Path) -> Results:
-    """A finished result file, read lazily; use it in a `with` statement, or close it.
-
-    Raises:
-        StoreError: no such file, not finished, not HDF5, truncated, or of another format.
-    """
-    return Results.open(path)
 
 
 def as_job(given: str | Path | Mapping[str, Any] | Job, overrides: Sequence[str] = ()) -> Job:
