@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
@@ -57,6 +58,9 @@ class ActivatedSamples(Samples):
 
     def known_labels(self) -> np.ndarray | None:
         return self._samples.known_labels()
+
+    def changed(self, start: int, stop: int) -> Path | None:
+        return self._samples.changed(start, stop)
 
     def close(self) -> None:
         self._samples.close()

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
 from ..errors import DataError
+from ..fingerprint import HashedFile
 from ..samples import Batch, InputSpec
 from .base import Samples
 from .classes.labels import Labels
@@ -86,6 +88,7 @@ class ArraySamples(Samples):
         classes: names of the classes, if not those of `labels`.
         keys: a printable name per sample; empty if there are none.
         texts: name -> a text per sample.
+        files: that the columns are read from while they are used, as they were hashed.
         on_close: lets go of the files behind the columns.
 
     Raises:
@@ -101,12 +104,14 @@ class ArraySamples(Samples):
         classes: Sequence[str] = (),
         keys: Sequence[str] = (),
         texts: Mapping[str, Sequence[str]] | None = None,
+        files: Sequence[HashedFile] = (),
         on_close: Callable[[], None] | None = None,
     ) -> None:
         self._columns = tuple(columns)
         self._labels = labels
         self._keys = tuple(keys)
         self._texts = {name: tuple(values) for name, values in (texts or {}).items()}
+        self._files = tuple(files)
         self._on_close = on_close
         self.inputs = tuple(column.spec for column in columns)
         self.classes = tuple(classes) or (labels.classes if labels else ())
@@ -127,6 +132,9 @@ class ArraySamples(Samples):
 
     def known_labels(self) -> np.ndarray | None:
         return None if self._labels is None else self._labels.values.copy()
+
+    def changed(self, start: int, stop: int) -> Path | None:
+        return next((file.path for file in self._files if file.has_changed()), None)
 
     def close(self) -> None:
         if self._on_close is not None:

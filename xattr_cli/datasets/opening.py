@@ -70,6 +70,9 @@ class _Opened(Samples):
         labels = self._samples.known_labels()
         return None if labels is None else labels[: len(self)]
 
+    def changed(self, start: int, stop: int) -> Path | None:
+        return self._samples.changed(start, stop)
+
     def close(self) -> None:
         self._samples.close()
 
