@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -193,13 +192,7 @@ def cell_maps(field: CellField, path: StraightPath, cells: int, warp: float) -> 
     )
 
 
-def integrate_secants(
-    field: CellField,
-    path: StraightPath,
-    rule: SecantRule,
-    *,
-    error: Callable[[CellEvidence, ErrorShare], Tensor] = secant_error,
-) -> PathIntegral:
+def integrate_secants(field: CellField, path: StraightPath, rule: SecantRule) -> PathIntegral:
     """∫₀¹ ∇f(γ(t)) dt for every row of a block, each to its own accuracy, by secant cells.
 
     Halving a cell would re-use its forward passes, but none of its gradients: so a first pass of few cells
@@ -210,9 +203,8 @@ def integrate_secants(
         field: evaluates cells.
         path: of every row.
         rule: cells and tolerance.
-        error: from the evidence of a pass, and the share of the rule, to the reported relative errors.
     """
-    return sweep(SecantCells(field, path, rule, error), path)
+    return sweep(SecantCells(field, path, rule), path)
 
 
 class SecantCells:
@@ -228,14 +220,8 @@ class SecantCells:
 
     marks = 1
 
-    def __init__(
-        self,
-        field: CellField,
-        path: StraightPath,
-        rule: SecantRule,
-        error: Callable[[CellEvidence, ErrorShare], Tensor] = secant_error,
-    ) -> None:
-        self.field, self.path, self.rule, self.error = field, path, rule, error
+    def __init__(self, field: CellField, path: StraightPath, rule: SecantRule) -> None:
+        self.field, self.path, self.rule = field, path, rule
         self.rtol, self.warp, self.delta = rule.rtol, PowerWarp(rule.warp), path.delta
         rows, device = len(self.delta), self.delta.device
         self.cells = torch.full((rows,), min(rule.cells, rule.max_nodes - 1), device=device)
@@ -247,7 +233,7 @@ class SecantCells:
         cells, delta = self.cells, self.delta[rows]
         sums = sum_cells(self.field, self.path, rows, cells, self.warp)
         evidence = evidence_of(sums, delta, self.before)
-        error = torch.maximum(self.error(evidence, self.rule.share), _missed(sums, delta))
+        error = torch.maximum(secant_error(evidence, self.rule.share), _missed(sums, delta))
         self.left = self.left - (cells + 1)
         self.before = sums
         self.cells = next_cells(cells, error, self.left, self.rule)
