@@ -16,8 +16,8 @@ SENTENCES := vaderSentiment==3.3.2
 
 .PHONY: help install demo tables photos resnet18 googlenet vowels breast-cancer minilm minilm-interactions \
 	movies next-word solubility screening \
-	test test-slow test-gpu test-portable test-networks lint format clean \
-	bench bench-gpu bench-nodes bench-secant bench-error-bars bench-error-bars-photos bench-error-bars-language bench-jobs bench-ace bench-icc bench-interactions bench-stability \
+	test test-slow test-slurm test-gpu test-portable test-networks lint format clean \
+	bench bench-gpu bench-nodes bench-secant bench-error-bars bench-error-bars-photos bench-error-bars-language bench-jobs bench-ace bench-icc bench-interactions bench-stability bench-kills bench-scale \
 	reproduce-ig reproduce-interior reproduce-interactions reproduce-ace reproduce-icc
 
 help: ## List the targets
@@ -102,6 +102,9 @@ test: install ## Run the tests (minutes on two cores)
 test-slow: install ## Run the long tests too
 	$(BIN)/python -m pytest -n auto --dist loadfile -m 'not gpu'
 
+test-slurm: install ## Run a job on a real Slurm on this machine (as root; apt-get install slurm-wlm munge; 20 minutes)
+	$(BIN)/python -m pytest -m slow tests/test_slurm.py
+
 test-gpu: install ## Run the tests that need a CUDA device
 	$(BIN)/python -m pytest -m gpu
 
@@ -168,6 +171,12 @@ bench-icc: install ## Cost and errors of causal contributions, and of Sobol' ind
 
 bench-interactions: $(PAPERS) ## Integrated Hessians against path-explain, and their error bars
 	$(BIN)/python -m scripts.benchmarks.bench_interactions
+
+bench-kills: install ## A thousand kill -9 of every kind of work: nothing is lost (an hour)
+	PYTHONPATH=tests $(BIN)/python -m scripts.benchmarks.bench_kills
+
+bench-scale: install ## A million rows in a thousand parts: memory, open files and time of the merge
+	$(BIN)/python -m scripts.benchmarks.bench_scale
 
 $(PAPERS): $(READY) pyproject.toml constraints.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[papers]'

@@ -37,8 +37,9 @@ MERGE_STATE = "merge.state"
 _WORK = ("part-*.h5", "memo-*.h5")
 """What a job has achieved, durably."""
 
-_ASIDE = ".damaged"
 _PART = re.compile(r"part-(\d{5,})\.h5")
+
+_ASIDE = ".damaged"
 
 _LOG = logging.getLogger(__name__)
 
@@ -72,11 +73,17 @@ def part_path(folder: Path, part: int) -> Path:
 
 
 def parts_there(folder: Path) -> set[int]:
-    """Numbers of the parts that lie in a folder, whole or not: a look at its names, not at thousands of files."""
+    """Numbers of the parts that lie in a folder, whole or not: a look at its names, not at thousands of files.
+
+    Raises:
+        StoreError: the folder cannot be read.
+    """
     try:
         names = [entry.name for entry in os.scandir(folder)]
     except FileNotFoundError:
         return set()
+    except OSError as error:
+        raise StoreError(f"{folder}: cannot be listed: {reason(error)}.") from error
     return {int(match[1]) for name in names if (match := _PART.fullmatch(name))}
 
 
