@@ -16,7 +16,7 @@ SENTENCES := vaderSentiment==3.3.2
 
 .PHONY: help install demo tables photos resnet18 googlenet vowels breast-cancer minilm minilm-interactions \
 	movies next-word solubility screening \
-	test test-slow test-slurm test-gpu test-portable test-networks lint format clean \
+	test test-slow test-slurm test-gpu test-portable test-networks fuzz docs lint format clean \
 	bench bench-gpu bench-nodes bench-secant bench-error-bars bench-error-bars-photos bench-error-bars-language bench-jobs bench-ace bench-icc bench-interactions bench-stability bench-kills bench-scale \
 	reproduce-ig reproduce-interior reproduce-interactions reproduce-ace reproduce-icc
 
@@ -40,6 +40,7 @@ runs/digits/model.pt: scripts/networks/train_digits.py xattr_cli/models/zoo.py |
 demo: install runs/digits/model.pt ## Train a small network on real digits, explain 200 held-out images, draw the maps
 	@$(BIN)/xattr-cli run configs/digits.yaml --overwrite
 	@$(BIN)/xattr-cli plot runs/digits/attributions.h5
+	@$(BIN)/xattr-cli report runs/digits/attributions.h5
 
 runs/iris/model.pt: scripts/networks/train_tables.py | $(READY)
 	@$(BIN)/python -m scripts.networks.train_tables runs
@@ -124,6 +125,9 @@ $(PORTABLE): test-portable-%: install
 test-networks: install ## Train the small networks of tests/helpers/trained again (they are committed: other processors make others)
 	$(BIN)/python -m scripts.networks.train_test_networks tests/helpers/trained
 
+docs: install ## The documentation as a site, in runs/docs/site
+	@$(BIN)/python -m scripts.docs.build runs/docs
+
 lint: install ## Check style, formatting and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -132,6 +136,9 @@ lint: install ## Check style, formatting and types
 format: install ## Format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+fuzz: install ## Broken and hostile jobs, checkpoints, data and results by the thousand (an hour)
+	$(BIN)/python -m scripts.fuzz --table scripts/results/fuzz.md
 
 bench: install ## Time and memory against captum and against bare gradient passes
 	$(BIN)/python -m scripts.benchmarks.bench_speed

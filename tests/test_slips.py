@@ -363,7 +363,7 @@ def test_inspect_verify_names_what_is_damaged_in_a_result(folder, compression):
     with h5py.File(folder / "out.h5", "r+") as file:
         file["engines/saliency/attribution"][3, 1] *= -1
     outcome = invoke("inspect", "--verify", folder / "out.h5")
-    assert outcome.exit_code == 1 and "/engines/saliency/attribution" in outcome.stderr
+    assert outcome.exit_code == 2 and "/engines/saliency/attribution" in outcome.stderr
     assert invoke("inspect", folder / "out.h5").exit_code == 0
 
 
@@ -372,7 +372,7 @@ def test_inspect_verify_sees_a_changed_attribute(folder):
     with h5py.File(folder / "out.h5", "r+") as file:
         file.attrs["seed"] = 8
     outcome = invoke("inspect", "--verify", folder / "out.h5")
-    assert outcome.exit_code == 1 and "attributes" in outcome.stderr
+    assert outcome.exit_code == 2 and "attributes" in outcome.stderr
 
 
 # --- the cache of hashes --------------------------------------------------------------------------

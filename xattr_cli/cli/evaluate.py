@@ -10,11 +10,12 @@ import click
 
 from ..errors import JobError
 from .job import read_job
+from .reading import EvaluatingCommand
 
 __all__ = ["evaluate"]
 
 
-@click.command()
+@click.command(cls=EvaluatingCommand)
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option(
     "--metric",

@@ -85,7 +85,7 @@ def run(
                 overwrite=overwrite,
                 accept_changes=accept_changes,
                 progress=progress,
-                stage=stage,
+                stage=lambda *told: (interrupt(), stage(*told))[1],
                 interrupt=interrupt,
                 command_line=shlex.join(sys.argv),
             )

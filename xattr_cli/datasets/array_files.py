@@ -10,12 +10,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
 
-import h5py
-
-from ..errors import DataError, suggestion
+from ..errors import DataError, reported, suggestion
+from ..untrusted.archives import swelling
 from .columns import Sliceable
 from .files import existing_file
-from .stored.hdf5 import source_files
+from .stored.contained import ContainedHdf5
 from .stored.npy import data_start, open_array, open_array_in
 
 __all__ = ["ArrayFile", "open_array_file"]
@@ -62,7 +61,7 @@ def open_array_file(path: Path, key: str) -> ArrayFile:
     """
     if path.is_dir():
         return _NpyFolder(path)
-    kinds: dict[str, Callable[[Path], ArrayFile]] = {
+    kinds: dict[str, Callable[[Path, str], ArrayFile]] = {
         ".npy": _NpyFile,
         ".npz": _NpzFile,
         ".h5": _Hdf5File,
@@ -71,14 +70,15 @@ def open_array_file(path: Path, key: str) -> ArrayFile:
     kind = kinds.get(existing_file(path, key).suffix.lower())
     if kind is None:
         raise DataError(f"{key}: {path}: unknown type of file.{suggestion(path.suffix, kinds)}")
-    try:
-        return kind(path)
-    except (OSError, zipfile.BadZipFile) as error:
-        raise DataError(f"{key}: {path} is damaged or not a {path.suffix} file: {error}") from error
+    with reported(f"{key}: {path} is damaged or not a {path.suffix} file", DataError):
+        return kind(path, key)
 
 
 class _NpyFile(ArrayFile):
     """A single array; it goes by any name."""
+
+    def __init__(self, path: Path, key: str) -> None:
+        super().__init__(path)
 
     def names(self) -> list[str]:
         return [self.path.stem]
@@ -105,8 +105,10 @@ class _NpyFolder(ArrayFile):
 class _NpzFile(ArrayFile):
     """A zip archive of .npy files; what is not compressed is read where it lies."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, key: str) -> None:
         super().__init__(path)
+        if bomb := swelling(path):
+            raise DataError(f"{key}: {path} {bomb}")
         with zipfile.ZipFile(path) as archive:
             self._members = {
                 info.filename.removesuffix(".npy"): info
@@ -122,10 +124,11 @@ class _NpzFile(ArrayFile):
             raise self._unknown(name, key)
         member = self._members[name]
         where = f"{key}: {self.path}, array {name!r}"
-        if member.compress_type == zipfile.ZIP_STORED:
-            with self.path.open("rb") as file:
-                return open_array_in(file, data_start(file, member, where), member.file_size, where)
-        return self._unpack(member, where)
+        with reported(f"{where} is damaged", DataError):
+            if member.compress_type == zipfile.ZIP_STORED:
+                with self.path.open("rb") as file:
+                    return open_array_in(file, data_start(file, member, where), member.file_size, where)
+            return self._unpack(member, where)
 
     def _unpack(self, member: zipfile.ZipInfo, where: str) -> Sliceable:
         try:
@@ -147,25 +150,20 @@ class _NpzFile(ArrayFile):
 class _Hdf5File(ArrayFile):
     """Datasets of an HDF5 file; groups are separated by slashes or dots."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, key: str) -> None:
         super().__init__(path)
-        self._file = h5py.File(path, "r")
+        self._file = ContainedHdf5(path, key)
         self._sources: dict[str, list[Path]] = {}
 
     def names(self) -> list[str]:
-        found: list[str] = []
-        self._file.visititems(lambda name, item: found.append(name) if isinstance(item, h5py.Dataset) else None)
-        return sorted(found)
+        return self._file.names()
 
     def array(self, name: str, key: str) -> Sliceable:
-        for spelling in (name, name.replace(".", "/")):
-            item = self._file.get(spelling)
-            if isinstance(item, h5py.Dataset):
-                if item.shape is None:
-                    raise DataError(f"{key}: {self.path}, array {name!r} is an empty dataspace.")
-                self._sources[name] = list(source_files(item, key))
-                return item  # type: ignore[no-any-return]
-        raise self._unknown(name, key)
+        found = self._file.array(name, key)
+        if found is None:
+            raise self._unknown(name, key)
+        array, self._sources[name] = found
+        return array
 
     def files(self, names: list[str]) -> list[Path]:
         sources = (source for name in names for source in self._sources.get(name, ()))

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import warnings
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import yaml
 from pydantic import Field, StrictBool, ValidationError
 
-from ..errors import DataError, suggestion
+from ..errors import DataError, reported, suggestion
 from ..fingerprint import fingerprint_file
 from ..job.config import JobPath
 from ..registry import DATASETS, Options
 from ..samples import InputSpec
+from ..untrusted.archives import is_bomb, swelling
+from ..untrusted.files import read_text
+from ..untrusted.yaml_text import parse_yaml
 from .base import DatasetSource, Samples
 from .classes.labels import Labels, as_labels
 from .columns import ArraySamples, Column
@@ -67,15 +70,15 @@ class Table(DatasetSource):
 
     def _frame(self) -> Any:
         path = existing_file(self.path, "dataset.path")
-        try:
+        with reported(f"dataset.path: {path} cannot be read as a table", DataError):
+            if bomb := swelling(path):
+                raise DataError(f"dataset.path: {path} {bomb}")
             if path.suffix.lower() == ".parquet":
                 frame = self._read_parquet(path)
             elif path.name.lower().endswith(_CSV):
                 frame = self._read_csv(path)
             else:
                 raise DataError(f"dataset.path: {path}: unknown type of file. Allowed: .csv, .parquet.")
-        except (OSError, EOFError, ValueError) as error:
-            raise DataError(f"dataset.path: {path} cannot be read as a table: {error}") from error
         if len(frame) == 0:
             raise DataError(f"dataset.path: {path}: the dataset is empty, a header without rows.")
         return frame.set_axis([str(name) for name in frame.columns], axis="columns")
@@ -95,7 +98,13 @@ class Table(DatasetSource):
 
     def _read_parquet(self, path: Path) -> Any:
         pandas = optional("pandas", needed_by="dataset kind 'table'", install="xattr-cli[tables]")
-        optional("pyarrow", needed_by="a .parquet table", install="xattr-cli[tables]")
+        parquet = optional("pyarrow.parquet", needed_by="a .parquet table", install="xattr-cli[tables]")
+        about = parquet.read_metadata(path)
+        if is_bomb(8 * about.num_rows * about.num_columns, path.stat().st_size):
+            raise DataError(
+                f"dataset.path: {path} is {path.stat().st_size:,} bytes that unpack to {about.num_rows:,} rows: a "
+                "decompression bomb, or nearly all of it is the same."
+            )
         return pandas.read_parquet(path)
 
     def _features(self, present: Sequence[str]) -> list[str]:
@@ -156,7 +165,7 @@ def check_header(path: Path, names: Sequence[Any]) -> None:
             f"dataset.path: {path}: column {number} has no name. If it is an index that pandas wrote, "
             "save the table with index=False."
         )
-    doubled = sorted({name for name in named if named.count(name) > 1})
+    doubled = sorted(name for name, times in Counter(named).items() if times > 1)
     if doubled:
         raise DataError(f"dataset.path: {path}: several columns are called {', '.join(map(repr, doubled))}.")
 
@@ -225,10 +234,9 @@ def read_statistics(path: Path, key: str) -> Statistics:
     Raises:
         DataError: it cannot be read or does not have this form. `key` begins the message.
     """
+    source = f"{key}: {path}"
     try:
-        return Statistics.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise DataError(f"{key}: {path} cannot be read: {error}") from error
+        return Statistics.model_validate(parse_yaml(read_text(path, source, DataError), source, DataError))
     except ValidationError as error:
         wrong = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in wrong["loc"]) or "the file"

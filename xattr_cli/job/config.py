@@ -19,11 +19,11 @@ from pydantic import (
 )
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from ..errors import JobError, suggestion
+from ..errors import JobError, reported, suggestion
 from ..registry import BASELINES, DATASETS, ENGINES, MODELS, SCORES, Options, Plugin, Registry
 from .sections import Compute, Explain, ExplainField, JobPath, Output, Target, TargetField
 from .stability import Stability
-from .validation import describe
+from .validation import describe, refuse_unusable
 from .yaml_text import plain_values, read_job_text, write_values
 
 __all__ = [
@@ -239,10 +239,12 @@ def check_job(values: Mapping[str, Any], *, folder: Path) -> Job:
     Raises:
         JobError: names every wrong key with its value, what is allowed and the nearest match.
     """
-    try:
-        return Job.model_validate(values, context={"folder": folder})
-    except ValidationError as error:
-        raise JobError(describe(error, values)) from error
+    with reported("the job cannot be checked", JobError):
+        refuse_unusable(values)
+        try:
+            return Job.model_validate(values, context={"folder": folder})
+        except ValidationError as error:
+            raise JobError(describe(error, values)) from error
 
 
 # --- writing ------------------------------------------------------------------------------------

@@ -32,7 +32,7 @@ def run(
         overwrite: replace a result, or parts of another job, at the same path.
         accept_changes: go on with what other code, or another version of a package, has computed; the result
             says which parts.
-        progress: called with the rows done and the rows to do, at the start and after every part.
+        progress: called with the rows done and the rows to do, at the start, after every part and within it.
 
     Returns:
         How the run went; its `output` is the path for `open_results`.

@@ -243,12 +243,22 @@ def _wait_for_others(parts: PartSet, interrupt: Callable[[], None]) -> None:
 
 def _compute(session: Session, parts: PartSet, work: _Work, progress: Progress, inputs: WatchedInputs) -> int:
     """Compute and write the parts of this process; how many rows that were."""
-    done = 0
+    done = shown = 0
 
     def tell() -> None:
+        nonlocal shown
         owed = {*work.others} & {*parts.absent()} if work.others else set()
         elsewhere = sum(_length(session.parts.part(number)) for number in {*work.others} - owed)
-        progress(done + elsewhere, work.total)
+        shown = max(shown, done + elsewhere)
+        progress(shown, work.total)
+
+    def tell_within(rows: float) -> None:
+        """Rows of the part at work; what is not on disk yet never makes the whole complete."""
+        nonlocal shown
+        now = min(done + int(rows), work.total - 1)
+        if now > shown:
+            shown = now
+            progress(shown, work.total)
 
     def is_durable(number: int) -> None:
         nonlocal done
@@ -267,7 +277,7 @@ def _compute(session: Session, parts: PartSet, work: _Work, progress: Progress, 
     batches = ((number, read(number)) for number in work.mine) if inside else read_ahead(read, work.mine)
     with inputs.true_reason(), Writer[int].opened(parts.write, is_durable) as writer:
         for number, batch in batches:
-            explained = explain_rows(session, session.parts.part(number), batch=batch)
+            explained = explain_rows(session, session.parts.part(number), batch=batch, told=tell_within)
             inputs.refuse_changes(*session.parts.samples_of(session.parts.part(number)))
             writer.put(number, *explained)
     return done

@@ -14,11 +14,11 @@ import json
 import os
 import time
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import h5py
 
@@ -26,11 +26,14 @@ from .durable import Hdf5Writer, durable_file, fsync_folder, hdf5_through, landi
 from .sink import Sink, deferred_signals
 from .survey import datasets
 
-__all__ = ["Checkpoints", "MergeState", "checkpointed_hdf5"]
+__all__ = ["Checkpoints", "MergeState", "Progress", "checkpointed_hdf5"]
 
 SECONDS_BETWEEN_CHECKPOINTS = 2.0
 _MOST_PENDING_BYTES = 16 * 2**20
 _PAGE = 4096
+
+Progress: TypeAlias = tuple[int, int]
+"""Rows of a dataset that are in the file, and their checksum."""
 
 
 @dataclass
@@ -48,7 +51,7 @@ class _Checkpoint:
 
     signature: str
     parts: int = 0
-    filled: dict[str, Sequence[int]] = field(default_factory=dict)
+    filled: dict[str, Progress] = field(default_factory=dict)
     end: int = 0
     raw: list[tuple[int, int]] = field(default_factory=list)
     pages: list[int] = field(default_factory=list)
@@ -183,7 +186,7 @@ class Checkpoints:
         self._latest = saved
         self._made_at = time.monotonic()
 
-    def tell(self, writer: Hdf5Writer, parts: int, filled: Callable[[], Mapping[str, Sequence[int]]]) -> None:
+    def tell(self, writer: Hdf5Writer, parts: int, filled: Callable[[], dict[str, Progress]]) -> None:
         """Say how far the file is; makes a checkpoint every few seconds."""
         is_due = time.monotonic() - self._made_at >= SECONDS_BETWEEN_CHECKPOINTS
         if is_due or len(self._sink.pages) * _PAGE >= _MOST_PENDING_BYTES:
@@ -196,9 +199,9 @@ class Checkpoints:
         if self.are_made:
             self._keep(self._latest.parts, self._latest.filled, self._latest.raw)
 
-    def _keep(self, parts: int, filled: Mapping[str, Sequence[int]], raw: list[tuple[int, int]]) -> None:
+    def _keep(self, parts: int, filled: dict[str, Progress], raw: list[tuple[int, int]]) -> None:
         pages = dict(sorted(self._sink.pages.items()))
-        self._latest = _Checkpoint(self._state.signature, parts, dict(filled), self._sink.end, raw, [*pages])
+        self._latest = _Checkpoint(self._state.signature, parts, filled, self._sink.end, raw, [*pages])
         self._sink.sync()
         self._state.save(self._latest, pages.values())
         self.are_made = True

@@ -100,9 +100,6 @@ class RunningChecksum:
 
     Arguments:
         value: of those that have come before.
-
-    Attributes:
-        value: CRC-32 of what came so far.
     """
 
     def __init__(self, value: int = 0) -> None:

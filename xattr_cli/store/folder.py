@@ -37,9 +37,8 @@ MERGE_STATE = "merge.state"
 _WORK = ("part-*.h5", "memo-*.h5")
 """What a job has achieved, durably."""
 
-_PART = re.compile(r"part-(\d{5,})\.h5")
-
 _ASIDE = ".damaged"
+_PART = re.compile(r"part-(\d{5,})\.h5")
 
 _LOG = logging.getLogger(__name__)
 

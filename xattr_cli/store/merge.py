@@ -17,7 +17,7 @@ from h5py import h5d, h5s, h5t
 
 from ..errors import StoreError
 from .axes import name_axes
-from .checkpointed import MergeState, checkpointed_hdf5
+from .checkpointed import MergeState, Progress, checkpointed_hdf5
 from .checksums import RunningChecksum, write_checksums
 from .columns import create_dataset, write_attributes
 from .durable import Hdf5Writer
@@ -69,7 +69,7 @@ def _told(changed: Mapping[str, Sequence[int]], parts: int) -> dict[str, str]:
     return {CODE_CHANGES: "\n".join(lines)} if lines else {}
 
 
-def _targets(file: h5py.File, found: Survey, filled: Mapping[str, Sequence[int]]) -> dict[str, _Target]:
+def _targets(file: h5py.File, found: Survey, filled: Mapping[str, Progress]) -> dict[str, _Target]:
     """The datasets of the result; kept open, lest a chunk that two parts share is compressed twice."""
     if filled:
         return {name: _Target(file[name], entry, *filled[name]) for name, entry in found.entries.items()}
@@ -77,7 +77,7 @@ def _targets(file: h5py.File, found: Survey, filled: Mapping[str, Sequence[int]]
     for name, entry in sorted(found.entries.items()):
         compression = entry.compression
         dataset = create_dataset(file, name, entry.shape, entry.dtype, axes=entry.axes, compression=compression)
-        targets[name] = _Target(dataset, entry)
+        targets[name] = _Target(dataset, entry, 0)
     for name, own in found.attributes.items():
         write_attributes(targets[name].dataset if name in targets else file.require_group(name), own)
     return targets
@@ -89,10 +89,10 @@ class _Target:
     Attributes:
         dataset: of the result.
         filled: rows that it has already; of a constant one, how often it was seen.
-        checksum: of what it has already.
+        checksum: of all that is in it.
     """
 
-    def __init__(self, dataset: h5py.Dataset, entry: Entry, filled: int = 0, checksum: int = 0) -> None:
+    def __init__(self, dataset: h5py.Dataset, entry: Entry, filled: int, checksum: int = 0) -> None:
         self.dataset = dataset
         self.filled = filled
         self.checksum = RunningChecksum(checksum)
@@ -106,8 +106,8 @@ class _Target:
         self._constant = dataset[()] if filled and entry.axis in _WHOLE else None
 
     @property
-    def progress(self) -> tuple[int, int]:
-        """What a checkpoint keeps of it: the arguments `filled` and `checksum`."""
+    def progress(self) -> Progress:
+        """What a merge that goes on has to know."""
         return self.filled, self.checksum.value
 
     def append(self, part: h5py.File, entry: Entry, path: Path, writer: Hdf5Writer) -> None:
@@ -122,9 +122,9 @@ class _Target:
         if is_small:
             with reading(path):
                 values = self._read(part, entry.shape)
-            self.checksum.add(values)
             self._space.select_hyperslab((self.filled, *(0 for _ in entry.shape[1:])), entry.shape)
             self.dataset.id.write(self._extent, self._space, values, self._type)
+            self.checksum.add(values)
         else:
             self._copy_large(part, entry.shape, path, writer)
         self.filled += entry.shape[0]
@@ -152,16 +152,19 @@ class _Target:
             source = part[self._name]
             if source.shape != shape:
                 raise TypeError(f"{self._name} is not what the layout of the part says")
-        lines_up = _chunks_line_up(source, self.dataset, self.filled)
-        for start, values in _slabs(source, path):
-            self.checksum.add(values)
-            if not lines_up:
+        if _chunks_line_up(source, self.dataset, self.filled):
+            # decompressed for the checksum alone: what was copied raw, HDF5 2.0 does not read before it is closed
+            for _, values in _slabs(source, path):
+                self.checksum.add(values)
+            for offset, mask, chunk in _raw_chunks(source, path):
+                self.dataset.id.write_direct_chunk((self.filled + offset[0], *offset[1:]), chunk, mask)
+                writer.check()
+        else:
+            for start, values in _slabs(source, path):
                 at = self.filled + start
                 self.dataset[at : at + len(values)] = values
+                self.checksum.add(values)
                 writer.check()
-        for offset, mask, chunk in _raw_chunks(source, path) if lines_up else ():
-            self.dataset.id.write_direct_chunk((self.filled + offset[0], *offset[1:]), chunk, mask)
-            writer.check()
 
 
 def _slabs(source: h5py.Dataset, path: Path) -> Iterator[tuple[int, np.ndarray]]:

@@ -176,9 +176,9 @@ class PartSet:
             for path, values in sorted((attributes or {}).items()):
                 target = writer.file[path] if path in writer.file else writer.file.create_group(path)
                 write_attributes(target, values)
-            notes: dict[str, Any] = {CODE_CHANGES: self._accepted} if self._accepted else {}
-            notes |= {LAYOUT: layout_of(columns, compressed), "complete": 1}
-            write_attributes(writer.file, {**self._bookkeeping(part), **notes})
+            accepted = {CODE_CHANGES: self._accepted} if self._accepted else {}
+            layout = {LAYOUT: layout_of(columns, compressed)}
+            write_attributes(writer.file, {**self._bookkeeping(part), **accepted, **layout, "complete": 1})
 
     def read(self, part: int, group: str) -> dict[str, np.ndarray]:
         """The numbers that a finished part holds under `group`, by their path below it.

@@ -109,7 +109,7 @@ class Survey:
     Attributes:
         entries: every dataset of the result, by path in the file.
         attributes: of groups and datasets, by path; those of the first part that has them.
-        code_changes: how code differs from that of the first part → numbers of the parts that it computed.
+        code_changes: how code differs from the first → the parts that it has computed.
     """
 
     entries: dict[str, Entry]
@@ -137,8 +137,8 @@ def survey(parts: Sequence[Path], rows: int) -> Survey:
     for number, path in enumerate(parts):
         with open_part(path) as part, reading(path):
             found = entries_of(part)
-            if text := part.attrs.get(CODE_CHANGES):
-                seen.code_changes.setdefault(str(text), []).append(number)
+            if CODE_CHANGES in part.attrs:
+                seen.code_changes.setdefault(str(part.attrs[CODE_CHANGES]), []).append(number)
             if not any(found is entries for entries in alike):
                 _collect_attributes(part, seen.attributes)
                 alike = [*alike, found][-2:]
@@ -196,8 +196,8 @@ def open_part(path: Path) -> h5py.File:
         return h5py.File(path, "r", locking=False)
 
 
-def datasets(part: h5py.File) -> dict[str, h5py.Dataset]:
-    """All datasets of a file by path, in the order of their names."""
+def datasets(part: h5py.Group) -> dict[str, h5py.Dataset]:
+    """All datasets of a file or group by path, in the order of their names."""
     found: dict[str, h5py.Dataset] = {}
 
     def visit(name: str, item: h5py.HLObject) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
+from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from pydantic import Field, field_validator
 
 from ...errors import DataError
@@ -14,6 +16,7 @@ from ...fingerprint import hash_files
 from ...job.config import JobPath
 from ...registry import DATASETS
 from ...samples import Batch, InputSpec
+from ...untrusted.files import oddity
 from ..base import DatasetSource, Samples
 from ..classes.labels import Labels, name_labels
 from ..files import combined, existing_folder
@@ -154,16 +157,15 @@ class _Pictures(Samples):
 
     def _decode(self, path: PurePosixPath) -> np.ndarray:
         where = f"dataset.path: {self._folder / path}"
+        if odd := oddity(self._folder / path):
+            raise DataError(f"{where} is {odd}, not a picture.")
         try:
-            with Image.open(self._folder / path) as picture:
+            # PostScript would be handed to Ghostscript, whatever the file is called
+            with warnings.catch_warnings(), Image.open(self._folder / path, formats=_formats()) as picture:
+                warnings.simplefilter("error", Image.DecompressionBombWarning)
+                _refuse_bomb(picture)
                 picture.load()
-        except (
-            OSError,
-            SyntaxError,
-            ValueError,
-            UnidentifiedImageError,
-            Image.DecompressionBombError,
-        ) as error:
+        except Exception as error:  # decoders raise what the bytes of a damaged picture mean
             raise _DamagedError(
                 f"{where} is damaged or no picture: {error}. Remove it, or set dataset.damaged: quarantine."
             ) from error
@@ -171,6 +173,22 @@ class _Pictures(Samples):
             return self._preparation.apply(picture)
         except DataError as error:
             raise DataError(f"{where}: {error}") from error
+
+
+@cache
+def _formats() -> list[str]:
+    """Those of Pillow's formats that are decoded in this process."""
+    Image.init()
+    return [name for name in Image.ID if name not in _RUN_PROGRAMS]
+
+
+def _refuse_bomb(picture: Image.Image) -> None:
+    pixels, most = picture.width * picture.height, Image.MAX_IMAGE_PIXELS
+    if most is not None and pixels > most:
+        raise DataError(f"{pixels:,} pixels; more than {most:,} are taken for a decompression bomb")
+
+
+_RUN_PROGRAMS = {"EPS", "FPX", "WMF"}
 
 
 class _DamagedError(DataError):

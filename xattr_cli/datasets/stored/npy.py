@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from ...errors import DataError
+from ...errors import DataError, reported
 
 __all__ = ["StoredArray", "as_stored", "data_start", "mapped_file", "open_array", "open_array_in"]
 
@@ -98,19 +98,19 @@ def open_array_in(file: BinaryIO, start: int, size: int, where: str) -> StoredAr
     Raises:
         DataError: it is damaged, cut off, or holds Python objects. `where` begins the message.
     """
-    file.seek(start)
-    try:
+    with reported(f"{where} is damaged or not in .npy format", DataError):
+        file.seek(start)
         version = np.lib.format.read_magic(file)
         read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         shape, fortran_order, dtype = read(file)
-    except (ValueError, OSError) as error:
-        raise DataError(f"{where} is damaged or not in .npy format: {error}") from error
     if dtype.hasobject:
         raise DataError(
             f"{where} holds Python objects, which are not read: they could run code. "
             "Save arrays of numbers; pad ragged samples to one length."
         )
     offset = file.tell()
+    if dtype.itemsize == 0 or min(shape, default=0) < 0:
+        raise DataError(f"{where} is damaged: no array is {dtype} {shape}.")
     expected = prod(shape) * dtype.itemsize
     if offset - start + expected > size:
         raise DataError(

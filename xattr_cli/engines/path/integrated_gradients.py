@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from ...registry import ENGINES
 from ..base import Explanation
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 __all__ = ["IntegratedGradients"]
 
 FIRST_INTERVALS = 6
+
+log = logging.getLogger(__name__)
 
 
 @ENGINES.register("integrated_gradients")
@@ -39,6 +42,14 @@ class IntegratedGradients(PathEngine):
         )
     )
     nodes: int | None = Field(default=None, ge=2, description="gradients per row of a fixed rule")
+
+    @field_validator("rule", mode="before")
+    @classmethod
+    def _was_called_otherwise(cls, rule: object) -> object:
+        if rule != "nested":
+            return rule
+        log.warning("rule: nested is called gradient now, and is the same; auto may take fewer evaluations")
+        return "gradient"
 
     @model_validator(mode="after")
     def _nodes_go_with_fixed_rules(self) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import h5py
 import numpy as np
 
-from ...errors import StoreError, suggestion
+from ...errors import ResultError, suggestion
 from ..axes import is_only_an_axis
 from .arrays import RowChoice, dataset, mapping, names_in, plain, read_any, read_rows, texts
 
@@ -45,11 +45,11 @@ class EffectResults:
         """(*shape) an array.
 
         Raises:
-            StoreError: there is none of that name, or it is damaged.
+            ResultError: there is none of that name, or it is damaged.
         """
         if name not in self:
             where = f"{self._group.file.filename}: {self._group.name}"
-            raise StoreError(f"{where}: no array {name!r}.{suggestion(name, self.names)}")
+            raise ResultError(f"{where}: no array {name!r}.{suggestion(name, self.names)}")
         data = dataset(self._group, name)
         return np.asarray(data[()]) if data.ndim == 0 else read_rows(data, slice(None))
 
