@@ -232,9 +232,9 @@ def test_weights_of_another_shape_show_both(folder):
         ("active_dropout", ["different scores for the same input", "dropout"]),
         ("coupled_by_the_mean", ["depends on the other samples of its batch"]),
         ("coupled_by_batch_norm", ["depends on the other samples of its batch", "one sample alone"]),
-        ("returns_a_tuple", ["returns a tuple of 2", "kind python"]),
-        ("returns_a_mapping", ["returns a mapping with the keys logits, hidden", "kind python"]),
-        ("returns_a_sequence", ["shape (4, 5, 4) for 4 rows", "kind python"]),
+        ("returns_a_tuple", ["returns a tuple of 2", "(0 (2, 4), 1 (2, 3))", "model: {output: 0}"]),
+        ("returns_a_mapping", ["returns a mapping with the keys logits, hidden", "model: {output: logits}"]),
+        ("returns_a_sequence", ["scores of shape (5, 4)", "{index: [0, 0]}", "{select: predicted, reduce: mean}"]),
         ("takes_a_mapping", ["does not run on the dataset's inputs (X (4, 3) float32)"]),
     ],
 )

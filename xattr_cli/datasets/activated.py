@@ -58,5 +58,8 @@ class ActivatedSamples(Samples):
     def known_labels(self) -> np.ndarray | None:
         return self._samples.known_labels()
 
+    def column(self, name: str) -> np.ndarray:
+        return self._samples.column(name)
+
     def close(self) -> None:
         self._samples.close()

@@ -87,6 +87,7 @@ class Arrays(DatasetSource):
             fingerprint=self._fingerprint(file, wanted),
             texts={name.replace("/", "."): _read_texts(file, name) for name in self.texts},
             on_close=file.close,
+            column=lambda name: np.array(file.array(name, "target.column")[:]),
         )
 
     @property

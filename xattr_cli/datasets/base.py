@@ -11,6 +11,7 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field, PrivateAttr
 
+from ..errors import DataError
 from ..registry import Plugin
 from ..samples import Batch, InputSpec
 from .classes.names import ClassNames, read_class_names
@@ -55,6 +56,17 @@ class Samples(ABC):
         Whoever has them lets a wrong label be found before the start, not hours into a run.
         """
         return None
+
+    def column(self, name: str) -> np.ndarray:
+        """(n, ...) values of a column that is no input, such as the target of each sample.
+
+        Raises:
+            DataError: there is no such column.
+        """
+        raise DataError(
+            f"target.column: {name!r}: this kind of dataset has no further columns; use dataset kind table or "
+            "arrays."
+        )
 
     @property
     def plain(self) -> Samples:

@@ -87,6 +87,7 @@ class ArraySamples(Samples):
         keys: a printable name per sample; empty if there are none.
         texts: name -> a text per sample.
         on_close: lets go of the files behind the columns.
+        column: reads a column that is no input by its name; None if there are none.
 
     Raises:
         DataError: the columns and labels are not equally long.
@@ -102,12 +103,14 @@ class ArraySamples(Samples):
         keys: Sequence[str] = (),
         texts: Mapping[str, Sequence[str]] | None = None,
         on_close: Callable[[], None] | None = None,
+        column: Callable[[str], np.ndarray] | None = None,
     ) -> None:
         self._columns = tuple(columns)
         self._labels = labels
         self._keys = tuple(keys)
         self._texts = {name: tuple(values) for name, values in (texts or {}).items()}
         self._on_close = on_close
+        self._column = column
         self.inputs = tuple(column.spec for column in columns)
         self.classes = tuple(classes) or (labels.classes if labels else ())
         self.fingerprint = fingerprint
@@ -127,6 +130,14 @@ class ArraySamples(Samples):
 
     def known_labels(self) -> np.ndarray | None:
         return None if self._labels is None else self._labels.values.copy()
+
+    def column(self, name: str) -> np.ndarray:
+        if self._column is None:
+            return super().column(name)
+        found = self._column(name)
+        if len(found) != len(self):
+            raise DataError(f"target.column: {name!r} has {len(found)} values; there are {len(self)} samples.")
+        return found
 
     def close(self) -> None:
         if self._on_close is not None:

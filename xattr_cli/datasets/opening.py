@@ -70,6 +70,9 @@ class _Opened(Samples):
         labels = self._samples.known_labels()
         return None if labels is None else labels[: len(self)]
 
+    def column(self, name: str) -> np.ndarray:
+        return self._samples.column(name)
+
     def close(self) -> None:
         self._samples.close()
 

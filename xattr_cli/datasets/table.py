@@ -63,7 +63,22 @@ class Table(DatasetSource):
             self._labels(frame),
             fingerprint=self._fingerprint(),
             keys=[str(key) for key in frame[self.key]] if self.key else (),
+            column=lambda name: self._column(frame, features, name),
         )
+
+    def _column(self, frame: Any, features: Sequence[str], name: str) -> np.ndarray:
+        """A column that is no feature."""
+        if name not in frame.columns:
+            raise DataError(
+                f"target.column: {name!r}: {self.path} has no such column.{suggestion(name, frame.columns)}"
+            )
+        if name in features:
+            raise DataError(
+                f"target.column: {name!r} is a feature that the network is given. Leave it out with "
+                "dataset.exclude."
+            )
+        values: np.ndarray = frame[name].to_numpy()
+        return values
 
     def _frame(self) -> Any:
         path = existing_file(self.path, "dataset.path")

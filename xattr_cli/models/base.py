@@ -5,7 +5,9 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from pydantic import Field
 from torch import nn
 
 from ..registry import Plugin
@@ -35,6 +37,20 @@ class LoadedModel:
 
 class ModelSource(Plugin, ABC):
     """A kind of model in the job file; its fields are the options under `model:`."""
+
+    output: int | str | None = Field(
+        default=None,
+        description="part of what the network returns that is explained: a key, position or attribute, or several "
+        "joined by dots; null: the only tensor there is",
+    )
+    call: dict[str, Any] = Field(
+        default={}, description="further keyword arguments of every call that are no tensors, such as {sr: 16000}"
+    )
+
+    @property
+    def part(self) -> int | str | None:
+        """Which part of what the module returns is explained."""
+        return self.output
 
     def tokenizer_folder(self) -> Path | None:
         """Folder of the tokenizer that belongs to the network; None if it has none."""

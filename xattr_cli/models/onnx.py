@@ -30,7 +30,14 @@ class OnnxModel(ModelSource):
     """
 
     path: JobPath = Field(description=".onnx file")
-    output: str | None = Field(default=None, description="which of several outputs is explained, by its name")
+    output: int | str | None = Field(
+        default=None, description="which of several outputs is explained, by its name"
+    )
+
+    @property
+    def part(self) -> None:
+        """Nothing: the module returns the one output that was asked for."""
+        return None
 
     def load(self) -> LoadedModel:
         """Read and convert the file.

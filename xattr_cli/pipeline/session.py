@@ -170,12 +170,14 @@ class Session:
         first, last = self.parts.samples_of(rows)
         batch = self.samples.read(first, last) if batch is None else batch
         points, context = self.scorer.placed(batch)
-        scores = self.scorer.scores(points, context).cpu()
+        scores = self.scorer.evidence(points, context).cpu()
         labels = None if batch.labels is None else torch.from_numpy(batch.labels)
         target = self.job.target
         if target.select == "label":
-            check_labels(batch.labels, self.probe.targets, first)
-        chosen = choose_targets(scores, labels, target.select, target.index, target.count)
+            check_labels(batch.labels, self.probe.targets.count, first)
+        known = self.probe.targets
+        column = None if known.column is None else known.column[first:last]
+        chosen = choose_targets(scores, labels, target.select, known.index, target.count, column)
         finite = finite_rows(batch)
         predicted = predictions(scores).numpy()
         if predicted.dtype == np.int64:
@@ -183,12 +185,14 @@ class Session:
             predicted = np.where(finite & torch.isfinite(scores.amax(dim=1)).numpy(), predicted, -1)
         here = slice(rows.start - first * per_sample, rows.stop - first * per_sample)
         position = np.repeat(np.arange(len(batch)), per_sample)[here]
-        known = np.full(len(batch), -1) if batch.labels is None else batch.labels
+        if self.probe.targets.places:  # no class is predicted of a sample, but one at each of its positions
+            predicted = np.full(len(batch), -1)
+        labelled = np.full(len(batch), -1) if batch.labels is None else batch.labels
         return RowTable(
             id=np.arange(rows.start, rows.stop),
             sample=batch.index[position],
             target=chosen.reshape(-1).numpy()[here],
-            label=known[position],
+            label=labelled[position],
             prediction=predicted[position],
             finite=finite[position],
             batch=batch,
@@ -232,12 +236,11 @@ class Session:
             memo: durable memory for results on the way; None for none.
             stage: told the label, the steps done and the steps to do.
         """
-        target = self.job.target
         return Population(
             label=label,
             seed=self.job.compute.seed,
             scorer=self.scorer,
-            targets=target.index if target.select == "index" else tuple(range(self.probe.targets)),
+            targets=self.probe.targets.index or tuple(range(self.probe.targets.count)),
             classes=self.classes,
             memory_bytes=self.memory_bytes,
             output=self.job.output.path,

@@ -13,6 +13,7 @@ from ...datasets import finite_rows
 from ...device import Scorer
 from ...errors import DataError, JobError, ModelError, XattrError, suggestion
 from ...job.config import Job
+from ...job.target import Mask
 from ...registry import Plugin
 from ...samples import Batch, InputSpec, Layout
 
@@ -26,7 +27,6 @@ __all__ = [
     "check_model",
     "check_output",
     "check_scores_finite",
-    "check_targets",
     "check_values_finite",
     "does_not_run",
 ]
@@ -77,7 +77,9 @@ def check_explained_inputs(job: Job, inputs: tuple[InputSpec, ...]) -> Layout:
     for name in job.explain.inputs:
         if name not in known:
             raise JobError(f"explain.inputs: {name!r}: the dataset has no such input.{suggestion(name, known)}")
-    layout = Layout.of(inputs, job.explain.inputs or [spec.name for spec in inputs if spec.explainable])
+    mask = job.target.reduce.mask if isinstance(job.target.reduce, Mask) else None
+    explainable = [spec.name for spec in inputs if spec.explainable and spec.name != mask]
+    layout = Layout.of(inputs, job.explain.inputs or explainable)
     for spec in layout.specs:
         if not np.issubdtype(spec.dtype, np.floating):
             raise DataError(
@@ -176,7 +178,7 @@ def _run(scorer: Scorer, points: Tensor, context: Context) -> Tensor:
     filled, filling = scorer.fill(points, context, rows)
     beside = {name: tensor.clone() for name, tensor in filling.items()}
     try:
-        outputs = scorer.outputs(filled, beside)
+        scores = scorer.graded(filled, beside)
     except XattrError:
         raise
     except Exception as error:
@@ -187,7 +189,7 @@ def _run(scorer: Scorer, points: Tensor, context: Context) -> Tensor:
             f"the model writes into its {_names(changed)} (an operation such as mask.mul_(2)), which would "
             "spoil the data for what follows. Let its forward begin with a clone() of it."
         )
-    return scorer.score.of_all(outputs)[: len(points)]
+    return scores[: len(points)]
 
 
 def does_not_run(scorer: Scorer, rows: int, error: Exception) -> ModelError:
@@ -269,25 +271,6 @@ def check_background(background: Tensor, inputs: Tensor) -> None:
             "baseline: the background holds nothing but the input itself, so every map would be zero. Draw "
             "it from other data, such as baseline: {kind: samples, dataset: {...}} of the training set."
         )
-
-
-def check_targets(job: Job, targets: int, has_labels: bool) -> None:
-    """Make sure that the targets that the job names exist.
-
-    Raises:
-        JobError: an index or a count is too large, or labels are asked for that the dataset does not have.
-    """
-    target = job.target
-    outputs = _outputs(targets)
-    for index in target.index:
-        if index >= targets:
-            raise JobError(f"target.index: {index}: out of range; {outputs}.")
-    if target.select == "top" and target.count > targets:
-        raise JobError(
-            f"target.top: {target.count}: too many; {outputs}. Use top: {targets} at most, or target: all."
-        )
-    if target.select == "label" and targets > 1 and not has_labels:
-        raise JobError("target: 'label': the dataset has no labels. Set dataset.labels, or target: predicted.")
 
 
 def check_class_names(classes: Sequence[str], outputs: Sequence[str]) -> None:
