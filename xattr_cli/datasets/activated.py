@@ -32,6 +32,7 @@ class ActivatedSamples(Samples):
         self.classes = samples.classes
         self.fingerprint = samples.fingerprint
         self.vocabulary = samples.vocabulary
+        self.notes = samples.notes
 
     def __len__(self) -> int:
         return len(self._samples)

@@ -30,12 +30,14 @@ class Samples(ABC):
         classes: names of the classes, if the dataset knows them.
         fingerprint: hash of the content, equal if and only if (practically) the data are.
         vocabulary: of the tokens that samples are made of, if they are texts.
+        notes: how the data were read where that is not obvious, such as the numbers of text labels.
     """
 
     inputs: tuple[InputSpec, ...]
     classes: tuple[str, ...] = ()
     fingerprint: str
     vocabulary: Vocabulary | None = None
+    notes: tuple[str, ...] = ()
 
     @abstractmethod
     def __len__(self) -> int:

@@ -114,16 +114,19 @@ class ArraySamples(Samples):
         self.inputs = tuple(column.spec for column in columns)
         self.classes = tuple(classes) or (labels.classes if labels else ())
         self.fingerprint = fingerprint
+        self.notes = (labels.note,) if labels and labels.note else ()
         self._length = self._common_length()
 
     def __len__(self) -> int:
         return self._length
 
     def read(self, start: int, stop: int) -> Batch:
+        several = None if self._labels is None else self._labels.several
         return Batch(
             index=np.arange(start, stop, dtype=np.int64),
             inputs={column.spec.name: column.read(start, stop) for column in self._columns},
             labels=None if self._labels is None else self._labels.values[start:stop].copy(),
+            several=None if several is None else several[start:stop].copy(),
             keys=self._keys[start:stop],
             texts={name: values[start:stop] for name, values in self._texts.items()},
         )

@@ -45,6 +45,7 @@ class _Opened(Samples):
         if isinstance(source.class_names, Path):  # names in the job itself are compared with the job
             self.fingerprint = combined([samples.fingerprint, *given])
         self.vocabulary = samples.vocabulary
+        self.notes = samples.notes
         if len(samples) == 0:
             raise DataError(f"{self._kind}: the dataset is empty.")
         self._length = min(len(samples), source.limit or len(samples))

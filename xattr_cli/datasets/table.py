@@ -138,7 +138,11 @@ class Table(DatasetSource):
             return None
         column = frame[self.label]
         refuse_missing(frame[[self.label]], "dataset.label")
-        return as_labels(column.to_numpy(), "dataset.label", self.known_classes)
+        given = self.known_classes
+        if column.dtype.name == "category":  # numbered as its categories are, in whatever order they stand
+            given = given or tuple(map(str, column.cat.categories))
+            column = column.astype(str)
+        return as_labels(column.to_numpy(), "dataset.label", given)
 
     def _scaling(self, features: Sequence[str], values: np.ndarray) -> tuple[np.ndarray | None, np.ndarray | None]:
         if self.standardise is False:

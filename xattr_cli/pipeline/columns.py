@@ -39,16 +39,23 @@ WHOLE_MAPS = Explain()
 
 def row_columns(table: RowTable) -> dict[str, ResultColumn]:
     """What the rows of a part are."""
+    batch = table.batch
+    several = (
+        {}
+        if batch.several is None
+        else {"rows/labels": ResultColumn(batch.several[table.position], axes=("row", "output"))}
+    )
     return {
         f"rows/{name}": ResultColumn(getattr(table, name), axes=("row",))
         for name in ("id", "sample", "label", "target", "prediction")
-    }
+    } | several
 
 
 def input_columns(
     specs: Sequence[InputSpec],
     layout: Layout,
     classes: Sequence[str],
+    targets: Sequence[str],
     table: RowTable,
     stored: np.ndarray,
 ) -> dict[str, ResultColumn]:
@@ -58,6 +65,7 @@ def input_columns(
         specs: the inputs to keep.
         layout: the explained tensors; the names of their steps are kept.
         classes: names of the outputs.
+        targets: names of what can be explained, where they are others than those of the classes.
         table: rows of the part.
         stored: positions in the table's batch of the samples to keep.
     """
@@ -75,6 +83,8 @@ def input_columns(
         columns[f"samples/texts/{name}"] = ResultColumn(chosen, axis="samples", axes=("sample",))
     if classes:
         columns["classes"] = ResultColumn(np.array(classes, dtype=object), axis="constant")
+    if targets:
+        columns["targets"] = ResultColumn(np.array(targets, dtype=object), axis="constant")
     for spec in layout.specs:
         columns |= _step_columns(spec, batch, stored)
     for spec in specs:

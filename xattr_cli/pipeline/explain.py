@@ -117,7 +117,9 @@ def _columns(session: Session, rows: slice, engines: _Engines, batch: Batch | No
         block = session.block(table)
         columns = row_columns(table)
         stored = _stored(session, table)
-        columns |= input_columns(session.stored_specs, session.layout, session.classes, table, stored)
+        columns |= input_columns(
+            session.stored_specs, session.layout, session.classes, session.probe.names, table, stored
+        )
         for label in engines:
             at_work = f"engine {label!r}, "
             engine = engines[label]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -38,6 +39,8 @@ from .session import Session
 from .study import study_dataset
 
 __all__ = ["Progress", "RunReport", "merge_job", "run_job"]
+
+_LOG = logging.getLogger(__name__)
 
 SECONDS_BETWEEN_LOOKS = 0.2
 
@@ -104,6 +107,8 @@ def run_job(
         if finished_output(job.output.path, *_decisive(manifest), overwrite=overwrite):
             discard_leftovers(job.output.path)
             return RunReport(str(job.output.path), session.parts.rows, 0, 0, True, 0.0)
+        for note in (*session.samples.notes, *session.probe.notes):
+            _LOG.warning("%s", note)
         manifest = replace(manifest, plan={**manifest.plan, **_execution(session, manifest)})
         start_again = overwrite and not _is_begun(job.output.path, manifest)
         with PartSet.open(
@@ -244,7 +249,7 @@ def _manifest(session: Session, started: float, command_line: str) -> Manifest:
         plan={
             **session.settled,
             "device": device_name(session.scorer.device),
-            "model_notes": [*session.model.notes, *session.scorer.repairs.notes, *session.contradictions],
+            "model_notes": list(session.notes),
             "started": started,
             "command_line": command_line,
         },

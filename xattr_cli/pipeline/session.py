@@ -128,6 +128,17 @@ class Session:
         )
 
     @property
+    def notes(self) -> tuple[str, ...]:
+        """What was done on the way and is not obvious, for the record."""
+        return (
+            *self.samples.notes,
+            *self.model.notes,
+            *self.probe.notes,
+            *self.scorer.repairs.notes,
+            *self.contradictions,
+        )
+
+    @property
     def classes(self) -> tuple[str, ...]:
         """Names of the outputs, as the dataset has them, else the model; empty if neither has."""
         return self.samples.classes or self.model.outputs

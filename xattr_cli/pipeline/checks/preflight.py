@@ -321,14 +321,19 @@ def check_labels(labels: np.ndarray | None, targets: int, first: int = 0) -> Non
     """
     if labels is None or targets == 1:
         return
-    if not np.issubdtype(labels.dtype, np.integer):
+    if not np.issubdtype(labels.dtype, np.integer) and np.isnan(labels).all():
+        raise DataError(
+            "dataset.labels: every sample has several labels, so target: label names no output. Use target: "
+            "{index: [...]}, all, or {column: NAME}."
+        )
+    if not np.issubdtype(labels.dtype, np.integer) and bool((labels != np.floor(labels)).any()):
         raise DataError(
             f"dataset.labels: {labels.dtype} values are no classes, but target: label needs the index of "
             f"one of the model's {targets} outputs."
         )
     wrong = np.flatnonzero((labels < 0) | (labels >= targets))
     if len(wrong):
-        examples = ", ".join(f"sample {first + i} has {labels[i]}" for i in wrong[:3])
+        examples = ", ".join(f"sample {first + i} has {labels[i]:g}" for i in wrong[:3])
         raise DataError(
             f"dataset.labels: {len(wrong)} of {len(labels)} labels are out of range ({examples}); "
             f"{_outputs(targets)}."
