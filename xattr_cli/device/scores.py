@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from pydantic import Field, PrivateAttr, model_serializer, model_validator
+from pydantic import Field, PrivateAttr, model_serializer
 from torch import Tensor
 
 from ..errors import JobError, ModelError, suggestion
@@ -253,11 +253,6 @@ class Function(Score):
     kwargs: dict[str, Any] = Field(default={}, description="further keyword arguments")
 
     _folder: Path = PrivateAttr(default_factory=Path.cwd)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _short(cls, given: Any) -> Any:
-        return {"function": given} if isinstance(given, str) else given
 
     def model_post_init(self, context: Any) -> None:
         """Remember the folder of the job file, as paths do."""

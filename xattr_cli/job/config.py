@@ -113,6 +113,7 @@ class _ResolveScore(_Resolve):
             if len(value) != 1:
                 raise ValueError("must be a name, or a mapping with one key: {NAME: its options}")
             ((name, options),) = value.items()
+            options = {name: options} if isinstance(options, str) else options  # {function: module:callable}
             if not isinstance(options, dict | None):
                 raise ValueError(f"the options of {name!r} must be a mapping")
             try:

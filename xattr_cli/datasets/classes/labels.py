@@ -86,10 +86,12 @@ def name_labels(names: Sequence[str], key: str, class_names: Sequence[str] = ())
         )
     else:
         numbers = {name: classes.index(name) for name in found}
+    values = np.array([numbers[name] for name in names], dtype=np.int64)
+    if class_names and not unknown:  # as the job says
+        return Labels(values, tuple(classes))
     shown = sorted(numbers.items(), key=lambda item: item[1])
     note = "labels: " + ", ".join(f"{number} {name}" for name, number in shown[:_NAMED])
     note += f" and {len(shown) - _NAMED} more" if len(shown) > _NAMED else ""
-    values = np.array([numbers[name] for name in names], dtype=np.int64)
     return Labels(values, tuple(classes), note=note)
 
 

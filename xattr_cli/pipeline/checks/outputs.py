@@ -54,8 +54,8 @@ def settle_outputs(
     shape, axis = _shape(outputs, trial.sizes)
     names = samples.classes or model.outputs
     view = OutputView(job.model.part, axis, shape, _class_axis(job, shape, names))
-    if score.takes_any_shape:
-        return replace(scorer, view=view), notes
+    if score.takes_any_shape:  # which has no places of its own, whatever the shape
+        return replace(scorer, view=replace(view, reduce="sum")), notes
     view = replace(view, reduce=_reduction(job, view), mask=mask)
     if view.positions:
         notes += (_positions_note(view),)
@@ -292,6 +292,13 @@ def _suited(
             f"one output and two classes of labels: a binary classifier; the output is {meaning} of class "
             f"1{named} "
             "(score: raw takes it as a number)",
+        )
+    several = samples.read(0, 1).several
+    if several is not None and score.is_of_classes and bool(np.isin(several, (0, 1)).all()):
+        raise JobError(
+            f"score: {score}: every sample has several labels (multi-hot), and {score} is of classes of which "
+            "one is "
+            "right. Use score: sigmoid, logit or raw."
         )
     if view.scale == "independent" and score.is_of_classes:
         return _independent(score)

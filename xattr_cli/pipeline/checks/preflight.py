@@ -86,9 +86,19 @@ def check_explained_inputs(job: Job, inputs: tuple[InputSpec, ...]) -> Layout:
                 f"dataset: input {spec.name!r} holds {spec.dtype}, which has no gradient: every map would "
                 "be silently zero. If these are measurements or pixels, convert them (dataset.dtype: "
                 "float32); if they are category or token ids, explain what they are embedded into: "
-                "explain: {embedding: auto}."
+                f"explain: {{embedding: auto}}.{_beside(layout)}"
             )
     return layout
+
+
+def _beside(layout: Layout) -> str:
+    """What to explain where an input only goes with others."""
+    others = [spec.name for spec in layout.specs if np.issubdtype(spec.dtype, np.floating)]
+    return (
+        f" If it only goes with the others, explain those: explain: {{inputs: [{', '.join(others)}]}}."
+        if others
+        else ""
+    )
 
 
 def check_model(scorer: Scorer, points: Tensor, context: Context) -> Tensor:
