@@ -171,3 +171,46 @@ def of_both(outputs):
 
 def wrong(outputs):
     return outputs.argmax(1)
+
+
+# --- checkpoints --------------------------------------------------------------------------------
+
+
+class Tied(nn.Module):
+    """(n, 6) → (n, 4) with one weight under two names, and a table of positions that is no weight."""
+
+    def __init__(self, table=True):
+        super().__init__()
+        self.first = nn.Linear(FEATURES, FEATURES, bias=False)
+        self.again = nn.Linear(FEATURES, FEATURES, bias=False)
+        self.again.weight = self.first.weight
+        self.last = nn.Linear(FEATURES, CLASSES)
+        if table:
+            self.register_buffer("position_ids", torch.arange(3))
+
+    def forward(self, x):
+        return self.last(torch.tanh(self.again(torch.tanh(self.first(x)))))
+
+
+class HalfInside(nn.Module):
+    """(n, 6) → (n, 4), a layer of which is half precision and casts what it is given."""
+
+    def __init__(self):
+        super().__init__()
+        with torch.random.fork_rng():
+            torch.manual_seed(5)
+            self.first = nn.Linear(FEATURES, 8)
+            self.last = nn.Linear(8, CLASSES).to(torch.bfloat16)
+
+    def forward(self, x):
+        return self.last(torch.tanh(self.first(x)).to(torch.bfloat16))
+
+
+def fold():
+    return nn.Sequential(nn.Linear(FEATURES, 8), nn.Softplus(), nn.Linear(8, CLASSES))
+
+
+def seeded(build, seed):
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return build()

@@ -25,6 +25,9 @@ from .scores import Score
 __all__ = ["BlockField", "Rows", "Scorer"]
 
 
+_Read = Callable[[OutputView, Any, Mapping[str, Tensor]], Tensor]
+
+
 @dataclass(frozen=True)
 class Rows:
     """A block of rows to explain: each a sample and a target.
@@ -73,6 +76,7 @@ class Scorer:
         view: how scores are read from what the network returns.
         constants: further keyword arguments of every call.
         feed: precision that the network is given its inputs in; None for `dtype`.
+        folds: further networks like `module`; scores are means over all of them.
         withheld: inputs of the dataset that are no arguments of the network, such as a mask of its outputs.
     """
 
@@ -93,11 +97,18 @@ class Scorer:
     constants: Mapping[str, Any] = field(default_factory=dict)
     feed: torch.dtype | None = None
     withheld: frozenset[str] = frozenset()
+    folds: tuple[nn.Module, ...] = ()
 
     @cached_property
     def runner(self) -> Runner:
         """The network, run in its way."""
         return Runner(self.module, self.execution, self.constants)
+
+    @cached_property
+    def each_fold(self) -> tuple[Scorer, ...]:
+        """A scorer for every network, the first included; this one alone if there are no folds."""
+        modules = (self.module, *self.folds) if self.folds else ()
+        return tuple(replace(self, module=module, folds=()) for module in modules) or (self,)
 
     @cached_property
     def eager(self) -> Scorer:
@@ -150,7 +161,9 @@ class Scorer:
 
     def graded(self, points: Tensor, context: Mapping[str, Tensor]) -> Tensor:
         """(k, targets) scores of (k, D) points: one call of the module, as it stands in the graph."""
-        return self.read(self.outputs(points, context), context)
+        if not self.folds:
+            return self.read(self.outputs(points, context), context)
+        return torch.stack([fold.graded(points, context) for fold in self.each_fold]).mean(dim=0)
 
     def read(self, outputs: Any, context: Mapping[str, Tensor]) -> Tensor:
         """(k, targets) scores of outputs (k, *shape)."""
@@ -159,19 +172,14 @@ class Scorer:
 
     def evidence(self, points: Tensor, context: Mapping[str, Tensor]) -> Tensor:
         """(n, targets) of any number of points (n, D), by which the predicted target is the greatest."""
-        return self._over(points, context, lambda x, beside: self.view.evidence(self.score, x, beside))
+        return self._over(points, context, lambda view, *outputs: view.evidence(self.score, *outputs))
 
     def scores(self, points: Tensor, context: Mapping[str, Tensor]) -> Tensor:
         """(n, targets) of any number of points (n, D), without gradients."""
-        return self._over(points, context, self.read)
+        return self._over(points, context, lambda view, *outputs: view.scores(self.score, *outputs))
 
-    def _over(
-        self,
-        points: Tensor,
-        context: Mapping[str, Tensor],
-        read: Callable[[Any, Mapping[str, Tensor]], Tensor],
-    ) -> Tensor:
-        """(n, ...) what is read from the outputs of any number of points, without gradients."""
+    def _over(self, points: Tensor, context: Mapping[str, Tensor], read: _Read) -> Tensor:
+        """(n, ...) what is read from the outputs of any points, without gradients; the mean over folds."""
 
         def call(part: slice, rows: int) -> Tensor:
             here = {name: tensor[part] for name, tensor in context.items()}
@@ -182,18 +190,16 @@ class Scorer:
 
     def evaluate(self, points: Tensor, context: Mapping[str, Tensor], rows: int) -> Tensor:
         """(k, targets) scores of the points of one call, filled up to `rows` rows."""
-        return self._evaluated(points, context, rows, self.read)
+        return self._evaluated(points, context, rows, lambda view, *outputs: view.scores(self.score, *outputs))
 
-    def _evaluated(
-        self,
-        points: Tensor,
-        context: Mapping[str, Tensor],
-        rows: int,
-        read: Callable[[Any, Mapping[str, Tensor]], Tensor],
-    ) -> Tensor:
+    def _evaluated(self, points: Tensor, context: Mapping[str, Tensor], rows: int, read: _Read) -> Tensor:
         self.interrupt()
         filled, filling = self.fill(points, context, rows)
-        return read(self.outputs(filled, filling), filling)[: len(points)]
+        found = [read(self.view, fold.outputs(filled, filling), filling)[: len(points)] for fold in self.each_fold]
+        if len(found) == 1:
+            only = found[0]
+            return only.to(self.dtype) if only.is_floating_point() else only
+        return torch.stack(found).mean(dim=0, dtype=self.dtype)
 
     def fill(
         self, points: Tensor, context: Mapping[str, Tensor], rows: int
@@ -247,7 +253,10 @@ class Scorer:
         points = self.flat(batch.inputs)
         if self.view.mask == POSITIONS:
             # which positions count is decided at the sample, and stays while its features are replaced
-            context[POSITIONS] = self._over(points, context, lambda x, _: self.view.classes_of_positions(x))
+            read = self.view.classes_of_positions
+            context[POSITIONS] = self.each_fold[0]._over(
+                points, context, lambda view, outputs, beside: read(outputs)
+            )
         return points, context
 
     def flat(self, inputs: Mapping[str, Any]) -> Tensor:

@@ -26,6 +26,9 @@ class LoadedModel:
         fixed_batch: the batch size the module must be given (a program exported without a dynamic
             batch axis, or with a bounded one); None if it takes any.
         outputs: names of the outputs, such as classes; empty if the source knows none.
+        folds: further networks of the same kind, trained on other folds of the data; scores are means over all.
+        fold_names: of the network and its folds; empty if there are none.
+        keep_folds: store the map of every fold, too.
     """
 
     module: nn.Module
@@ -33,6 +36,9 @@ class LoadedModel:
     notes: tuple[str, ...] = ()
     fixed_batch: int | None = None
     outputs: tuple[str, ...] = ()
+    folds: tuple[nn.Module, ...] = ()
+    fold_names: tuple[str, ...] = ()
+    keep_folds: bool = False
 
 
 class ModelSource(Plugin, ABC):

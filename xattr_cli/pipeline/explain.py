@@ -10,6 +10,7 @@ import numpy as np
 
 from ..device.packing import give_back_memory, is_out_of_memory
 from ..engines.base import LocalEngine, PopulationEngine
+from ..engines.folds import explain_folds
 from ..errors import RunError, XattrError
 from ..samples import Batch
 from ..store import ResultColumn
@@ -123,8 +124,15 @@ def _columns(session: Session, rows: slice, engines: _Engines, batch: Batch | No
         for label in engines:
             at_work = f"engine {label!r}, "
             engine = engines[label]
-            studied = (session.effects[label],) if isinstance(engine, PopulationEngine) else ()
-            found = with_consistency(session, engine, block, engine.explain(block, *studied))
+            if isinstance(engine, PopulationEngine):
+                explained = engine.explain(block, session.effects[label])
+            elif session.model.fold_names:
+                folds = (session.block(table, scorer) for scorer in session.scorer.each_fold)
+                names, keep = session.model.fold_names, session.model.keep_folds
+                explained = explain_folds(engine, folds, names, keep=keep)
+            else:
+                explained = engine.explain(block)
+            found = with_consistency(session, engine, block, explained)
             columns |= engine_columns(label, found, session.layout, table, session.job.explain)
     except XattrError:
         raise

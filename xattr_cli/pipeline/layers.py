@@ -17,7 +17,7 @@ from ..errors import Interrupted, ModelError, XattrError
 from ..job.sections import AUTO, Explain
 from ..samples import InputSpec, Layout
 from .checks.outputs import PROBE_SAMPLES
-from .checks.preflight import does_not_run
+from .checks.reasons import does_not_run
 
 __all__ = ["find_sites", "look_inside"]
 

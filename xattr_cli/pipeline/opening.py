@@ -15,6 +15,7 @@ from ..datasets import Samples, open_dataset
 from ..device import Packing, Scorer, select_device, select_dtype, stored_dtype
 from ..engines.base import LocalEngine, PopulationEngine
 from ..engines.block import Block
+from ..engines.folds import check_folds
 from ..engines.sweeps import merge_demands
 from ..errors import JobError
 from ..job.config import Job
@@ -53,7 +54,11 @@ def open_session(job: Job, *, interrupt: Callable[[], None] = lambda: None) -> I
         model = job.model.load()
         dtype = select_dtype(job.compute.precision, model.module)
         stored = job.compute.precision == "as_stored"
-        module = stack.enter_context(frozen(model.module, device, None if stored else dtype))
+        module, *folds = (
+            stack.enter_context(frozen(one, device, None if stored else dtype))
+            for one in (model.module, *model.folds)
+        )
+        check_folds(job, folds)
         scorer = Scorer(
             module=module,
             inputs=samples.inputs,
@@ -66,6 +71,7 @@ def open_session(job: Job, *, interrupt: Callable[[], None] = lambda: None) -> I
             sites=find_sites(job.explain, module),
             constants=job.model.call,
             feed=stored_dtype(module) if stored else None,
+            folds=tuple(folds),
         )
         check_values(job, samples)
         scorer, notes = settle_outputs(job, model, samples, scorer)

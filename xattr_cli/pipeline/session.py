@@ -210,8 +210,8 @@ class Session:
             position=position,
         )
 
-    def block(self, table: RowTable) -> Block:
-        """The workbench on which engines explain these rows."""
+    def block(self, table: RowTable, fold: Scorer | None = None) -> Block:
+        """The workbench on which engines explain these rows: of the mean over folds, or of one of them."""
         points, context = self.scorer.placed(table.batch)
         position = torch.from_numpy(table.position).to(self.scorer.device)
         rows = Rows(
@@ -223,12 +223,12 @@ class Session:
         baselines = _BatchBaselines(self, table.batch, position)
         return Block(
             rows,
-            self.scorer,
+            fold or self.scorer,
             baselines,
             planned=self.sweeps,
             seed=self.job.compute.seed,
             smooth=not self.probe.kinks,
-            cells=self.cells,
+            cells={} if fold else self.cells,  # which are calibrated on the mean over folds
             consistent=not self.contradictions,
             memory_bytes=self.memory_bytes,
         )

@@ -16,6 +16,7 @@ from ...job.config import Job
 from ...job.target import Mask
 from ...registry import Plugin
 from ...samples import Batch, InputSpec, Layout
+from .reasons import does_not_run
 
 __all__ = [
     "check_background",
@@ -28,7 +29,6 @@ __all__ = [
     "check_output",
     "check_scores_finite",
     "check_values_finite",
-    "does_not_run",
 ]
 
 Context = Mapping[str, Tensor]
@@ -140,9 +140,14 @@ def check_gradient_path(
     Raises:
         ModelError: the gradient to an explained input is cut, or zero wherever it was looked at.
     """
-    unreached = [spec.name for spec in scorer.layout.specs]
-    for trial in _trials(points, starts):
-        reached = _inputs_with_gradient(scorer, trial, context)
+    unreached, failure = [spec.name for spec in scorer.layout.specs], ""
+    for number, trial in enumerate(_trials(points, starts)):
+        try:
+            reached = _inputs_with_gradient(scorer, trial, context)
+        except ModelError as error:
+            if number == 0:  # at the samples themselves
+                raise
+            failure, reached = str(error.__cause__ or error).strip().partition("\n")[0], []
         unreached = [name for name in unreached if name not in reached]
         if not unreached:
             return
@@ -152,6 +157,11 @@ def check_gradient_path(
         f"the model ignores {_names(unreached)}: on the samples looked at, and on the way to them, its "
         "gradient is exactly zero for every output. The network does not use it, or it rounds, "
         f"detaches or takes an argmax on the way. Every map would be zero.{advice}"
+        + (
+            f" Where samples were changed for a trial, halved or with noise, it failed: {failure}."
+            if failure
+            else ""
+        )
     )
 
 
@@ -200,16 +210,6 @@ def _run(scorer: Scorer, points: Tensor, context: Context) -> Tensor:
             "spoil the data for what follows. Let its forward begin with a clone() of it."
         )
     return scores[: len(points)]
-
-
-def does_not_run(scorer: Scorer, rows: int, error: Exception) -> ModelError:
-    """What to say when a network fails on the inputs of a dataset."""
-    shapes = ", ".join(f"{s.name} {(rows, *s.shape)} {s.dtype}" for s in scorer.inputs)
-    reason = str(error).strip().partition("\n")[0]
-    return ModelError(
-        f"the model does not run on the dataset's inputs ({shapes}): {type(error).__name__}: {reason}. "
-        "Check the dataset's shape and order of inputs against what the model was trained on."
-    )
 
 
 def _check_deterministic(first: Tensor, again: Tensor) -> None:
