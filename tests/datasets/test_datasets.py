@@ -347,7 +347,7 @@ def test_the_factory_is_found_from_the_folder_of_the_job(job):
     assert source(job, "python", factory="xattr_test_data:alone").model_dump() == {
         "kind": "python",
         "limit": None,
-        "nonfinite": "error",
+        "bad_rows": "error",
         "class_names": (),
         "factory": "xattr_test_data:alone",
         "kwargs": {},

@@ -197,7 +197,9 @@ def _map(file: BinaryIO, start: int, size: int, where: str) -> np.ndarray:
     if dtype.hasobject:
         raise DataError(
             f"{where} holds Python objects, which are not read: they could run code. "
-            "Save arrays of numbers; pad ragged samples to one length."
+            "Save arrays of numbers; of samples of different lengths, pad them to one length and name it: "
+            "dataset kind "
+            "sequences, with lengths."
         )
     offset = file.tell()
     expected = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize

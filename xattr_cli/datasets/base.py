@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Any, Literal
 
 import numpy as np
-from pydantic import Field, PrivateAttr
+from pydantic import Field, PrivateAttr, model_validator
 
 from ..errors import DataError
 from ..registry import Plugin
@@ -103,10 +103,10 @@ class DatasetSource(Plugin, ABC):
     """A kind of dataset in the job file; its fields are the options under `dataset:`."""
 
     limit: int | None = Field(default=None, ge=1, description="explain only the first samples")
-    nonfinite: Literal["error", "quarantine"] = Field(
+    bad_rows: Literal["error", "quarantine"] = Field(
         default="error",
-        description="samples with NaN or infinity: refuse the data if some are found before the start (those "
-        "found later are quarantined), or quarantine them all",
+        description="samples with NaN, infinity, missing cells or labels, or in damaged files: refuse the data if "
+        "some are found before the start (those found later are quarantined), or quarantine them all",
     )
     class_names: ClassNames = Field(
         default=(),
@@ -114,6 +114,19 @@ class DatasetSource(Plugin, ABC):
         'or .json, such as {"0": ["n01440764", "tench"]}',
     )
     _job_folder: Path | None = PrivateAttr(default=None)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _older_words(cls, given: Any) -> Any:
+        """`nonfinite`, and `damaged` of pictures, were two keys of what is one decision."""
+        if not isinstance(given, dict) or "bad_rows" in given:
+            return given
+        older = [n for n in ("nonfinite", "damaged") if n in given and n not in cls.model_fields]
+        if not older:
+            return given
+        value = given[older[-1]]
+        rest = {name: value for name, value in given.items() if name not in older}
+        return {**rest, "bad_rows": "error" if value == "refuse" else value}
 
     def model_post_init(self, context: Any) -> None:
         """Remember the folder of the job file, where `module:callable` is looked for first."""

@@ -88,6 +88,7 @@ class ArraySamples(Samples):
         texts: name -> a text per sample.
         on_close: lets go of the files behind the columns.
         column: reads a column that is no input by its name; None if there are none.
+        notes: how the data were read.
 
     Raises:
         DataError: the columns and labels are not equally long.
@@ -104,6 +105,7 @@ class ArraySamples(Samples):
         texts: Mapping[str, Sequence[str]] | None = None,
         on_close: Callable[[], None] | None = None,
         column: Callable[[str], np.ndarray] | None = None,
+        notes: tuple[str, ...] = (),
     ) -> None:
         self._columns = tuple(columns)
         self._labels = labels
@@ -114,7 +116,7 @@ class ArraySamples(Samples):
         self.inputs = tuple(column.spec for column in columns)
         self.classes = tuple(classes) or (labels.classes if labels else ())
         self.fingerprint = fingerprint
-        self.notes = (labels.note,) if labels and labels.note else ()
+        self.notes = (*notes, *((labels.note,) if labels and labels.note else ()))
         self._length = self._common_length()
 
     def __len__(self) -> int:

@@ -106,7 +106,7 @@ class _Opened(Samples):
                 f"{self._kind}: labels should be int64 or float64 ({len(batch)},), "
                 f"but {labels.dtype} {labels.shape} was delivered."
             )
-        if labels.dtype == np.int64 and len(labels) and labels.min() < 0:
+        if labels.dtype == np.int64 and len(labels) and labels.min() < -1:
             raise DataError(f"{self._kind}: class number {labels.min()} is negative.")
 
 

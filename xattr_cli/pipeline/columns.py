@@ -40,15 +40,16 @@ WHOLE_MAPS = Explain()
 def row_columns(table: RowTable) -> dict[str, ResultColumn]:
     """What the rows of a part are."""
     batch = table.batch
-    several = (
-        {}
-        if batch.several is None
-        else {"rows/labels": ResultColumn(batch.several[table.position], axes=("row", "output"))}
-    )
+    more = {}
+    if batch.several is not None:
+        more["rows/labels"] = ResultColumn(batch.several[table.position], axes=("row", "output"))
+    if batch.keys:
+        keys = np.array([batch.keys[i] for i in table.position], dtype=object)
+        more["rows/key"] = ResultColumn(keys, axes=("row",))
     return {
         f"rows/{name}": ResultColumn(getattr(table, name), axes=("row",))
         for name in ("id", "sample", "label", "target", "prediction")
-    } | several
+    } | more
 
 
 def input_columns(

@@ -116,6 +116,7 @@ def _columns(session: Session, rows: slice, engines: _Engines, batch: Batch | No
     try:
         table = session.read_rows(rows, batch)
         block = session.block(table)
+        _name_quarantined(table)
         columns = row_columns(table)
         stored = _stored(session, table)
         columns |= input_columns(
@@ -139,6 +140,23 @@ def _columns(session: Session, rows: slice, engines: _Engines, batch: Batch | No
     except Exception as error:
         raise RunError(at_work + _failure(session, rows, error)) from error
     return columns
+
+
+def _name_quarantined(table: RowTable) -> None:
+    """Say which samples are left out, by their names."""
+    bad = np.unique(table.position[~table.finite])
+    if not len(bad):
+        return
+    keys = table.batch.keys
+    names = [f"{table.batch.index[i]} ({keys[i]})" if keys else str(table.batch.index[i]) for i in bad[:_NAMED]]
+    more = f" and {len(bad) - _NAMED} more" if len(bad) > _NAMED else ""
+    _LOG.warning(
+        "quarantined: sample%s %s%s: a value or the label is missing or not finite, or the file is damaged",
+        "" if len(bad) == 1 else "s", ", ".join(names), more,
+    )  # fmt: skip
+
+
+_NAMED = 8
 
 
 def _failure(session: Session, rows: slice, error: Exception) -> str:

@@ -23,7 +23,7 @@ from ..models import LoadedModel
 from ..numerics.paths.calibration import Calibration
 from ..samples import Batch, InputSpec, Layout
 from .baselines import BaselineCache
-from .checks.preflight import check_labels
+from .checks.preflight import check_labels, labels_missing
 from .checks.probe import Probe
 from .memory import Settings, memory_of
 from .parts import PartPlan
@@ -184,12 +184,15 @@ class Session:
         scores = self.scorer.evidence(points, context).cpu()
         labels = None if batch.labels is None else torch.from_numpy(batch.labels)
         target = self.job.target
-        if target.select == "label":
-            check_labels(batch.labels, self.probe.targets.count, first)
+        finite = finite_rows(batch)
+        if target.select == "label" and batch.labels is not None and self.probe.targets.count > 1:
+            patient = self.job.dataset.bad_rows == "quarantine"
+            check_labels(batch.labels, self.probe.targets.count, first, patient=patient)
+            finite &= ~labels_missing(batch.labels)
+            labels = torch.from_numpy(np.where(labels_missing(batch.labels), 0, batch.labels))
         known = self.probe.targets
         column = None if known.column is None else known.column[first:last]
         chosen = choose_targets(scores, labels, target.select, known.index, target.count, column)
-        finite = finite_rows(batch)
         predicted = predictions(scores).numpy()
         if predicted.dtype == np.int64:
             # a class that is ruled out by a score of -inf spoils nothing, unless all are

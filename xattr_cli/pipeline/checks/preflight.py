@@ -29,6 +29,7 @@ __all__ = [
     "check_output",
     "check_scores_finite",
     "check_values_finite",
+    "labels_missing",
 ]
 
 Context = Mapping[str, Tensor]
@@ -262,7 +263,7 @@ def check_scores_finite(scores: Tensor) -> None:
         raise ModelError(
             f"the model's scores are NaN or infinite for all of the {len(scores)} samples looked at, which are "
             "finite: every row would be quarantined. Check that the samples are scaled as in training "
-            "(dataset.divide_by, mean, std), or set dataset.nonfinite: quarantine to go on."
+            "(dataset.divide_by, mean, std), or set dataset.bad_rows: quarantine to go on."
         )
 
 
@@ -318,19 +319,22 @@ def check_class_count(names: Sequence[str], targets: int) -> None:
         )
 
 
-def check_labels(labels: np.ndarray | None, targets: int, first: int = 0) -> None:
+def check_labels(labels: np.ndarray | None, targets: int, first: int = 0, *, patient: bool = False) -> None:
     """Make sure that every label names an output.
 
     Arguments:
         labels: of consecutive samples; None if there are none.
         targets: outputs that can be explained.
         first: position of the first of these samples in the dataset.
+        patient: let samples pass that have no label, −1 or NaN.
 
     Raises:
         DataError: labels that are no outputs of the model; names the first of them.
     """
     if labels is None or targets == 1:
         return
+    if patient and not (missing := labels_missing(labels)).all():
+        labels = np.where(missing, labels[~missing][0], labels)
     if not np.issubdtype(labels.dtype, np.integer) and np.isnan(labels).all():
         raise DataError(
             "dataset.labels: every sample has several labels, so target: label names no output. Use target: "
@@ -350,6 +354,12 @@ def check_labels(labels: np.ndarray | None, targets: int, first: int = 0) -> Non
         )
 
 
+def labels_missing(labels: np.ndarray) -> np.ndarray:
+    """(n,) bool: which samples have no label."""
+    missing: np.ndarray = labels == -1 if np.issubdtype(labels.dtype, np.integer) else np.isnan(labels)
+    return missing
+
+
 def check_values_finite(batch: Batch) -> None:
     """Refuse samples that hold NaN or infinity.
 
@@ -361,7 +371,7 @@ def check_values_finite(batch: Batch) -> None:
         listed = ", ".join(str(i) for i in batch.index[bad][:5])
         raise DataError(
             f"dataset: {bad.sum()} of {len(batch)} samples looked at contain NaN or infinity (samples {listed}). "
-            "Clean the data, or set dataset.nonfinite: quarantine to explain the others."
+            "Clean the data, or set dataset.bad_rows: quarantine to explain the others."
         )
 
 

@@ -79,7 +79,7 @@ def probe_network(
     scores = check_model(repaired, points, context)
     if any(engine.differentiates for engine in job.engines.values()):
         check_gradient_path(repaired, points, context, lambda: _path_starts(job, samples, repaired, batch))
-    if job.dataset.nonfinite == "error":
+    if job.dataset.bad_rows == "error":
         check_scores_finite(scores)
     kinks = find_kinks(repaired, points, context)
     targets = scores.shape[1]
@@ -114,7 +114,7 @@ def _check_names(job: Job, model: LoadedModel, samples: Samples, targets: int, s
     if job.dataset.class_names and not scorer.view.places and not scorer.score.takes_any_shape:
         check_class_count(samples.classes, targets)
     if job.target.select == "label":
-        check_labels(samples.known_labels(), targets)
+        check_labels(samples.known_labels(), targets, patient=job.dataset.bad_rows == "quarantine")
 
 
 def _repairs(job: Job, scorer: Scorer, points: Tensor, context: Mapping[str, Tensor]) -> Repairs:
@@ -154,5 +154,5 @@ def check_values(job: Job, samples: Samples) -> None:
     """Look for NaN in as many samples as can be read in a moment; the rest is quarantined row by row."""
     bytes_per_sample = sum(spec.size * spec.dtype.itemsize for spec in samples.plain.inputs)
     looked_at = min(len(samples), max(PROBE_SAMPLES, PROBE_BYTES // bytes_per_sample))
-    if job.dataset.nonfinite == "error":
+    if job.dataset.bad_rows == "error":
         check_values_finite(samples.plain.read(0, looked_at))
