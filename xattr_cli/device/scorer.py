@@ -104,11 +104,14 @@ class Scorer:
         """The network, run in its way."""
         return Runner(self.module, self.execution, self.constants)
 
-    @cached_property
+    @property
     def each_fold(self) -> tuple[Scorer, ...]:
         """A scorer for every network, the first included; this one alone if there are no folds."""
-        modules = (self.module, *self.folds) if self.folds else ()
-        return tuple(replace(self, module=module, folds=()) for module in modules) or (self,)
+        return self._of_folds if self.folds else (self,)  # not kept: it would never be let go of
+
+    @cached_property
+    def _of_folds(self) -> tuple[Scorer, ...]:
+        return tuple(replace(self, module=module, folds=()) for module in (self.module, *self.folds))
 
     @cached_property
     def eager(self) -> Scorer:
