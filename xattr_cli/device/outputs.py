@@ -85,7 +85,7 @@ class OutputView:
         """
         if rows == 1 and (tuple(tensor.shape) == self.shape or (self.shape is None and tensor.ndim == 0)):
             return tensor[None]
-        found = tensor.movedim(self.batch_axis, 0) if self.batch_axis < tensor.ndim else tensor
+        found = tensor.movedim(self.batch_axis, 0) if 0 < self.batch_axis < tensor.ndim else tensor
         fits = found.ndim > 0 and len(found) == rows
         if fits and (self.shape is None or tuple(found.shape[1:]) == self.shape):
             return found

@@ -157,7 +157,9 @@ class Scorer:
         if self.shortens:
             tensors, masks = shortened(tensors, self.inputs, masks)
         with replaced(self.sites, explained, masks):
-            return self.runner(*(tensor for name, tensor in tensors.items() if name not in self.withheld))
+            if not self.withheld:
+                return self.runner(*tensors.values())
+            return self.runner(*[tensor for name, tensor in tensors.items() if name not in self.withheld])
 
     def _fed(self, values: Tensor) -> Tensor:
         return values.to(self.feed) if self.feed is not None and values.is_floating_point() else values
@@ -198,11 +200,10 @@ class Scorer:
     def _evaluated(self, points: Tensor, context: Mapping[str, Tensor], rows: int, read: _Read) -> Tensor:
         self.interrupt()
         filled, filling = self.fill(points, context, rows)
-        found = [read(self.view, fold.outputs(filled, filling), filling)[: len(points)] for fold in self.each_fold]
-        if len(found) == 1:
-            only = found[0]
-            return only.to(self.dtype) if only.is_floating_point() else only
-        return torch.stack(found).mean(dim=0, dtype=self.dtype)
+        found = [read(self.view, fold.outputs(filled, filling), filling) for fold in self.each_fold]
+        mean = found[0] if len(found) == 1 else torch.stack(found).mean(dim=0, dtype=self.dtype)
+        mean = mean.to(self.dtype) if mean.is_floating_point() else mean
+        return mean if len(mean) == len(points) else mean[: len(points)]
 
     def fill(
         self, points: Tensor, context: Mapping[str, Tensor], rows: int
