@@ -17,7 +17,7 @@ SENTENCES := vaderSentiment==3.3.2
 .PHONY: help install demo tables photos resnet18 googlenet vowels breast-cancer minilm minilm-interactions \
 	movies next-word solubility screening \
 	test test-slow test-gpu test-portable test-networks lint format clean \
-	bench bench-gpu bench-nodes bench-secant bench-error-bars bench-error-bars-photos bench-error-bars-language bench-jobs bench-ace bench-icc bench-interactions \
+	bench bench-gpu bench-nodes bench-secant bench-error-bars bench-error-bars-photos bench-error-bars-language bench-jobs bench-ace bench-icc bench-interactions bench-stability \
 	reproduce-ig reproduce-interior reproduce-interactions reproduce-ace reproduce-icc
 
 help: ## List the targets
@@ -146,6 +146,9 @@ bench-secant: install ## Secant cells against gradients: errors, adaptive rules,
 bench-error-bars: install ## Reported against true errors, on trained networks with and without kinks
 	$(BIN)/python -m scripts.benchmarks.bench_error_bars
 	$(BIN)/python -m scripts.benchmarks.bench_untuned
+
+bench-stability: install $(REAL:%=runs/%/model.pt) runs/digits/model.pt ## How much noise in the weights changes the maps of five networks
+	$(BIN)/python -m scripts.benchmarks.bench_stability
 
 bench-error-bars-photos: install runs/photos/model.pt ## The same for an ImageNet network on photographs (half an hour)
 	$(BIN)/python -m scripts.benchmarks.error_bars_photos

@@ -103,17 +103,33 @@ class Plugin(FigureKind):
             figure.subplots().hist(engine.score_input)
             yield Drawing(f"scores-{engine.label}", figure)
 '''
+EXPORTER = '''
+"""Scores of all rows, for another program."""
+
+from xattr_cli.plugins import Exporter
+
+
+class Plugin(Exporter):
+    """The score of every row, a line each."""
+
+    suffix = ".txt"
+
+    def write(self, source, path):
+        path.write_text("".join(f"{score}\\n" for score in source.engines[0].score_input[source.rows]))
+        return ("scores are logits",)
+'''
 PLUGINS = {
     "doubled": ("engines", ENGINE),
     "line": ("datasets", DATASET),
     "margin": ("scores", SCORE),
     "distribution": ("figures", FIGURE),
+    "scores": ("exporters", EXPORTER),
 }
 
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
-    """A folder into which pip has installed four distributions, each of one file."""
+    """A folder into which pip has installed five distributions, each of one file."""
     folder = tmp_path_factory.mktemp("plugins")
     for name, (group, module) in PLUGINS.items():
         source = folder / name
@@ -202,6 +218,15 @@ def test_a_figure_is_one_file(site, job, tmp_path):
     every = command(site, "plot", tmp_path / "out.h5").stdout.split()
     assert drawn[0] in every and len(every) > 1
     assert "distribution" in command(site, "plot", "--help").stdout
+
+
+def test_an_exporter_is_one_file(site, job, tmp_path):
+    command(site, "run", job(), "--quiet")
+    done = command(site, "export", tmp_path / "out.h5", "--to", "scores")
+    assert done.stdout.strip() == str(tmp_path / "out.txt") and "scores are logits" in done.stderr
+    with h5py.File(tmp_path / "out.h5") as file:
+        np.testing.assert_allclose(np.loadtxt(tmp_path / "out.txt"), file["engines/saliency/score_input"])
+    assert "scores" in command(site, "ls", "exporters").stdout
 
 
 def test_the_schema_has_them(site):

@@ -21,15 +21,17 @@ from torch import nn
 
 from xattr_cli.cli import main
 from xattr_cli.errors import ExitCode
+from xattr_cli.export.source import choose
+from xattr_cli.export.write import export
 from xattr_cli.job.config import load_job, parse_job
-from xattr_cli.registry import BASELINES, DATASETS, ENGINES, FIGURES, MODELS, SCORES
+from xattr_cli.registry import BASELINES, DATASETS, ENGINES, EXPORTERS, FIGURES, MODELS, SCORES
 from xattr_cli.reports.drawing.selection import select
 from xattr_cli.store.results.reader import Results
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
-REGISTRIES = [ENGINES, MODELS, DATASETS, BASELINES, SCORES, FIGURES]
+REGISTRIES = [ENGINES, MODELS, DATASETS, BASELINES, SCORES, FIGURES, EXPORTERS]
 ELSEWHERE = {"git", "cd", "pip", "sbatch", "crontab"}  # programs of other machines, or of a first installation
 
 
@@ -186,7 +188,7 @@ def test_commands_and_options_that_are_named_exist():
     for name, rest in re.findall(r"xattr-cli ([a-z-]+)([^`\n;&|']*)", TEXT):
         assert name in main.commands, name
         known = {flag for option in options(main.commands[name]) for flag in option.opts}
-        assert set(re.findall(r"(?<!\S)--[a-z]+", rest.split(" #")[0])) <= known, (name, rest)
+        assert set(re.findall(r"(?<!\S)--[a-z-]+", rest.split(" #")[0])) <= known, (name, rest)
 
 
 def options(command):
@@ -288,7 +290,16 @@ def test_the_figure_plugin_that_is_shown_works(copy, demo):
         assert sum(bar.get_height() for bar in bars) == len(results.rows) == 200
 
 
-@pytest.mark.parametrize("registry", [ENGINES, DATASETS, SCORES, FIGURES], ids=lambda registry: registry.noun)
+def test_the_exporter_that_is_shown_works(copy, demo, tmp_path):
+    exporter = defined_by("Exporter")["ScoreList"]()
+    with Results.open(copy / "runs" / "digits" / "attributions.h5") as results:
+        path = export(choose(results, ["integrated_gradients"], None), exporter, tmp_path / "scores.txt")
+        assert np.loadtxt(path).tolist() == results.engine("integrated_gradients").score_input.tolist()
+
+
+@pytest.mark.parametrize(
+    "registry", [ENGINES, DATASETS, SCORES, FIGURES, EXPORTERS], ids=lambda registry: registry.noun
+)
 def test_every_plugin_that_is_shown_is_offered_by_an_entry_point(registry):
     (offers,) = blocks("toml")
     (target,) = re.findall(rf'"{re.escape(registry.group)}"\]\n\w+ = "my_package:(\w+)"', offers)

@@ -2,9 +2,9 @@
 
 A plugin is a class in an installed package, offered by an entry point: the group `xattr_cli.engines` takes a
 `LocalEngine` or `PopulationEngine`, `xattr_cli.models` a `ModelSource`, `xattr_cli.datasets` a `DatasetSource`,
-`xattr_cli.baselines` a `Baseline`, `xattr_cli.scores` a `Score`, `xattr_cli.figures` a `FigureKind`. The fields of
-the class are its options in the job file, its docstring is its documentation. Names are imported when they are
-first asked for; those of models and scores take torch.
+`xattr_cli.baselines` a `Baseline`, `xattr_cli.scores` a `Score`, `xattr_cli.figures` a `FigureKind`,
+`xattr_cli.exporters` an `Exporter`. The fields of the class are its options in the job file, its docstring is its
+documentation. Names are imported when they are first asked for; those of models and scores take torch.
 
 Example:
     >>> from xattr_cli.plugins import LocalEngine, exact
@@ -28,11 +28,13 @@ if TYPE_CHECKING:
     from .datasets.columns import ArraySamples, Column
     from .device.scores import Score
     from .engines.base import Effects, Explanation, LocalEngine, PopulationEngine, exact
-    from .errors import DataError, JobError, ModelError
+    from .errors import DataError, JobError, ModelError, StoreError
+    from .export.base import Exporter
+    from .export.source import Source
     from .fingerprint import fingerprint_arrays, fingerprint_file
     from .job.sections import JobPath
     from .models.base import LoadedModel, ModelSource
-    from .registry import BASELINES, DATASETS, ENGINES, FIGURES, MODELS, SCORES, Options
+    from .registry import BASELINES, DATASETS, ENGINES, EXPORTERS, FIGURES, MODELS, SCORES, Options
     from .reports.drawing.figure import FigureKind
     from .reports.drawing.selection import Document, Drawing, Nothing, Selection
     from .samples import Batch, InputSpec, Status
@@ -41,6 +43,7 @@ __all__ = [
     "BASELINES",
     "DATASETS",
     "ENGINES",
+    "EXPORTERS",
     "FIGURES",
     "MODELS",
     "SCORES",
@@ -55,6 +58,7 @@ __all__ = [
     "Drawing",
     "Effects",
     "Explanation",
+    "Exporter",
     "FigureKind",
     "FixedBaseline",
     "InputSpec",
@@ -70,7 +74,9 @@ __all__ = [
     "Samples",
     "Score",
     "Selection",
+    "Source",
     "Status",
+    "StoreError",
     "as_labels",
     "exact",
     "explained_specs",
@@ -85,11 +91,13 @@ _OFFERED_BY = {
     ".datasets.columns": "ArraySamples Column",
     ".device.scores": "Score",
     ".engines.base": "Effects Explanation LocalEngine PopulationEngine exact",
-    ".errors": "DataError JobError ModelError",
+    ".errors": "DataError JobError ModelError StoreError",
+    ".export.base": "Exporter",
+    ".export.source": "Source",
     ".fingerprint": "fingerprint_arrays fingerprint_file",
     ".job.sections": "JobPath",
     ".models.base": "LoadedModel ModelSource",
-    ".registry": "BASELINES DATASETS ENGINES FIGURES MODELS SCORES Options",
+    ".registry": "BASELINES DATASETS ENGINES EXPORTERS FIGURES MODELS SCORES Options",
     ".reports.drawing.figure": "FigureKind",
     ".reports.drawing.selection": "Document Drawing Nothing Selection",
     ".samples": "Batch InputSpec Status",

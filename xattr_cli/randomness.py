@@ -18,6 +18,7 @@ class Purpose(IntEnum):
     EXPECTATION = 2
     PLUGIN = 3
     EVALUATION = 4
+    STABILITY = 5
 
 
 def sample_generator(seed: int, sample: int, purpose: Purpose, stream: int = 0) -> np.random.Generator:

@@ -13,7 +13,19 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from .errors import JobError, suggestion
 
-__all__ = ["BASELINES", "DATASETS", "ENGINES", "FIGURES", "MODELS", "SCORES", "Options", "Plugin", "Registry"]
+__all__ = [
+    "BASELINES",
+    "DATASETS",
+    "ENGINES",
+    "EXPORTERS",
+    "FIGURES",
+    "MODELS",
+    "REGISTRIES",
+    "SCORES",
+    "Options",
+    "Plugin",
+    "Registry",
+]
 
 
 class Options(BaseModel):
@@ -67,10 +79,19 @@ def _takes_boolean(annotation: Any) -> bool:
 
 
 class Plugin(Options):
-    """Options that a registry can find by name: an engine, a model, a dataset, a baseline, a score, a figure.
+    """Options that a registry can find by name: an engine, model, dataset, baseline, score, figure or format.
 
     A subclass is registered by `@REGISTRY.register("name")`, or by an entry point of another
     distribution. Its fields are its YAML options, its docstring is what `xattr-cli engines NAME` shows.
+
+    Example:
+        >>> class Threshold(Plugin):
+        ...     '''Options of a plugin: what stands under its name in a job.'''
+        ...     tag = "kind"
+        ...     registered_name = "threshold"
+        ...     above: float = 0.0
+        >>> Threshold(above=2).model_dump()
+        {'kind': 'threshold', 'above': 2.0}
     """
 
     registered_name: ClassVar[str]
@@ -219,6 +240,13 @@ FIGURES: Registry[Any] = Registry(
     base="xattr_cli.reports.drawing.figure:FigureKind",
     group="xattr_cli.figures",
 )
+EXPORTERS: Registry[Any] = Registry(
+    "format",
+    tag="to",
+    home="xattr_cli.export",
+    base="xattr_cli.export.base:Exporter",
+    group="xattr_cli.exporters",
+)
 SCORES: Registry[Any] = Registry(
     "score",
     tag="score",
@@ -226,3 +254,13 @@ SCORES: Registry[Any] = Registry(
     base="xattr_cli.device.scores:Score",
     group="xattr_cli.scores",
 )
+REGISTRIES: Mapping[str, Registry[Any]] = {
+    "models": MODELS,
+    "datasets": DATASETS,
+    "baselines": BASELINES,
+    "engines": ENGINES,
+    "scores": SCORES,
+    "figures": FIGURES,
+    "exporters": EXPORTERS,
+}
+"""Every sort of plugin, by the name that commands and entry points have for it."""

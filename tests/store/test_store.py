@@ -112,7 +112,7 @@ def test_result_is_the_concatenation_of_the_parts(tmp_path, compression):
         assert file["scale"].shape == () and file["scale"][()] == 255
         assert [d.label for d in file[MAP].dims] == ["row", "channel", "height", "width"]
         assert dict(file["engines/ig"].attrs) == ATTRIBUTES["engines/ig"]
-        assert dict(file["rows/id"].attrs).keys() == {"DIMENSION_LABELS"}
+        assert dict(file["rows/id"].attrs).keys() == {"DIMENSION_LABELS", "DIMENSION_LIST"}
         assert (file[MAP].compression or "none") == compression
 
 

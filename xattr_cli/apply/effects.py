@@ -52,8 +52,8 @@ class Applied:
     @property
     def outside(self) -> dict[str, int]:
         """Feature -> how many samples have a value outside of what was studied; none if 0."""
-        found = self.attribution.effects(self.rows.points, np.zeros(len(self.rows.points), np.int64))
-        counts = (found.outside & self.counted).sum(axis=0)
+        effects = self.attribution.effects(self.rows.points, np.zeros(len(self.rows.points), np.int64))
+        counts = (effects.outside & self.counted).sum(axis=0)
         return {name: int(count) for name, count in zip(self.features, counts, strict=True) if count}
 
     def blocks(self) -> Iterator[tuple[slice, list[SampleEffects]]]:
@@ -65,11 +65,11 @@ class Applied:
 
     def _effects(self, part: slice, target: int) -> SampleEffects:
         points, here = self.rows.points[part], self.counted[part]
-        found = self.attribution.effects(points, np.full(len(points), target))
+        effects = self.attribution.effects(points, np.full(len(points), target))
         effect, deviation, error = (
-            np.where(here, values, 0.0) for values in (found.effect, found.deviation, found.error)
+            np.where(here, values, 0.0) for values in (effects.effect, effects.deviation, effects.error)
         )
-        return SampleEffects(effect, deviation, error, found.outside & here)
+        return SampleEffects(effect, deviation, error, effects.outside & here)
 
 
 def apply_effects(
@@ -106,23 +106,23 @@ def apply_effects(
         attribution=attribution,
         features=names,
         targets=chosen,
-        target_names=tuple(effects.target_names[place] for place in chosen),
+        target_names=tuple(effects.target_names[position] for position in chosen),
         rows=rows,
         counted=np.stack([rows.present[:, places].all(axis=1) for places in members], axis=1),
     )
 
 
 def _engine(results: Results, label: str | None) -> EffectResults:
-    found = {name: one for name, one in results.effects.items() if one.engine == ENGINE}
-    if not found:
+    studies = {name: candidate for name, candidate in results.effects.items() if candidate.engine == ENGINE}
+    if not studies:
         raise StoreError(
             f"{results.path}: holds no average causal effects; run a job with the engine {ENGINE!r} first."
         )
-    if label is None and len(found) > 1:
-        raise JobError(f"{results.path}: which of the engines {', '.join(found)}? Name one with --engine.")
-    if label is not None and label not in found:
-        raise JobError(f"{results.path}: no average causal effects under {label!r}.{suggestion(label, found)}")
-    return found[label or next(iter(found))]
+    if label is None and len(studies) > 1:
+        raise JobError(f"{results.path}: which of the engines {', '.join(studies)}? Name one with --engine.")
+    if label is not None and label not in studies:
+        raise JobError(f"{results.path}: no average causal effects under {label!r}.{suggestion(label, studies)}")
+    return studies[label or next(iter(studies))]
 
 
 def _targets(effects: EffectResults, wanted: Sequence[str]) -> np.ndarray:
@@ -165,10 +165,10 @@ def write_csv(applied: Applied, path: Path | None) -> None:
     with _text(path) as file:
         table = csv.writer(file, lineterminator="\n")
         table.writerow(["sample", "target", *applied.features, "relative_error", "outside"])
-        for part, found in applied.blocks():
-            errors = [one.relative_error for one in found]
+        for part, per_target in applied.blocks():
+            errors = [one.relative_error for one in per_target]
             for row in range(part.stop - part.start):
-                for name, one, error in zip(applied.target_names, found, errors, strict=True):
+                for name, one, error in zip(applied.target_names, per_target, errors, strict=True):
                     outside = [applied.features[k] for k in np.flatnonzero(one.outside[row])]
                     effects = [f"{value:.9g}" for value in one.effect[row]]
                     table.writerow([part.start + row, name, *effects, f"{error[row]:.3g}", ";".join(outside)])
@@ -192,10 +192,10 @@ def write_hdf5(applied: Applied, path: Path) -> None:
     shape = (len(applied.rows.points), len(applied.targets), len(applied.features))
     arrays = {name: np.empty(shape) for name in ("effect", "deviation", "error")}
     arrays["outside"] = np.empty(shape, np.int8)
-    for part, found in applied.blocks():
-        for place, one in enumerate(found):
-            for name, values in vars(one).items():
-                arrays[name][part, place] = values
+    for part, per_target in applied.blocks():
+        for position, effects in enumerate(per_target):
+            for name, values in vars(effects).items():
+                arrays[name][part, position] = values
     axes = ("sample", "target", "feature")
     with durable_hdf5(path) as writer:
         for name, values in arrays.items():

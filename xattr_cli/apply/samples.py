@@ -71,10 +71,10 @@ def read_samples(path: Path, layout: SampleLayout, *, original_units: bool = Tru
     points = np.where(present, points, layout.offset)
     bad = np.argwhere(~np.isfinite(points))
     if len(bad):
-        sample, place = bad[0].tolist()
-        where = repr(layout.names[place]) if layout.names else f"coordinate {place}"
+        sample, column = bad[0].tolist()
+        where = repr(layout.names[column]) if layout.names else f"coordinate {column}"
         raise DataError(
-            f"{path}: sample {sample} has {points[sample, place]} at {where}; finite numbers are needed."
+            f"{path}: sample {sample} has {points[sample, column]} at {where}; finite numbers are needed."
         )
     if original_units:
         points = (points - layout.offset) / layout.scale
@@ -96,8 +96,8 @@ def _from_table(path: Path, layout: SampleLayout) -> tuple[np.ndarray, np.ndarra
     for sample, line in enumerate(lines):
         if len(line) != len(header):
             raise DataError(f"{path}, line {sample + 2}: {len(line)} values; the header has {len(header)} names.")
-        for place, column in enumerate(places):
-            points[sample, place] = _number(line[column], path, sample, header[column])
+        for position, column in enumerate(places):
+            points[sample, position] = _number(line[column], path, sample, header[column])
     return points, np.ones(points.shape, bool)
 
 
@@ -179,10 +179,10 @@ def _present(file: ArrayFile, layout: SampleLayout, count: int) -> np.ndarray:
             f"{layout.lengths!r}."
         )
     stored = file.array(layout.lengths, "samples")
-    given = np.asarray(stored[0 : stored.shape[0]])
-    if len(given) != count:
-        raise DataError(f"{file.path}: {layout.lengths!r} has {len(given)} entries for {count} samples.")
-    return np.concatenate([_of_input(given, shape) for shape in layout.inputs.values()], axis=1)
+    values = np.asarray(stored[0 : stored.shape[0]])
+    if len(values) != count:
+        raise DataError(f"{file.path}: {layout.lengths!r} has {len(values)} entries for {count} samples.")
+    return np.concatenate([_of_input(values, shape) for shape in layout.inputs.values()], axis=1)
 
 
 def _of_input(given: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:

@@ -24,6 +24,14 @@ class BoundBaseline(ABC):
 
     Attributes:
         fingerprint: hash of what it read besides the dataset itself; empty if nothing.
+
+    Example:
+        >>> class Lowest(BoundBaseline):
+        ...     def reference(self, batch):
+        ...         return {name: np.zeros_like(values) + values.min() for name, values in batch.inputs.items()}
+        >>> batch = Batch(np.arange(1), {"X": np.array([[3.0, 1.0]])})
+        >>> Lowest().reference(batch)["X"].tolist()
+        [[1.0, 1.0]]
     """
 
     fingerprint: str = ""
@@ -44,7 +52,20 @@ class BoundBaseline(ABC):
 
 
 class Baseline(Plugin, ABC):
-    """A kind of baseline in the job file; its fields are the options under `baseline:`."""
+    """A kind of baseline in the job file; its fields are the options under `baseline:`.
+
+    Example:
+        >>> class Corner(Baseline):
+        ...     '''One value everywhere.'''
+        ...     value: float = -1.0
+        ...     def bind(self, samples, seed, inputs=None):
+        ...         specs = explained_specs(samples, inputs)
+        ...         return FixedBaseline({spec.name: np.full(spec.shape, self.value) for spec in specs})
+        >>> from xattr_cli.registry import DATASETS
+        >>> with DATASETS.get("builtin")(name="iris").open() as samples:
+        ...     Corner().bind(samples, seed=0).reference(samples.read(0, 1))["X"].tolist()
+        [[-1.0, -1.0, -1.0, -1.0]]
+    """
 
     @abstractmethod
     def bind(self, samples: Samples, seed: int, inputs: Sequence[str] | None = None) -> BoundBaseline:
@@ -66,6 +87,11 @@ class FixedBaseline(BoundBaseline):
     Arguments:
         values: name → (*shape), in the units of the model.
         fingerprint: hash of the file they come from.
+
+    Example:
+        >>> batch = Batch(np.arange(2), {"X": np.ones((2, 3))})
+        >>> FixedBaseline({"X": np.zeros(3)}).reference(batch)["X"].tolist()
+        [[0.0, 0.0, 0.0], [0.0, 0.0, 0.0]]
     """
 
     def __init__(self, values: Mapping[str, np.ndarray], fingerprint: str = "") -> None:
@@ -84,6 +110,12 @@ def explained_specs(samples: Samples, inputs: Sequence[str] | None) -> tuple[Inp
 
     Raises:
         DataError: an unknown input, or one of integers.
+
+    Example:
+        >>> from xattr_cli.registry import DATASETS
+        >>> with DATASETS.get("builtin")(name="digits").open() as samples:
+        ...     [(spec.name, spec.shape) for spec in explained_specs(samples, None)]
+        [('X', (1, 8, 8))]
     """
     if inputs is None:
         return tuple(spec for spec in samples.inputs if spec.dtype.kind == "f")

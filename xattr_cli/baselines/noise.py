@@ -22,8 +22,8 @@ Draw = Callable[[np.random.Generator, InputSpec, np.ndarray], np.ndarray]
 class Uniform(Baseline):
     """Independent uniform values, one draw per sample."""
 
-    low: float = Field(default=0.0, allow_inf_nan=False)
-    high: float = Field(default=1.0, allow_inf_nan=False)
+    low: float = Field(default=0.0, allow_inf_nan=False, description="least value")
+    high: float = Field(default=1.0, allow_inf_nan=False, description="greatest value")
     units: Units = Field(
         default="model",
         description="model: as the network is given it; original: before the dataset scales it",

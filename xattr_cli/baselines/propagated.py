@@ -33,12 +33,12 @@ class Propagated(Baseline):
             DataError: no tensor inside the network is explained, or the network has no floating input.
         """
         explained = inside(samples, inputs, "propagated")
-        given = [spec.name for spec in samples.plain.inputs if spec.dtype.kind == "f"]
-        if not given:
+        floating = [spec.name for spec in samples.plain.inputs if spec.dtype.kind == "f"]
+        if not floating:
             raise DataError(
                 "baseline: propagated: the network has no floating input; use {kind: token, token: pad} for texts."
             )
-        return _BoundPropagated(self.baseline.bind(samples, seed, given), samples, explained)
+        return _BoundPropagated(self.baseline.bind(samples, seed, floating), samples, explained)
 
 
 class _BoundPropagated(BoundBaseline):
@@ -49,8 +49,8 @@ class _BoundPropagated(BoundBaseline):
         self.fingerprint = inner.fingerprint
 
     def reference(self, batch: Batch) -> dict[str, np.ndarray]:
-        found = self._samples.propagate({**batch.inputs, **self._inner.reference(batch)})
-        return {name: found[name] for name in self._names}
+        propagated = self._samples.propagate({**batch.inputs, **self._inner.reference(batch)})
+        return {name: propagated[name] for name in self._names}
 
 
 def inside(samples: Samples, inputs: Sequence[str] | None, kind: str) -> tuple[InputSpec, ...]:
@@ -60,9 +60,9 @@ def inside(samples: Samples, inputs: Sequence[str] | None, kind: str) -> tuple[I
         DataError: an input itself is explained.
     """
     specs = explained_specs(samples, inputs)
-    given = {spec.name for spec in samples.plain.inputs}
+    plain = {spec.name for spec in samples.plain.inputs}
     for spec in specs:
-        if spec.name in given:
+        if spec.name in plain:
             raise DataError(
                 f"baseline: {kind} is for tensors inside the network, but the input {spec.name!r} itself is "
                 "explained. Set explain: {embedding: auto} or {layer: name}, or choose another baseline."

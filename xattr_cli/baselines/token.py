@@ -99,8 +99,8 @@ class _BoundToken(BoundBaseline):
         self._special = np.array(sorted(special), dtype=np.int64)
 
     def reference(self, batch: Batch) -> dict[str, np.ndarray]:
-        found = self._samples.propagate({**batch.inputs, self._ids.name: self._neutral(batch)})
-        return {name: found[name] for name in self._names}
+        propagated = self._samples.propagate({**batch.inputs, self._ids.name: self._neutral(batch)})
+        return {name: propagated[name] for name in self._names}
 
     def _neutral(self, batch: Batch) -> np.ndarray:
         """(n, steps) ids without the content of the sample."""
@@ -110,8 +110,10 @@ class _BoundToken(BoundBaseline):
         if real is not None:
             replaced &= real.reshape(*real.shape, *[1] * (ids.ndim - 2))
         flat = replaced.reshape(len(ids), -1)
-        place = np.cumsum(flat, axis=1) - 1
+        position = np.cumsum(flat, axis=1) - 1
         new = np.full(flat.shape, self._number, dtype=ids.dtype)
         if len(self._content):
-            new = np.where(place < len(self._content), self._content[place.clip(0, len(self._content) - 1)], new)
+            new = np.where(
+                position < len(self._content), self._content[position.clip(0, len(self._content) - 1)], new
+            )
         return np.where(replaced, new.reshape(ids.shape), ids)

@@ -89,9 +89,9 @@ def open_causal_model(
     if graph is None:
         return EmpiricalMarginals.of(columns, names), None
     saved, held_out = _fitted(graph, options.flow, columns, names, seed, progress)
-    found = _judged(saved, columns, held_out, seed, tell)
-    save_flow(save_to, replace(saved, likelihood=found.likelihood))
-    return saved.model, found
+    judged = _judged(saved, columns, held_out, seed, tell)
+    save_flow(save_to, replace(saved, likelihood=judged.likelihood))
+    return saved.model, judged
 
 
 # --- the kinds ----------------------------------------------------------------------------------
@@ -146,7 +146,7 @@ def _fitted(
 def _judged(
     saved: SavedFlow, columns: np.ndarray, held_out: np.ndarray, seed: int, tell: Callable[[str], None]
 ) -> FlowDiagnostics:
-    found = diagnose(
+    diagnostics = diagnose(
         saved.model,
         columns,
         saved.names,
@@ -157,10 +157,10 @@ def _judged(
         promised=saved.likelihood,
         seed=seed,
     )
-    found = replace(found, warnings=flow_warnings(found))
-    for text in found.warnings:
+    diagnostics = replace(diagnostics, warnings=flow_warnings(diagnostics))
+    for text in diagnostics.warnings:
         tell(text)
-    return found
+    return diagnostics
 
 
 # --- checks -------------------------------------------------------------------------------------

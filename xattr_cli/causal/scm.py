@@ -205,8 +205,8 @@ class ExplicitModel(GraphModel):
         """
         with torch.no_grad(), contextlib.redirect_stdout(sys.stderr):
             try:
-                given = self.function(noise.detach().cpu().double().clone())
-                values = torch.as_tensor(np.asarray(given) if not isinstance(given, Tensor) else given)
+                returned = self.function(noise.detach().cpu().double().clone())
+                values = torch.as_tensor(np.asarray(returned) if not isinstance(returned, Tensor) else returned)
             except (Exception, SystemExit) as error:
                 raise JobError(
                     f"scm: {self.name} failed on noise of shape {tuple(noise.shape)}, a float64 tensor: "

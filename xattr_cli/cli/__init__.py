@@ -9,13 +9,19 @@ import click
 from .. import __version__
 from ..errors import XattrError
 from .apply_ace import apply_ace
-from .engines import engines
 from .evaluate import evaluate
 from .init import init
 from .inspect import inspect
 from .merge import merge
 from .plan import plan
 from .plot import plot
+from .reference.checks import checks
+from .reference.kinds import KINDS, engines, kind_command, ls
+from .reference.sections import job
+from .results.combine import combine
+from .results.diff import diff
+from .results.export import export
+from .results.top import top
 from .run import run
 from .schema import schema
 
@@ -34,6 +40,11 @@ class _Group(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.commands)  # in the order of a first use, not of the alphabet
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        # `xattr-cli datasets table` is short for `xattr-cli ls datasets table`
+        found = super().get_command(ctx, cmd_name)
+        return kind_command(cmd_name) if found is None and cmd_name in KINDS else found
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
@@ -59,5 +70,8 @@ def main() -> None:
     """
 
 
-for _command in (init, plan, run, merge, inspect, plot, evaluate, apply_ace, engines, schema):
+for _command in (
+    init, plan, run, merge, inspect, top, plot, export, diff, combine, evaluate, apply_ace,
+    engines, ls, job, schema, checks,
+):  # fmt: skip
     main.add_command(_command)

@@ -31,6 +31,19 @@ class Samples(ABC):
         fingerprint: hash of the content, equal if and only if (practically) the data are.
         vocabulary: of the tokens that samples are made of, if they are texts.
         notes: how the data were read where that is not obvious, such as the numbers of text labels.
+
+    Example:
+        >>> class Ramp(Samples):
+        ...     inputs = (InputSpec("X", (2,), np.dtype("float32")),)
+        ...     fingerprint = "ramp"
+        ...     def __len__(self):
+        ...         return 10
+        ...     def read(self, start, stop):
+        ...         index = np.arange(start, stop)
+        ...         return Batch(index, {"X": np.stack([index, -index], axis=1).astype(np.float32)})
+        >>> with Ramp() as samples:
+        ...     samples.read(3, 5).inputs["X"].tolist()
+        [[3.0, -3.0], [4.0, -4.0]]
     """
 
     inputs: tuple[InputSpec, ...]
@@ -100,7 +113,20 @@ class Samples(ABC):
 
 
 class DatasetSource(Plugin, ABC):
-    """A kind of dataset in the job file; its fields are the options under `dataset:`."""
+    """A kind of dataset in the job file; its fields are the options under `dataset:`.
+
+    Example:
+        >>> from xattr_cli.datasets.columns import ArraySamples, Column
+        >>> class Powers(DatasetSource):
+        ...     '''The first powers of two.'''
+        ...     count: int = 4
+        ...     def open(self):
+        ...         values = 2.0 ** np.arange(self.count, dtype=np.float32)[:, None]
+        ...         spec = InputSpec("X", (1,), values.dtype)
+        ...         return ArraySamples([Column(spec, values)], None, fingerprint=f"powers {self.count}")
+        >>> Powers().open().read(2, 4).inputs["X"].tolist()
+        [[4.0], [8.0]]
+    """
 
     limit: int | None = Field(default=None, ge=1, description="explain only the first samples")
     bad_rows: Literal["error", "quarantine"] = Field(
@@ -161,6 +187,18 @@ class Vocabulary(ABC):
     Attributes:
         ids: name of the input that holds the numbers of the tokens.
         special: numbers of the tokens that frame a text, such as [CLS] and [SEP].
+
+    Example:
+        >>> class Letters(Vocabulary):
+        ...     ids, special = "letters", frozenset()
+        ...     def number(self, token):
+        ...         return ord(token) - ord("a")
+        ...     def encode(self, text):
+        ...         return [self.number(letter) for letter in text]
+        ...     def names(self, ids):
+        ...         return [chr(ord("a") + number) for number in ids]
+        >>> Letters().encode("cab"), Letters().names([2, 0, 1])
+        ([2, 0, 1], ['c', 'a', 'b'])
     """
 
     ids: str

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 from collections.abc import Mapping
 
 import torch
@@ -10,7 +11,7 @@ from torch import nn
 
 from ..errors import JobError
 
-__all__ = ["device_name", "own_device", "select_device", "select_dtype", "stored_dtype"]
+__all__ = ["describe_devices", "device_name", "own_device", "select_device", "select_dtype", "stored_dtype"]
 
 
 def select_device(name: str) -> torch.device:
@@ -70,3 +71,14 @@ def device_name(device: torch.device) -> str:
     if device.type == "cuda":
         return f"{device} ({torch.cuda.get_device_name(device)})"
     return f"{device} ({torch.get_num_threads()} threads)" if device.type == "cpu" else str(device)
+
+
+def describe_devices() -> dict[str, str]:
+    """What can be computed on: the name that `compute.device` has for it → what it is."""
+    found = {"cpu": f"{os.cpu_count()} cores, {torch.get_num_threads()} threads, {platform.machine()}"}
+    for number in range(torch.cuda.device_count()):
+        card = torch.cuda.get_device_properties(number)
+        found[f"cuda:{number}"] = f"{card.name}, {card.total_memory / 2**30:.0f} GiB, CUDA {torch.version.cuda}"
+    if torch.backends.mps.is_available():
+        found["mps"] = "GPU of Apple"
+    return found

@@ -94,6 +94,12 @@ class Effects:
         evaluations: of the network; every row of a forward or gradient pass counts as one.
         converged: False if the tolerance was not reached within the cap.
         axes: labels for the axes of a value, such as ("feature", "alpha", "target").
+
+    Example:
+        >>> import numpy as np
+        >>> importance = np.array([0.7, 0.3])
+        >>> Effects({"importance": importance}, 128, axes={"importance": ("feature",)}).converged
+        True
     """
 
     values: Mapping[str, np.ndarray | tuple[str, ...]]
@@ -103,7 +109,12 @@ class Effects:
 
 
 class Engine(Plugin, ABC):
-    """An attribution method; its fields are its YAML options. See `LocalEngine` and `PopulationEngine`."""
+    """An attribution method; its fields are its YAML options. See `LocalEngine` and `PopulationEngine`.
+
+    Example:
+        >>> issubclass(LocalEngine, Engine), issubclass(PopulationEngine, Engine)
+        (True, True)
+    """
 
     @property
     def second_order(self) -> bool:
@@ -122,7 +133,17 @@ class Engine(Plugin, ABC):
 
 
 class LocalEngine(Engine):
-    """An attribution method that gives every row its own map."""
+    """An attribution method that gives every row its own map.
+
+    Example:
+        >>> class GradientTimesInput(LocalEngine):
+        ...     '''∇f(x) ⊙ x, one gradient per row.'''
+        ...     def explain(self, block):
+        ...         scores, gradients = block.input_gradient()
+        ...         return exact(gradients * block.inputs, scores)
+        >>> GradientTimesInput().differentiates
+        True
+    """
 
     def path(self) -> SweepRequest | None:
         """The sweep that `explain` will ask for, known beforehand so that engines can share it; if any."""
@@ -152,7 +173,17 @@ class LocalEngine(Engine):
 
 
 class PopulationEngine(Engine):
-    """A method that speaks of a whole dataset: curves or indices per feature; perhaps of each row, too."""
+    """A method that speaks of a whole dataset: curves or indices per feature; perhaps of each row, too.
+
+    Example:
+        >>> import numpy as np
+        >>> class RowCount(PopulationEngine):
+        ...     '''How many rows there are: an engine that asks nothing of the network.'''
+        ...     def study(self, population):
+        ...         return Effects({"rows": np.array(len(population))}, evaluations=0)
+        >>> RowCount().explains_rows
+        False
+    """
 
     @property
     def explains_rows(self) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Protocol
 
@@ -81,6 +81,27 @@ class Block:
         self._planned = planned
         self._sweeps: dict[SweepKey, Sweep] = {}
         self._input_gradient: tuple[Tensor, Tensor] | None = None
+
+    def again(self, scorer: Scorer, part: Tensor, inputs: Tensor | None = None) -> Block:
+        """Some of the rows once more, through another network or from other inputs; baselines stay.
+
+        Arguments:
+            scorer: the network.
+            part: (k,) int64, which rows.
+            inputs: (k, D); None for their own.
+        """
+        rows = self.rows.take(part)
+        return Block(
+            rows if inputs is None else replace(rows, inputs=inputs),
+            scorer,
+            _BaselinesOfPart(self._baselines, part),
+            planned=self._planned,
+            seed=self.seed,
+            smooth=self.smooth,
+            cells=self.cells,
+            consistent=self.consistent,
+            memory_bytes=self.memory_bytes,
+        )
 
     @property
     def inputs(self) -> Tensor:
@@ -229,6 +250,23 @@ class Block:
         # row by row: all rows together would hold rows × background × D numbers
         means = [self.field.values(_GivenPoints(background, every + r)).mean() for r in range(len(self.rows))]
         return torch.stack(means)
+
+
+@dataclass(frozen=True)
+class _BaselinesOfPart:
+    """Baselines of some rows of a block."""
+
+    whole: Baselines
+    part: Tensor
+
+    def reference(self, baseline: object, sample: Tensor) -> Tensor:
+        return self.whole.reference(baseline, sample)[self.part]
+
+    def background(self, baseline: object) -> Tensor:
+        return self.whole.background(baseline)
+
+    def background_scores(self, baseline: object) -> Tensor:
+        return self.whole.background_scores(baseline)
 
 
 @dataclass(frozen=True)

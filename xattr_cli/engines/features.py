@@ -54,17 +54,17 @@ def wanted_features(
     Raises:
         JobError: an unknown feature, one that is named twice, or a group that has a feature's name.
     """
-    found = [_group(group, members, names) for group, members in groups.items()]
-    _refuse_overlap(found, names)
-    grouped = {int(i) for group in found for i in group.members}
+    wanted = [_group(group, members, names) for group, members in groups.items()]
+    _refuse_overlap(wanted, names)
+    grouped = {int(i) for group in wanted for i in group.members}
     if chosen:
-        singles = [resolve(one, names, "features") for one in chosen]
+        singles = [resolve(key, names, "features") for key in chosen]
         twice = sorted({i for i in singles if singles.count(i) > 1})
         if twice:
             raise JobError(f"features: {names[twice[0]]!r} is named twice.")
     else:
         singles = [i for i in range(len(names)) if i not in grouped]
-    return [*found, *(FeatureSelection(names[i], np.array([i])) for i in singles)]
+    return [*wanted, *(FeatureSelection(names[i], np.array([i])) for i in singles)]
 
 
 def _group(group: str, members: Sequence[str | int], names: Sequence[str]) -> FeatureSelection:
@@ -72,17 +72,18 @@ def _group(group: str, members: Sequence[str | int], names: Sequence[str]) -> Fe
         raise JobError(f"groups.{group}: a feature has that name; give the group another one.")
     if not members:
         raise JobError(f"groups.{group}: is empty; name its features.")
-    places = [resolve(one, names, f"groups.{group}") for one in members]
+    places = [resolve(key, names, f"groups.{group}") for key in members]
     return FeatureSelection(group, np.array(places, np.int64), is_group=True)
 
 
 def _refuse_overlap(groups: Sequence[FeatureSelection], names: Sequence[str]) -> None:
     owner: dict[int, str] = {}
     for group in groups:
-        for place in group.members.tolist():
-            if place in owner:
+        for coordinate in group.members.tolist():
+            if coordinate in owner:
                 raise JobError(
-                    f"groups.{group.name}: {names[place]!r} is in the group {owner[place]!r} already; a feature "
+                    f"groups.{group.name}: {names[coordinate]!r} is in the group {owner[coordinate]!r} "
+                    "already; a feature "
                     "belongs to one group at most, once."
                 )
-            owner[place] = group.name
+            owner[coordinate] = group.name

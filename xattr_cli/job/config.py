@@ -22,6 +22,7 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 from ..errors import JobError, suggestion
 from ..registry import BASELINES, DATASETS, ENGINES, MODELS, SCORES, Options, Plugin, Registry
 from .sections import Compute, Explain, ExplainField, JobPath, Output
+from .stability import Stability
 from .target import Target, TargetField
 from .validation import describe
 from .yaml_text import plain_values, read_job_text, write_values
@@ -147,8 +148,8 @@ def _score_field() -> Any:
 class Job(Options):
     """A job: which network, which data, which outputs, which methods, and where the answer goes."""
 
-    model: _plugin_field(MODELS)  # type: ignore[valid-type]
-    dataset: _plugin_field(DATASETS)  # type: ignore[valid-type]
+    model: _plugin_field(MODELS) = Field(description="the network; `xattr-cli models` lists the kinds")  # type: ignore[valid-type]
+    dataset: _plugin_field(DATASETS) = Field(description="the samples; `xattr-cli datasets` lists the kinds")  # type: ignore[valid-type]
     target: TargetField = Field(
         default=Target(),
         description="predicted, second, label, all, {index: 3}, {index: [3, 5]}, {index: cat}, {top: 5} or "
@@ -165,14 +166,20 @@ class Job(Options):
         default=Explain(),
         description="inputs for all input tensors, {inputs: [names]}, {embedding: auto} or {layer: name}",
     )
-    engines: dict[str, _plugin_field(ENGINES)]  # type: ignore[valid-type]
+    engines: dict[str, _plugin_field(ENGINES)] = Field(  # type: ignore[valid-type]
+        description="what is computed: {NAME: its options}, or {LABEL: {engine: NAME, ...}} to have one twice; "
+        "`xattr-cli engines` lists them"
+    )
     allow_inconsistent: bool = Field(
         default=False,
         description="explain the gradient that autograd returns even where differences of the score show another "
         "one (detach, no_grad, straight-through rounding); the file says so, and no row counts as converged",
     )
-    compute: Compute = Compute()
-    output: Output
+    stability: Stability | None = Field(
+        default=None, description="how firm the maps are when weights or inputs move; costs as much again per draw"
+    )
+    compute: Compute = Field(default=Compute(), description="where and how the network is evaluated")
+    output: Output = Field(description="where the result goes, and how it is cut into parts")
 
     @field_validator("engines", mode="before")
     @classmethod

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic_core import to_jsonable_python
 
-from ..registry import BASELINES, Options, Plugin
+from ..registry import BASELINES, Options
 from .config import PLUGIN_PLACEHOLDER
 
 __all__ = ["document", "summary"]
@@ -24,16 +24,16 @@ _TYPES = {
 _BOUNDS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
 
 
-def summary(plugin: type[Plugin]) -> str:
+def summary(plugin: type[Options]) -> str:
     """The first sentence of its docstring, in one line."""
     return _text(plugin).split("\n\n")[0].replace("\n", " ")
 
 
-def document(plugin: type[Plugin], *, with_baselines: bool = True) -> dict[str, Any]:
+def document(plugin: type[Options], *, with_baselines: bool = True) -> dict[str, Any]:
     """All that a user of a plugin should know.
 
     Arguments:
-        plugin: registered class.
+        plugin: registered class, or a section of the job.
         with_baselines: document the kinds of baselines too, where it takes one.
 
     Returns:
@@ -59,7 +59,7 @@ def _ignore(_fault: str) -> None:
     """A broken kind of baseline is reported where it is asked for."""
 
 
-def _text(plugin: type[Plugin]) -> str:
+def _text(plugin: type[Options]) -> str:
     return inspect.cleandoc(plugin.__doc__ or "(no documentation)")
 
 
@@ -73,7 +73,7 @@ def _option(field: Any, details: Mapping[str, Any]) -> dict[str, Any]:
         "description": field.description or "",
     }
     # options inside of options are documented one by one, as their defaults in one line say little
-    if isinstance(default, Options):
+    if isinstance(default, Options) and f"/{type(default).__name__}'" in str(details):
         inner = type(default).model_fields
         schema = type(default).model_json_schema().get("properties", {})
         if schema:

@@ -10,8 +10,8 @@ from typing import Annotated, Any, Literal
 from pydantic import (
     AfterValidator,
     BeforeValidator,
+    ConfigDict,
     Field,
-    GetJsonSchemaHandler,
     ValidationInfo,
     WithJsonSchema,
     field_validator,
@@ -159,7 +159,14 @@ AUTO = "auto"
 
 Reduction = Literal["none", "sum", "l2"]
 Name = Annotated[str, Field(min_length=1)]
-Names = tuple[Name, ...]
+NameList = Annotated[list[Name], Field(min_length=1)]
+
+
+def _listed(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+Names = Annotated[tuple[Name, ...], BeforeValidator(_listed, json_schema_input_type=Name | NameList)]
 
 _FORMS = ("inputs", "{inputs: [names]}", "{embedding: auto}", "{layer: name}")
 
@@ -180,7 +187,9 @@ class Explain(Options):
         store: `full` keeps the whole map, with the reduced one beside it; `reduced` keeps that one only.
     """
 
-    inputs: tuple[str, ...] = ()
+    model_config = ConfigDict(json_schema_extra={"minProperties": 1})
+
+    inputs: Annotated[tuple[str, ...], Field(min_length=1)] = ()
     embedding: Names = ()
     layer: Names = ()
     side: Literal["input", "output"] = "output"
@@ -217,25 +226,6 @@ class Explain(Options):
         }
         return changed or "inputs"
 
-    @classmethod
-    def __get_pydantic_json_schema__(cls, _core: Any, _handler: GetJsonSchemaHandler) -> Any:
-        name = {"type": "string", "minLength": 1}
-        names = {"type": "array", "items": name, "minItems": 1}
-        options = {
-            "inputs": {"type": "array", "items": {"type": "string"}, "minItems": 1},
-            "embedding": {"anyOf": [name, names]},
-            "layer": {"anyOf": [name, names]},
-            "side": {"enum": ["input", "output"]},
-            "part": {"anyOf": [{"type": "integer", "minimum": 0}, name]},
-            "reduce": {"enum": ["none", "sum", "l2"]},
-            "store": {"enum": ["full", "reduced"]},
-        }
-        mapping = {"type": "object", "properties": options, "minProperties": 1, "additionalProperties": False}
-        return {
-            "description": "Which tensors are explained; the rest is context.",
-            "anyOf": [{"const": "inputs"}, mapping],
-        }
-
 
 def _read_explain(value: Any) -> Explain:
     if isinstance(value, Explain):
@@ -243,10 +233,11 @@ def _read_explain(value: Any) -> Explain:
     if value == "inputs":
         return Explain()
     if isinstance(value, dict) and value and [] not in value.values():
-        listed = {k: [v] if k in ("embedding", "layer") and isinstance(v, str) else v for k, v in value.items()}
-        return Explain.model_validate(listed)
+        return Explain.model_validate(value)
     raise ValueError("not understood." + suggestion(value, _FORMS))
 
 
-ExplainField = Annotated[Explain, BeforeValidator(_read_explain)]
+ExplainField = Annotated[
+    Explain, BeforeValidator(_read_explain, json_schema_input_type=Literal["inputs"] | Explain)
+]
 """Type of the key `explain` of a job."""

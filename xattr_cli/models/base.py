@@ -29,6 +29,11 @@ class LoadedModel:
         folds: further networks of the same kind, trained on other folds of the data; scores are means over all.
         fold_names: of the network and its folds; empty if there are none.
         keep_folds: store the map of every fold, too.
+
+    Example:
+        >>> loaded = LoadedModel(nn.Linear(2, 1), fingerprint="of the weights", outputs=("price",))
+        >>> loaded.outputs, loaded.fixed_batch
+        (('price',), None)
     """
 
     module: nn.Module
@@ -42,7 +47,19 @@ class LoadedModel:
 
 
 class ModelSource(Plugin, ABC):
-    """A kind of model in the job file; its fields are the options under `model:`."""
+    """A kind of model in the job file; its fields are the options under `model:`.
+
+    Example:
+        >>> class Sum(ModelSource):
+        ...     '''A network that adds its inputs.'''
+        ...     inputs: int = 2
+        ...     def load(self):
+        ...         network = nn.Linear(self.inputs, 1, bias=False)
+        ...         nn.init.ones_(network.weight)
+        ...         return LoadedModel(network, fingerprint=f"sum of {self.inputs}")
+        >>> Sum(inputs=3).load().module.weight.tolist()
+        [[1.0, 1.0, 1.0]]
+    """
 
     output: int | str | None = Field(
         default=None,

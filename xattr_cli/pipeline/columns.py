@@ -96,8 +96,17 @@ def input_columns(
             columns[f"{at}/features"] = ResultColumn(np.array(spec.features, dtype=object), axis="constant")
         for name, numbers in (("offset", spec.offset), ("scale", spec.scale)):
             if numbers is not None:
-                columns[f"{at}/{name}"] = ResultColumn(np.asarray(numbers), axis="constant")
+                values = np.asarray(numbers)
+                columns[f"{at}/{name}"] = ResultColumn(values, axis="constant", axes=_scaled_axes(values, spec))
     return columns
+
+
+def _scaled_axes(numbers: np.ndarray, spec: InputSpec) -> tuple[str, ...]:
+    """Label of the axis that numbers per channel or per feature go along; none for a single number."""
+    if numbers.ndim != 1:
+        return ()
+    per_channel = len(spec.shape) == 3 and len(numbers) == spec.shape[0]
+    return (_axes(spec)[0 if per_channel else -1],)
 
 
 def _step_columns(spec: InputSpec, batch: Batch, stored: np.ndarray) -> dict[str, ResultColumn]:

@@ -15,6 +15,7 @@ from ..errors import RunError, XattrError
 from ..samples import Batch
 from ..store import ResultColumn
 from .checks.consistency import with_consistency
+from .checks.stability import stability_columns
 from .columns import ColumnBuffer, engine_attributes, engine_columns, input_columns, map_attributes, row_columns
 from .integration import rule_of
 from .parts import row_engines
@@ -135,6 +136,7 @@ def _columns(session: Session, rows: slice, engines: _Engines, batch: Batch | No
                 explained = engine.explain(block)
             found = with_consistency(session, engine, block, explained)
             columns |= engine_columns(label, found, session.layout, table, session.job.explain)
+            columns |= stability_columns(session.job, label, engine, block, found)
     except XattrError:
         raise
     except Exception as error:

@@ -25,6 +25,7 @@ from .checks.consistency import check_autograd
 from .checks.outputs import PROBE_SAMPLES, settle_outputs
 from .checks.preflight import check_background, check_explained_inputs, check_output
 from .checks.probe import Probe, check_values, probe_network
+from .checks.stability import check_stability
 from .layers import find_sites, look_inside
 from .memory import check_memory, settle
 from .parts import plan_parts
@@ -46,6 +47,7 @@ def open_session(job: Job, *, interrupt: Callable[[], None] = lambda: None) -> I
     """
     with ExitStack() as stack:
         check_output(job)
+        check_stability(job)
         stack.enter_context(_threads(job.compute.threads))
         device = select_device(job.compute.device)
         samples = open_dataset(job.dataset.beside(job.model))

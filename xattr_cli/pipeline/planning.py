@@ -14,7 +14,7 @@ import torch
 
 from ..device import device_name
 from ..job.config import Job
-from ..store import check_writable
+from ..store import ResultColumn, check_writable
 from ..store.results.agreement import agreement_text
 from .explain import explain_rows
 from .integration import settled_plan
@@ -105,10 +105,16 @@ def _probe_rows(session: Session) -> _RowProbe:
         rows=rows,
         seconds=time.perf_counter() - began,
         row_bytes=sum(c.values.nbytes for c in columns.values() if c.axis == "rows") / rows,
-        evaluations={k: int(columns[f"engines/{k}/evaluations"].values.sum()) for k in labels},
+        evaluations={k: _evaluations(columns, f"engines/{k}") for k in labels},
         not_converged={k: int((columns[f"engines/{k}/status"].values == 1).sum()) for k in labels},
         agreement=agreement_text(*(columns[f"rows/{name}"].values for name in ("sample", "label", "prediction"))),
     )
+
+
+def _evaluations(columns: Mapping[str, ResultColumn], engine: str) -> int:
+    """Of an engine's maps, and of the question how firm they are."""
+    asked = (f"{engine}/evaluations", f"{engine}/stability/evaluations")
+    return sum(int(columns[name].values.sum()) for name in asked if name in columns)
 
 
 def _probe_population(session: Session) -> dict[str, int | None]:

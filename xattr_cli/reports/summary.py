@@ -32,6 +32,8 @@ _STATUS_WORDS = {
     "inconsistent": "inconsistent, the gradients do not add up to the score",
     "not_converged": "not converged within the cap on evaluations",
 }
+_EXTRAPOLATED = "outside of the range that was studied: effects there are those of its nearest end"
+"""What "not converged" means for rows that average causal effects explain: nothing is integrated for them."""
 _Column = tuple[str, str, Callable[[Any], str]]
 _COLUMNS: tuple[_Column, ...] = (
     ("rows", "rows", str),
@@ -110,7 +112,21 @@ def _summarize_engine(results: Results, engine: EngineResults) -> dict[str, Any]
         "evaluations_per_row": float(engine.evaluations.mean()) if len(numbers) else None,
         "evaluations": int(engine.evaluations.sum()),
         "interactions": _summarize_interactions(engine),
+        "stability": _summarize_stability(engine),
     }
+
+
+def _summarize_stability(engine: EngineResults) -> dict[str, Any]:
+    """Medians over the rows: of relative changes with their standard errors, of correlations at the last step."""
+    medians: dict[str, Any] = {}
+    for name in engine.stability:
+        values, errors = engine.read(f"stability/{name}"), engine.read(f"stability/{name}_standard_error")
+        last = (values, errors) if values.ndim == 1 else (values[:, -1], errors[:, -1])
+        medians[name] = {"median": _percentile(last[0], 50), "standard_error_median": _percentile(last[1], 50)}
+    if medians:
+        asked = engine.read("stability/evaluations")
+        medians["evaluations_per_row"] = float(asked.mean()) if len(asked) else None
+    return medians
 
 
 def _summarize_interactions(engine: EngineResults) -> dict[str, Any] | None:
@@ -153,7 +169,8 @@ def summary_text(summary: Mapping[str, Any]) -> str:
     """The summary as a short table for people."""
     facts = [f"{name:<9}{text}" for name, text in _facts(summary)]
     engines, effects = summary["engines"], summary["effects"]
-    rows = ["", *_table(engines), *_failures(engines), *_interactions(engines)] if engines else []
+    told = (_failures, _interactions, _stability)
+    rows = ["", *_table(engines), *(line for lines in told for line in lines(engines))] if engines else []
     return "\n".join([*facts, *rows, *_effects(effects)])
 
 
@@ -180,6 +197,25 @@ def _interactions(engines: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
         if found["replaced"]:
             moved = f"{found['smoothing_drift_median'] or 0:.2g} (median), {found['smoothing_drift_max'] or 0:.2g}"
             yield f"{label}: smoothed, {', '.join(found['replaced'])}; moves scores by {moved} at most"
+
+
+_FIRM = {
+    "weights": "noise in the weights changes a map by {median} ± {error} (median of the rows)",
+    "inputs": "noise in the input changes a map by {median} ± {error} (median of the rows)",
+    "randomised": "rank correlation with the map of a network shuffled from the top: {median} ± {error} (median)",
+}
+
+
+def _stability(engines: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    """A line per question that was asked of an engine's firmness."""
+    for label, engine in engines.items():
+        for name, sentence in _FIRM.items():
+            found = engine["stability"].get(name)
+            if found and found["median"] is not None:
+                show = "{:.2f}".format if name == "randomised" else percent
+                yield f"{label}: " + sentence.format(
+                    median=show(found["median"]), error=show(found["standard_error_median"] or 0.0)
+                )
 
 
 def _score(score: Any) -> str:
@@ -269,14 +305,15 @@ def _cells(engine: Mapping[str, Any], columns: Sequence[_Column]) -> Iterator[st
 
 
 def _failures(engines: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
-    """One line per status and set of rows; engines that fail at the same rows share it."""
-    for status in ("quarantined", "inconsistent", "not_converged"):
-        labels: dict[tuple[int, ...], list[str]] = {}
+    """One line per status, reason and set of rows; engines that fail at the same rows share it."""
+    for status, words in _STATUS_WORDS.items():
+        labels: dict[tuple[Any, ...], list[str]] = {}
         for label, engine in engines.items():
             if engine[status]:
-                labels.setdefault((engine[status], *engine[f"first_{status}_rows"]), []).append(label)
-        for (count, *first), same in labels.items():
+                reason = _EXTRAPOLATED if engine["engine"] == "ace" and status == "not_converged" else words
+                labels.setdefault((reason, engine[status], *engine[f"first_{status}_rows"]), []).append(label)
+        for (reason, count, *first), same in labels.items():
             shown = ", ".join(str(row) for row in first[:_SHOWN_ROWS])
             more = f" and {count - _SHOWN_ROWS} more" if count > _SHOWN_ROWS else ""
             who = "all engines" if len(same) == len(engines) > 1 else ", ".join(same)
-            yield f"{_STATUS_WORDS[status]}: row{'' if count == 1 else 's'} {shown}{more} ({who})"
+            yield f"{reason}: row{'' if count == 1 else 's'} {shown}{more} ({who})"

@@ -12,6 +12,7 @@ import h5py
 import numpy as np
 
 from ..errors import StoreError
+from .axes import name_axes
 from .columns import Axis, create_dataset, write_attributes
 from .durable import Hdf5Writer, durable_hdf5
 from .survey import REPAIR, open_part, reading, survey
@@ -52,7 +53,9 @@ def merge_parts(parts: Sequence[Path], output: Path, *, rows: int, attributes: M
                 for name in names:
                     axis = found.entries[name].axis
                     filled[name] += _copy(part[name], axis, targets[name], filled[name], path, writer)
+        name_axes(writer.file)
         write_attributes(writer.file, attributes)
+        writer.check()
 
 
 def _copy(source: h5py.Dataset, axis: Axis, target: h5py.Dataset, at: int, path: Path, writer: Hdf5Writer) -> int:

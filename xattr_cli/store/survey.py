@@ -149,8 +149,8 @@ def open_part(path: Path) -> h5py.File:
         return h5py.File(path, "r", locking=False)
 
 
-def datasets(part: h5py.File) -> dict[str, h5py.Dataset]:
-    """All datasets of a file by path, in the order of their names."""
+def datasets(part: h5py.Group) -> dict[str, h5py.Dataset]:
+    """All datasets of a file or group by path, in the order of their names."""
     found: dict[str, h5py.Dataset] = {}
 
     def visit(name: str, item: h5py.HLObject) -> None:

@@ -60,8 +60,8 @@ class Conditioner(nn.Module):
         """(n, outputs) all parameters, given features (n, features)."""
         if self.network is None:
             return self.bias.expand(len(features), -1)
-        found: Tensor = self.network(features.clamp(-REACH, REACH)) * self.gain + self.bias
-        return found
+        parameters: Tensor = self.network(features.clamp(-REACH, REACH)) * self.gain + self.bias
+        return parameters
 
     def some(self, features: Tensor, outputs: Tensor) -> Tensor:
         """(n, len(outputs)) the parameters numbered `outputs`, through the units that these need only."""

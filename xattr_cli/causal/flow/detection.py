@@ -46,9 +46,11 @@ def find_units(
     owner: list[int] = []
     for node, held in enumerate(graph.columns):
         block = _one_hot(held, columns) if len(held) > 1 else None
-        found = [block] if block else [_unit(j, columns[:, j], names[j], kinds.get(names[j])) for j in held]
-        units += found
-        owner += [node] * len(found)
+        units_of_node = (
+            [block] if block else [_unit(j, columns[:, j], names[j], kinds.get(names[j])) for j in held]
+        )
+        units += units_of_node
+        owner += [node] * len(units_of_node)
     return tuple(units), tuple(owner)
 
 

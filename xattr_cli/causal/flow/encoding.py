@@ -93,8 +93,8 @@ class Encoding:
         """Name of every noise coordinate: that of its node, with a number if the node has several."""
         within = [self.owner[:i].count(node) for i, node in enumerate(self.owner)]
         return tuple(
-            self.graph.nodes[node] if self.noise_dims[node] == 1 else f"{self.graph.nodes[node]}[{place}]"
-            for node, place in zip(self.owner, within, strict=True)
+            self.graph.nodes[node] if self.noise_dims[node] == 1 else f"{self.graph.nodes[node]}[{position}]"
+            for node, position in zip(self.owner, within, strict=True)
         )
 
     @cached_property

@@ -216,11 +216,11 @@ def _start_linear(mechanisms: Mechanisms, rows: Tensor, generator: torch.Generat
     encoding = mechanisms.encoding
     features = encoding.feature_rows(rows)
     targets = encoding.targets(rows, generator).values
-    for place, unit in enumerate(encoding.numeric):
+    for position, unit in enumerate(encoding.numeric):
         seen = encoding.adjacency([unit])[0]
         design = torch.cat([features[:, seen], torch.ones_like(features[:, :1])], dim=1)
-        weights = torch.linalg.lstsq(design, targets[:, place : place + 1]).solution[:, 0]
-        residual = targets[:, place] - design @ weights
+        weights = torch.linalg.lstsq(design, targets[:, position : position + 1]).solution[:, 0]
+        residual = targets[:, position] - design @ weights
         spread = float(residual.std())
         if spread < LEAST_RESIDUAL:
             raise DataError(
@@ -228,9 +228,9 @@ def _start_linear(mechanisms: Mechanisms, rows: Tensor, generator: torch.Generat
                 f"up to {spread:.1e} of its standard deviation. It has no noise of its own: leave it out of the "
                 "inputs that are explained, or correct the graph."
             )
-        mechanisms.linear[place, seen] = weights[:-1].float()
-        mechanisms.offset[place] = float(weights[-1])
-        mechanisms.spread[place] = spread
+        mechanisms.linear[position, seen] = weights[:-1].float()
+        mechanisms.offset[position] = float(weights[-1])
+        mechanisms.spread[position] = spread
 
 
 def _single(targets: Targets) -> Targets:

@@ -122,13 +122,13 @@ class Mechanisms(nn.Module):
     def _generate(self, units: Sequence[int], noise: Tensor, features: Tensor) -> list[tuple[int, Tensor]]:
         """Units whose parents' features are known: (unit, standardised values or numbers of categories)."""
         encoding = self.encoding
-        numeric = [place for place, unit in enumerate(encoding.numeric) if unit in units]
-        categorical = [place for place, unit in enumerate(encoding.categorical) if unit in units]
+        numeric = [position for position, unit in enumerate(encoding.numeric) if unit in units]
+        categorical = [position for position, unit in enumerate(encoding.categorical) if unit in units]
         laws = self._laws(features, (numeric, categorical))
-        real = [encoding.numeric[place] for place in numeric]
+        real = [encoding.numeric[position] for position in numeric]
         residual = laws.affine.inv(laws.spline.inv(noise[:, real]))
         values = features @ self.linear[numeric].T + self.offset[numeric] + self.spread[numeric] * residual
-        discrete = [encoding.categorical[place] for place in categorical]
+        discrete = [encoding.categorical[position] for position in categorical]
         edges = laws.log_shares.exp().cumsum(dim=2)
         numbers = (torch.special.ndtr(noise[:, discrete])[..., None] >= edges).sum(dim=2)
         # the last edge may round to less than 1
@@ -168,7 +168,7 @@ class Mechanisms(nn.Module):
 
     def _counts(self, categorical: Sequence[int]) -> Tensor:
         """(places,) number of categories of some categorical units."""
-        counts = [len(self.encoding.categories[place].levels) for place in categorical]
+        counts = [len(self.encoding.categories[position].levels) for position in categorical]
         return torch.tensor(counts, dtype=torch.int64)
 
     def _in_order(self, values: Tensor, numbers: Tensor) -> Tensor:

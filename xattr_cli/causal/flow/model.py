@@ -67,12 +67,12 @@ class FlowModel(GraphModel):
     def log_likelihood(self, rows: Tensor, seed: int) -> np.ndarray:
         """(n,) log-likelihood of rows (n, D), columns standardised; draws the noise of integers."""
         generator = torch.Generator().manual_seed(seed)
-        found = []
+        likelihoods = []
         for part in torch.split(rows.double().cpu(), self._rows_per_call):
             targets = self.encoding.targets(part, generator)
             logs = self.mechanisms.cpu().log_likelihood(targets, self.encoding.feature_rows(part))
-            found.append(logs.sum(dim=1))
-        return torch.cat(found).numpy()
+            likelihoods.append(logs.sum(dim=1))
+        return torch.cat(likelihoods).numpy()
 
     @property
     def _rows_per_call(self) -> int:

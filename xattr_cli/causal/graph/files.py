@@ -61,8 +61,8 @@ def read_graph(source: Path | str | Mapping[Any, Any], names: Sequence[str], fol
         others = [p.name for p in path.parent.glob("*") if p.suffix in _READERS] if path.parent.is_dir() else []
         match = nearest(path.name, others)
         raise JobError(f"graph: {path}: no such file.{f' Did you mean {match!r}?' if match else ''}")
-    found = reader(path)
-    return _build(_from_mapping(found, f"graph: {path}"), names)
+    graph = reader(path)
+    return _build(_from_mapping(graph, f"graph: {path}"), names)
 
 
 # --- what was written ---------------------------------------------------------------------------
@@ -81,26 +81,26 @@ class _Written:
     edges: Sequence[tuple[Any, Any]]
 
 
-def _from_mapping(given: Mapping[Any, Any], where: str) -> _Written:
-    if not isinstance(given, Mapping) or not given:
+def _from_mapping(mapping: Mapping[Any, Any], where: str) -> _Written:
+    if not isinstance(mapping, Mapping) or not mapping:
         raise JobError(f"{where}: must be a mapping from each node to the list of its parents.")
-    if set(given) & _SECTIONS and set(given) <= _SECTIONS:
-        if "edges" in given and "parents" in given:
+    if set(mapping) & _SECTIONS and set(mapping) <= _SECTIONS:
+        if "edges" in mapping and "parents" in mapping:
             raise JobError(f"{where}: edges and parents are both given; keep one of them.")
-        nodes = _nodes(given.get("nodes"), where)
-        edges = _edges(given.get("edges"), where) + _parent_edges(given.get("parents") or {}, where)
-        return _Written({**dict.fromkeys(given.get("parents") or {}), **nodes}, edges)
-    return _Written(dict.fromkeys(given), _parent_edges(given, where))
+        nodes = _nodes(mapping.get("nodes"), where)
+        edges = _edges(mapping.get("edges"), where) + _parent_edges(mapping.get("parents") or {}, where)
+        return _Written({**dict.fromkeys(mapping.get("parents") or {}), **nodes}, edges)
+    return _Written(dict.fromkeys(mapping), _parent_edges(mapping, where))
 
 
-def _nodes(given: Any, where: str) -> dict[Any, list[Any] | None]:
-    if given is None:
+def _nodes(mapping: Any, where: str) -> dict[Any, list[Any] | None]:
+    if mapping is None:
         return {}
-    if isinstance(given, list):
-        return dict.fromkeys(given)
-    if not isinstance(given, Mapping):
+    if isinstance(mapping, list):
+        return dict.fromkeys(mapping)
+    if not isinstance(mapping, Mapping):
         raise JobError(f"{where}: nodes must be a list of columns, or a mapping from nodes to their columns.")
-    return {node: _names(columns, f"{where}: nodes.{node}") for node, columns in given.items()}
+    return {node: _names(columns, f"{where}: nodes.{node}") for node, columns in mapping.items()}
 
 
 def _edges(given: Any, where: str) -> list[tuple[Any, Any]]:
@@ -120,13 +120,13 @@ def _parent_edges(given: Any, where: str) -> list[tuple[Any, Any]]:
     ]
 
 
-def _names(given: Any, where: str) -> list[Any] | None:
+def _names(names: Any, where: str) -> list[Any] | None:
     """A list of names; one name may stand for itself, nothing for none."""
-    if given is None or isinstance(given, list):
-        return given
-    if isinstance(given, str | int):
-        return [given]
-    raise JobError(f"{where} must be a list of names, not {given!r}.")
+    if names is None or isinstance(names, list):
+        return names
+    if isinstance(names, str | int):
+        return [names]
+    raise JobError(f"{where} must be a list of names, not {names!r}.")
 
 
 # --- looking names up ---------------------------------------------------------------------------

@@ -45,19 +45,19 @@ def read_graph_json(path: Path) -> Mapping[str, Any]:
     """
     networkx = _networkx(path)
     try:
-        given = json.loads(_text(path))
+        content = json.loads(_text(path))
     except json.JSONDecodeError as error:
         raise JobError(f"graph: {path} is not valid JSON: {error}.") from error
-    if not isinstance(given, dict) or not {"adjacency", "edges", "links"} & set(given):
+    if not isinstance(content, dict) or not {"adjacency", "edges", "links"} & set(content):
         raise JobError(
             f"graph: {path} is neither networkx's adjacency_data nor its node_link_data. Write a mapping from "
             "each node to its parents as YAML."
         )
     try:
-        if "adjacency" in given:
-            graph = networkx.adjacency_graph(given)
+        if "adjacency" in content:
+            graph = networkx.adjacency_graph(content)
         else:
-            graph = networkx.node_link_graph(given, edges="edges" if "edges" in given else "links")
+            graph = networkx.node_link_graph(content, edges="edges" if "edges" in content else "links")
     except Exception as error:  # whatever a wrong structure leads to
         raise JobError(f"graph: {path} is not what networkx writes: {type(error).__name__}: {error}.") from error
     return _sections(graph, path)

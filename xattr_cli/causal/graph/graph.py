@@ -73,7 +73,7 @@ class Graph:
         missing = [name for name in names if name not in given]
         if missing:
             raise JobError(f"order: misses {_column(missing)}. Every column needs a place in the order.")
-        rank = {name: place for place, name in enumerate(given)}
+        rank = {name: position for position, name in enumerate(given)}
         before = (tuple(j for j, other in enumerate(names) if rank[other] < rank[name]) for name in names)
         return cls(tuple(names), tuple(before))
 
@@ -103,11 +103,11 @@ class Graph:
     @cached_property
     def ancestors(self) -> tuple[frozenset[int], ...]:
         """Per node, its direct and indirect causes."""
-        found: dict[int, frozenset[int]] = {}
+        ancestors: dict[int, frozenset[int]] = {}
         for node in self.order:
             causes = self.parents[node]
-            found[node] = frozenset(causes).union(*(found[cause] for cause in causes))
-        return tuple(found[node] for node in range(len(self)))
+            ancestors[node] = frozenset(causes).union(*(ancestors[cause] for cause in causes))
+        return tuple(ancestors[node] for node in range(len(self)))
 
     @cached_property
     def descendants(self) -> tuple[frozenset[int], ...]:
@@ -168,18 +168,18 @@ class Graph:
 
 def _cycle(parents: Sequence[Sequence[int]]) -> list[int]:
     """Nodes of some cycle, each followed by one that it causes; empty if there is none."""
-    left = {node: set(causes) for node, causes in enumerate(parents)}
-    while left:
-        ready = {node for node, causes in left.items() if not causes & left.keys()}
+    waiting = {node: set(causes) for node, causes in enumerate(parents)}
+    while waiting:
+        ready = {node for node, causes in waiting.items() if not causes & waiting.keys()}
         if not ready:
             break
         for node in ready:
-            del left[node]
-    if not left:
+            del waiting[node]
+    if not waiting:
         return []
-    path = [min(left)]
+    path = [min(waiting)]
     while path.count(path[-1]) == 1:
-        path.append(min(left[path[-1]] & left.keys()))
+        path.append(min(waiting[path[-1]] & waiting.keys()))
     cycle = path[path.index(path[-1]) : -1][::-1]
     start = cycle.index(min(cycle))
     return cycle[start:] + cycle[:start]

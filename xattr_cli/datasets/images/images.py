@@ -37,8 +37,12 @@ class Images(DatasetSource):
     """
 
     path: JobPath = Field(description="folder of pictures, or of one folder per class")
-    extensions: tuple[str, ...] = Field(default=_EXTENSIONS, min_length=1)
-    transform: ImageTransform = ImageTransform()
+    extensions: tuple[str, ...] = Field(
+        default=_EXTENSIONS, min_length=1, description="endings of files that are pictures; others are left out"
+    )
+    transform: ImageTransform = Field(
+        default=ImageTransform(), description="how a picture becomes what the network is given"
+    )
     labels: Literal["auto", "folders", "none"] = Field(
         default="auto", description="auto takes sub-folders as classes if every picture lies in one"
     )

@@ -30,7 +30,9 @@ class Torchvision(DatasetSource):
     name: str = Field(description="class of torchvision.datasets, such as CIFAR10")
     root: JobPath | None = Field(default=None, description="folder that holds the files")
     kwargs: dict[str, Any] = Field(default={}, description="further arguments, such as {train: false}")
-    transform: ImageTransform = ImageTransform()
+    transform: ImageTransform = Field(
+        default=ImageTransform(), description="how a picture becomes what the network is given"
+    )
 
     @field_validator("kwargs")
     @classmethod

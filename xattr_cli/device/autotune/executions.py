@@ -109,7 +109,7 @@ def measure_executions(
     base = _timed(trial, pins.base, exact, 0.0) if is_plain else _tried(trial, pins.base, truth)
     measured = [_judged(base, tolerance)]
     for how in affordable:
-        if not any(_is_enough(one, measured[0], how) for one in measured):
+        if not any(_is_enough(measurement, measured[0], how) for measurement in measured):
             measured.append(_judged(_tried(trial, how, truth), tolerance))
     return _sorted(measured)
 
@@ -138,11 +138,15 @@ def _judged(found: Measured, tolerance: float) -> Measured:
 def _sorted(measured: list[Measured]) -> list[Measured]:
     """The chosen one first: each that is faster than the chosen one so far, by more than a coin flip."""
     chosen = measured[0]  # what is pinned is not refused, only reported
-    for one in measured[1:]:
-        gain = GAIN if one.how.arithmetic == chosen.how.arithmetic else LOWER_GAIN
-        if one.verdict == "" and one.seconds < gain * chosen.seconds:
-            chosen = one
-    others = [replace(one, verdict=one.verdict or "slower") for one in measured if one is not chosen]
+    for measurement in measured[1:]:
+        gain = GAIN if measurement.how.arithmetic == chosen.how.arithmetic else LOWER_GAIN
+        if measurement.verdict == "" and measurement.seconds < gain * chosen.seconds:
+            chosen = measurement
+    others = [
+        replace(measurement, verdict=measurement.verdict or "slower")
+        for measurement in measured
+        if measurement is not chosen
+    ]
     return [replace(chosen, verdict=chosen.verdict or "chosen"), *others]
 
 
@@ -167,8 +171,8 @@ def _tried(trial: Trial, how: Execution, truth: Tensor) -> Measured:
     """How far the maps drift in a way of running, and how long a gradient takes."""
     nothing = float("nan")
     try:
-        found = trial.run(how)
-        return _timed(trial, how, found, _drift(found.gradients.sum(dim=0), truth))
+        measurement = trial.run(how)
+        return _timed(trial, how, measurement, _drift(measurement.gradients.sum(dim=0), truth))
     except Interrupted:
         raise
     except Exception as error:  # whatever a backend raises: then it is not for this network
@@ -187,6 +191,6 @@ def _drift(found: Tensor, truth: Tensor) -> float:
 def chosen_text(measured: Sequence[Measured]) -> str:
     """The choice and why, in a line."""
     first = measured[0]
-    tried = "; ".join(f"{one.how}: {one.verdict}" for one in measured[1:])
+    tried = "; ".join(f"{measurement.how}: {measurement.verdict}" for measurement in measured[1:])
     why = "" if first.verdict == "not measured" else f" (drift {first.drift:.1e})"
     return f"{first.how}{why}" + (f"; {tried}" if tried else "")

@@ -81,13 +81,13 @@ class Trial:
         Raises:
             Exception: whatever a backend raises that is not for this network.
         """
-        scorer, found, times = self._run_in(how), [], []
+        scorer, results, times = self._run_in(how), [], []
         for part in torch.split(torch.arange(len(self._points)), self._size):
             gradients, duration = self._call(scorer, part, self._size)
-            found.append(gradients.double())
+            results.append(gradients.double())
             times.append(duration)
         seconds = min(times[WARM_UPS[how.compiled] :]) / self._full if self._tells(how) else None
-        return TrialOutcome(torch.cat(found).view(NODES, *self._delta.shape) * self._delta / NODES, seconds)
+        return TrialOutcome(torch.cat(results).view(NODES, *self._delta.shape) * self._delta / NODES, seconds)
 
     def seconds(self, how: Execution) -> float:
         """That a gradient takes in full calls of their own.

@@ -143,11 +143,11 @@ class _Trial:
 
     def _call(self, rows: int) -> tuple[Tensor, dict[str, Tensor], Tensor]:
         """Points for one call: the first ones of the job, over and over."""
-        place = torch.arange(rows, device=self.points.device) % len(self.points)
+        repeated = torch.arange(rows, device=self.points.device) % len(self.points)
         return (
-            self.points[place],
-            {name: tensor[place] for name, tensor in self.context.items()},
-            self.target[place],
+            self.points[repeated],
+            {name: tensor[repeated] for name, tensor in self.context.items()},
+            self.target[repeated],
         )
 
 

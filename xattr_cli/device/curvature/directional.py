@@ -124,11 +124,11 @@ def choose_scheme(scorer: Scorer, pairs: Pairs, targets: Sequence[int]) -> Schem
 
 def _agrees(compute: Callable[[], Tensor], truth: Tensor) -> bool:
     try:
-        found = compute()
+        derivatives = compute()
     except RuntimeError:
         return False
     scale = truth.abs().max()
-    return bool(((found - truth).abs() <= AGREEMENT * scale).all())
+    return bool(((derivatives - truth).abs() <= AGREEMENT * scale).all())
 
 
 @contextmanager
@@ -209,8 +209,8 @@ def _derivative(values: Tensor, step: Tensor, *, create_graph: bool) -> Tensor:
     (product,) = torch.autograd.grad(values, step, vector, create_graph=True, allow_unused=True)
     if product is None or not product.requires_grad:
         return torch.zeros_like(values)
-    (found,) = torch.autograd.grad(product.sum(), vector, create_graph=create_graph, allow_unused=True)
-    return torch.zeros_like(values) if found is None else found
+    (derivative,) = torch.autograd.grad(product.sum(), vector, create_graph=create_graph, allow_unused=True)
+    return torch.zeros_like(values) if derivative is None else derivative
 
 
 def _backward(line: _Line, step: Tensor) -> Tensor:

@@ -90,7 +90,7 @@ class CurvedField:
             values, gradients, products = products_of_call(
                 self.scorer, self.how.way, points.take(part), chunks, context, self.rows.target[row], rows
             )
-            forms = [groups.project(delta, row, found) for found in products]
+            forms = [groups.project(delta, row, product) for product in products]
             return Forms(part, values, gradients, forms[0] if len(forms) == 1 else torch.cat(forms, dim=1))
 
         return call
@@ -120,8 +120,8 @@ def hessian_vector_products(
     def call(part: slice, rows: int, chunk: int) -> tuple[Tensor, Tensor, Tensor]:
         chunks = torch.split(directions[part].transpose(0, 1), chunk)
         here = {name: tensor[part] for name, tensor in context.items()}
-        found = products_of_call(scorer, how.way, points[part], iter(chunks), here, target[part], rows)
-        return found[0], found[1], torch.cat(list(found[2])).transpose(0, 1)
+        evaluated = products_of_call(scorer, how.way, points[part], iter(chunks), here, target[part], rows)
+        return evaluated[0], evaluated[1], torch.cat(list(evaluated[2])).transpose(0, 1)
 
     with scorer.exact_arithmetic():
         pieces = list(_packed(scorer, how, len(points), directions.shape[1:], call))
@@ -143,9 +143,9 @@ def products_of_call(
     count, missing = len(points), rows - len(points)
     filled, filling = scorer.fill(points, context, rows)
     score = score_at(scorer, filling, torch.cat([target, target[-1:].expand(missing)]))
-    padded = (torch.nn.functional.pad(one, (0, 0, 0, missing)) for one in chunks)
+    padded = (torch.nn.functional.pad(chunk, (0, 0, 0, missing)) for chunk in chunks)
     values, gradients, products = WAYS[way](score, filled, padded)
-    return values[:count], gradients[:count], (found[:, :count] for found in products)
+    return values[:count], gradients[:count], (product[:, :count] for product in products)
 
 
 def score_at(scorer: Scorer, context: Mapping[str, Tensor], target: Tensor) -> Score:
@@ -171,8 +171,8 @@ def _packed(
             return here.stop, call(here, rows, chunk)
 
         try:
-            for stop, found in packing.run(count - done, next_call):
-                yield found
+            for stop, evaluated in packing.run(count - done, next_call):
+                yield evaluated
                 done = stop
         except RunError as error:
             if chunk == 1:

@@ -44,7 +44,7 @@ def one_by_one(score: Score, points: Tensor, chunks: Iterable[Tensor]) -> Produc
 
     def products() -> Iterator[Tensor]:
         for directions in chunks:
-            yield torch.stack([_backward(gradient, leaf, one) for one in directions])
+            yield torch.stack([_backward(gradient, leaf, direction) for direction in directions])
 
     return values, gradient.detach(), products()
 
@@ -58,8 +58,8 @@ def forward_over_reverse(score: Score, points: Tensor, chunks: Iterable[Tensor])
     slope = torch.func.grad(lambda at: score(at).sum())
 
     def along(direction: Tensor) -> Tensor:
-        found: Tensor = torch.func.jvp(slope, (points.detach(),), (direction,))[1]
-        return found
+        product: Tensor = torch.func.jvp(slope, (points.detach(),), (direction,))[1]
+        return product
 
     def products() -> Iterator[Tensor]:
         for directions in chunks:
@@ -105,18 +105,18 @@ def _differentiable_gradient(score: Score, points: Tensor) -> tuple[Tensor, Tens
 def _gradient(values: Tensor, leaf: Tensor, *, create_graph: bool) -> Tensor:
     if not values.requires_grad:
         return torch.zeros_like(leaf)
-    (found,) = torch.autograd.grad(values.sum(), leaf, create_graph=create_graph, allow_unused=True)
-    return torch.zeros_like(leaf) if found is None else found
+    (gradient,) = torch.autograd.grad(values.sum(), leaf, create_graph=create_graph, allow_unused=True)
+    return torch.zeros_like(leaf) if gradient is None else gradient
 
 
 def _backward(gradient: Tensor, leaf: Tensor, directions: Tensor, *, is_grads_batched: bool = False) -> Tensor:
     # a score that is linear in the points has a gradient without a graph
     if not gradient.requires_grad:
         return torch.zeros_like(directions)
-    (found,) = torch.autograd.grad(
+    (gradients,) = torch.autograd.grad(
         gradient, leaf, directions, retain_graph=True, allow_unused=True, is_grads_batched=is_grads_batched
     )
-    return torch.zeros_like(directions) if found is None else found.detach()
+    return torch.zeros_like(directions) if gradients is None else gradients.detach()
 
 
 @contextmanager

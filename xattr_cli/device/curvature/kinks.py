@@ -78,8 +78,8 @@ class Kink:
     reason: str = ""
 
     def __str__(self) -> str:
-        place = f"in layer {self.layer!r}" if self.layer else "in the network's own forward"
-        return f"{self.operation} {place}" + (f" ({self.reason})" if self.reason else "")
+        where = f"in layer {self.layer!r}" if self.layer else "in the network's own forward"
+        return f"{self.operation} {where}" + (f" ({self.reason})" if self.reason else "")
 
 
 def locate_kinks(network: nn.Module, forward: Callable[[], object]) -> tuple[Kink, ...]:
@@ -144,10 +144,10 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         output = func(*args, **kwargs)
-        given = list(tensors_in((args, kwargs)))
-        with_gradient = any(tensor.requires_grad for tensor in given)
+        tensors = list(tensors_in((args, kwargs)))
+        with_gradient = any(tensor.requires_grad for tensor in tensors)
         # whether an output has a gradient is known later only; so it is asked where the output is used
-        without = any(id(tensor) in self._made and not tensor.requires_grad for tensor in given)
+        without = any(id(tensor) in self._made and not tensor.requires_grad for tensor in tensors)
         if with_gradient or without:
             if torch.is_grad_enabled():
                 self._judge(func, args, kwargs, output, with_gradient and without)

@@ -89,14 +89,14 @@ def find_curvature(scorer: Scorer, rows: Rows, smoothing: Smoothing, directions:
 
 def settled_ways(scorer: Scorer) -> dict[str, Any]:
     """How second derivatives are computed, as it was settled by timing: for the record, and for resumes."""
-    return {key: asdict(found.how) for key, found in scorer.curvatures.items()}
+    return {key: asdict(curvature.how) for key, curvature in scorer.curvatures.items()}
 
 
 def follow_ways(scorer: Scorer, settled: Mapping[str, Any]) -> None:
     """Compute second derivatives as an earlier run has settled, so that rows get the same bits."""
-    for key, found in scorer.curvatures.items():
+    for key, curvature in scorer.curvatures.items():
         if key in settled:
-            found.how.follow(**settled[key])
+            curvature.how.follow(**settled[key])
 
 
 def _find(scorer: Scorer, rows: Rows, smoothing: Smoothing, directions: int) -> CurvedNetwork:

@@ -59,11 +59,11 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         depends = not self._follows or any(map(self._is_dependent, _tensors((args, kwargs))))
         if depends and not is_smooth(func, args, kwargs):
             self.kinked.add(func.overloadpacket.__name__)
-        found = func(*args, **kwargs)
+        result = func(*args, **kwargs)
         if depends and self._follows:
-            for tensor in _tensors(found):
+            for tensor in _tensors(result):
                 self._note(tensor)
-        return found
+        return result
 
     def _note(self, tensor: Tensor) -> None:
         if tensor.layout == torch.strided:
@@ -134,7 +134,7 @@ _DEPENDING_ON_ARGUMENTS: dict[str, Callable[[dict[str, Any]], bool]] = {
 
 def _python_functions(output: object) -> set[str]:
     """Names of the autograd Functions written in Python on the way to `output`: what they do is unseen."""
-    found: set[str] = set()
+    functions: set[str] = set()
     known: set[object] = set()
     waiting = [getattr(output, "grad_fn", None)]
     while waiting:
@@ -143,6 +143,6 @@ def _python_functions(output: object) -> set[str]:
             continue
         known.add(node)
         if isinstance(node, torch.autograd.function.BackwardCFunction):
-            found.add(type(node).__name__)
+            functions.add(type(node).__name__)
         waiting += [following for following, _ in node.next_functions]
-    return found
+    return functions

@@ -17,8 +17,8 @@ Legacy = tuple[str, bool]
 def _switches(*owners: Any) -> tuple[Any, ...]:
     """Those that this torch has: before 2.9 there are only the two legacy ones, for everything."""
     names = ("matmul", "conv", "rnn")
-    found = [getattr(owner, name) for owner in owners for name in names if hasattr(owner, name)]
-    return tuple(switch for switch in found if hasattr(switch, "fp32_precision"))
+    settings = [getattr(owner, name) for owner in owners for name in names if hasattr(owner, name)]
+    return tuple(switch for switch in settings if hasattr(switch, "fp32_precision"))
 
 
 _CUDA = _switches(torch.backends.cuda, cudnn)

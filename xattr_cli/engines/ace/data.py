@@ -194,8 +194,8 @@ def summarise(population: Population, presence: PaddingMask) -> DataSummary:
             contexts.update(context_keys(block.context, len(block)))
     if samples < 2:
         raise DataError(f"dataset: {samples} finite samples; average causal effects average over at least two.")
-    found = min(max(len(contexts), 1), MOST_CONTEXTS + 1)
-    return DataSummary(samples, present, lowest, highest, *levels.tables(), found, hashes)
+    context_count = min(max(len(contexts), 1), MOST_CONTEXTS + 1)
+    return DataSummary(samples, present, lowest, highest, *levels.tables(), context_count, hashes)
 
 
 class _Levels:
@@ -248,8 +248,8 @@ def quantiles(
         bins = np.clip(np.nan_to_num(place), 0, QUANTILE_BINS - 1).astype(np.int64)
         for column in range(size):
             counts[column] += np.bincount(bins[here[:, column], column], minlength=QUANTILE_BINS)
-    found = [_quantile(counts, share) / QUANTILE_BINS for share in shares]
-    return summary.lowest + found[0] * width, summary.lowest + found[1] * width
+    positions = [_quantile(counts, share) / QUANTILE_BINS for share in shares]
+    return summary.lowest + positions[0] * width, summary.lowest + positions[1] * width
 
 
 def _quantile(counts: np.ndarray, share: float) -> np.ndarray:

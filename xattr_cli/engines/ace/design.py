@@ -62,34 +62,34 @@ def design(
     ranges = _Ranges(options, names, summary, bounds)
     levels = _Levels(options, wanted, names, summary)
     _refuse_categorical(wanted, ranges, levels, summary)
-    found, constant = [], []
-    for one in wanted:
-        if levels.given(one):
-            found.append(levels.intervention(one))
+    interventions, constant = [], []
+    for feature in wanted:
+        if levels.given(feature):
+            interventions.append(levels.intervention(feature))
             continue
-        lower, upper = ranges.of(one)
+        lower, upper = ranges.of(feature)
         if (lower < upper).all():
-            found.append(_continuous(one, lower, upper, options.alphas))
+            interventions.append(_continuous(feature, lower, upper, options.alphas))
         else:
-            constant.append(one)
+            constant.append(feature)
     _treat_constant(options, constant)
-    if not found:
+    if not interventions:
         raise JobError("features: none of them varies in the data, so that there is nothing to study.")
     for text in (*ranges.remarks(wanted), *levels.remarks()):
         warn(text)
-    return InterventionDesign(Interventions.of(found), tuple(one.name for one in constant))
+    return InterventionDesign(Interventions.of(interventions), tuple(feature.name for feature in constant))
 
 
-def _continuous(one: FeatureSelection, lower: np.ndarray, upper: np.ndarray, alphas: int) -> Intervention:
+def _continuous(feature: FeatureSelection, lower: np.ndarray, upper: np.ndarray, alphas: int) -> Intervention:
     share = np.linspace(0.0, 1.0, alphas)
     values = lower[:, None] + (upper - lower)[:, None] * share
-    return Intervention(one.name, one.members, share if one.is_group else values[0], values)
+    return Intervention(feature.name, feature.members, share if feature.is_group else values[0], values)
 
 
 def _treat_constant(options: AceOptions, constant: Sequence[FeatureSelection]) -> None:
     if constant and options.constant == "error":
         raise JobError(
-            f"features: {_list([one.name for one in constant])} never "
+            f"features: {_list([feature.name for feature in constant])} never "
             f"{'varies' if len(constant) == 1 else 'vary'} in the data: the range has no width. Leave out what is "
             "constant (features), give a range, or set constant: zero, which gives it the effect 0."
         )
@@ -116,9 +116,9 @@ class _Ranges:
         self._names, self._summary = names, summary
         self._lower, self._upper = bounds[0].copy(), bounds[1].copy()
         self.explicit = np.zeros(len(names), bool)
-        for place, (low, high) in self._given(options.range, names):
-            self._lower[place], self._upper[place] = low, high
-            self.explicit[place] = True
+        for coordinate, (low, high) in self._given(options.range, names):
+            self._lower[coordinate], self._upper[coordinate] = low, high
+            self.explicit[coordinate] = True
 
     @staticmethod
     def _given(asked: object, names: Sequence[str]) -> list[tuple[int | slice, tuple[float, float]]]:
@@ -128,16 +128,16 @@ class _Ranges:
             return [(resolve(name, names, "range"), pair) for name, pair in asked.items()]
         return []
 
-    def of(self, one: FeatureSelection) -> tuple[np.ndarray, np.ndarray]:
+    def of(self, feature: FeatureSelection) -> tuple[np.ndarray, np.ndarray]:
         """(members,) twice."""
-        return self._lower[one.members], self._upper[one.members]
+        return self._lower[feature.members], self._upper[feature.members]
 
     def remarks(self, wanted: Sequence[FeatureSelection]) -> list[str]:
         """Ranges that reach beyond the data."""
         lowest, highest = self._summary.lowest, self._summary.highest
         slack = 1e-6 * (highest - lowest)
         beyond = self.explicit & ((self._lower < lowest - slack) | (self._upper > highest + slack))
-        studied = {int(i) for one in wanted for i in one.members}
+        studied = {int(i) for feature in wanted for i in feature.members}
         places = [int(i) for i in np.flatnonzero(beyond) if int(i) in studied]
         if not places:
             return []
@@ -164,7 +164,7 @@ class _Levels:
     ) -> None:
         self._summary = summary
         self._names = names
-        self._by_name = {one.name: one for one in wanted}
+        self._by_name = {feature.name: feature for feature in wanted}
         self._from_data = options.levels == "data"
         self._given = {} if isinstance(options.levels, str) else dict(options.levels)
         for name in self._given:
@@ -173,87 +173,89 @@ class _Levels:
                     f"levels.{name}: no feature or group of that name is studied.{suggestion(name, self._by_name)}"
                 )
 
-    def given(self, one: FeatureSelection) -> bool:
+    def given(self, feature: FeatureSelection) -> bool:
         """Whether a feature has levels rather than a range."""
-        return one.name in self._given or (self._from_data and looks_categorical(one, self._summary))
+        return feature.name in self._given or (self._from_data and looks_categorical(feature, self._summary))
 
-    def intervention(self, one: FeatureSelection) -> Intervention:
+    def intervention(self, feature: FeatureSelection) -> Intervention:
         """The intervention that puts a feature on each of its levels."""
-        asked = self._given.get(one.name, "data")
-        values = self._values(one, asked)
+        asked = self._given.get(feature.name, "data")
+        values = self._values(feature, asked)
         if values.shape[1] < 2:
-            raise JobError(f"levels.{one.name}: at least two are needed.")
+            raise JobError(f"levels.{feature.name}: at least two are needed.")
         if len(np.unique(values, axis=1).T) < values.shape[1]:
-            raise JobError(f"levels.{one.name}: a level is named twice.")
-        alpha = np.arange(values.shape[1], dtype=np.float64) if one.is_group else values[0]
-        return Intervention(one.name, one.members, alpha, values, discrete=True)
+            raise JobError(f"levels.{feature.name}: a level is named twice.")
+        alpha = np.arange(values.shape[1], dtype=np.float64) if feature.is_group else values[0]
+        return Intervention(feature.name, feature.members, alpha, values, discrete=True)
 
-    def _values(self, one: FeatureSelection, asked: object) -> np.ndarray:
+    def _values(self, feature: FeatureSelection, asked: object) -> np.ndarray:
         """(members, levels)"""
         if asked == "one_hot":
-            return self._one_hot(one)
+            return self._one_hot(feature)
         if asked == "data":
-            return self._seen(one)
+            return self._seen(feature)
         try:
             values = np.array(asked, np.float64)
         except ValueError as error:
-            raise JobError(f"levels.{one.name}: the levels differ in length.") from error
+            raise JobError(f"levels.{feature.name}: the levels differ in length.") from error
         values = values[:, None] if values.ndim == 1 else values
-        if values.shape[1] != len(one.members):
+        if values.shape[1] != len(feature.members):
             raise JobError(
-                f"levels.{one.name}: each level must give {len(one.members)} values, one per member of the group."
+                f"levels.{feature.name}: each level must give {len(feature.members)} values, one per member of "
+                "the group."
             )
         return np.asarray(values.T)
 
-    def _one_hot(self, one: FeatureSelection) -> np.ndarray:
-        if len(one.members) < 2:
+    def _one_hot(self, feature: FeatureSelection) -> np.ndarray:
+        if len(feature.members) < 2:
             raise JobError(
-                f"levels.{one.name}: one_hot is for a group of columns; put those of the category under groups."
+                f"levels.{feature.name}: one_hot is for a group of columns; put those of the category under "
+                "groups."
             )
-        low, high = self._summary.lowest[one.members], self._summary.highest[one.members]
-        is_hot = np.eye(len(one.members), dtype=bool)
+        low, high = self._summary.lowest[feature.members], self._summary.highest[feature.members]
+        is_hot = np.eye(len(feature.members), dtype=bool)
         return np.asarray(np.where(is_hot, high[:, None], low[:, None]))
 
-    def _seen(self, one: FeatureSelection) -> np.ndarray:
-        if len(one.members) > 1:
-            raise JobError(f"levels.{one.name}: a group takes one_hot, or a list of levels, not data.")
-        values = self._summary.levels[one.members[0]]
+    def _seen(self, feature: FeatureSelection) -> np.ndarray:
+        if len(feature.members) > 1:
+            raise JobError(f"levels.{feature.name}: a group takes one_hot, or a list of levels, not data.")
+        values = self._summary.levels[feature.members[0]]
         values = values[np.isfinite(values)]
         if not len(values):
-            raise JobError(f"levels.{one.name}: the data hold too many distinct values; list the levels.")
+            raise JobError(f"levels.{feature.name}: the data hold too many distinct values; list the levels.")
         return np.asarray(values[None])
 
     def remarks(self) -> list[str]:
         """Levels that the data hold, but that were left out."""
         told = []
         for name in self._given:
-            one = self._by_name[name]
-            if len(one.members) == 1:
-                seen = self._seen_or_none(one)
-                levels = self.intervention(one).values[0]
+            feature = self._by_name[name]
+            if len(feature.members) == 1:
+                seen = self._seen_or_none(feature)
+                levels = self.intervention(feature).values[0]
                 missing = [v for v in seen if np.abs(levels - v).min() > 1e-3 * np.ptp(levels)]
                 if missing:
                     values = ", ".join(f"{v:g}" for v in missing[:NAMED])
                     told.append(f"levels.{name}: the data also hold {values}, which is given no effect")
         return told
 
-    def _seen_or_none(self, one: FeatureSelection) -> np.ndarray:
-        values = self._summary.levels[one.members[0]]
+    def _seen_or_none(self, feature: FeatureSelection) -> np.ndarray:
+        values = self._summary.levels[feature.members[0]]
         return np.asarray(values[np.isfinite(values)])
 
 
-def looks_categorical(one: FeatureSelection, summary: DataSummary) -> bool:
+def looks_categorical(feature: FeatureSelection, summary: DataSummary) -> bool:
     """Whether the data of a single column of a table look like categories.
 
     Two values only, the rarer one in a hundredth of the samples at least (a pixel at the border of a picture
     may differ from zero once); or at most ten, all integers, each seen ten times on average.
     """
-    if len(one.members) > 1:
+    if len(feature.members) > 1:
         return False
-    values = summary.levels[one.members[0]]
+    values = summary.levels[feature.members[0]]
     values = values[np.isfinite(values)]
     if len(values) == 2:
-        return bool(summary.rarest[one.members[0]] >= RARE * summary.samples)
+        return bool(summary.rarest[feature.members[0]] >= RARE * summary.samples)
     is_few = 2 < len(values) <= FEW_VALUES and summary.samples >= SAMPLES_PER_VALUE * len(values)
     return is_few and bool((values == np.round(values)).all())
 
@@ -261,24 +263,25 @@ def looks_categorical(one: FeatureSelection, summary: DataSummary) -> bool:
 def _refuse_categorical(
     wanted: Sequence[FeatureSelection], ranges: _Ranges, levels: _Levels, summary: DataSummary
 ) -> None:
-    for one in wanted:
-        if levels.given(one) or ranges.explicit[one.members].all():
+    for feature in wanted:
+        if levels.given(feature) or ranges.explicit[feature.members].all():
             continue
-        single = [FeatureSelection("", one.members[[k]]) for k in range(len(one.members))]
-        if one.is_group and not all(looks_categorical(member, summary) for member in single):
+        single = [FeatureSelection("", feature.members[[k]]) for k in range(len(feature.members))]
+        if feature.is_group and not all(looks_categorical(member, summary) for member in single):
             continue
-        if not one.is_group and not looks_categorical(one, summary):
+        if not feature.is_group and not looks_categorical(feature, summary):
             continue
-        values = summary.levels[one.members[0]]
+        values = summary.levels[feature.members[0]]
         listed = ", ".join(f"{value:g}" for value in values[np.isfinite(values)])
-        if one.is_group:
+        if feature.is_group:
             raise JobError(
-                f"groups.{one.name}: every member takes but a few values ({listed}), which looks like the columns "
-                f"of one category. Set levels: {{{one.name}: one_hot}}, or list the levels."
+                f"groups.{feature.name}: every member takes but a few values ({listed}), which looks like the "
+                "columns "
+                f"of one category. Set levels: {{{feature.name}: one_hot}}, or list the levels."
             )
         raise JobError(
-            f"features: {one.name!r} takes only the values {listed}, which looks categorical: nothing lies "
-            f"between them. Set levels: {{{one.name!r}: [{listed}]}}, or levels: data for all such columns; "
+            f"features: {feature.name!r} takes only the values {listed}, which looks categorical: nothing lies "
+            f"between them. Set levels: {{{feature.name!r}: [{listed}]}}, or levels: data for all such columns; "
             f"several columns of one category belong into one of groups, with levels one_hot. If it is a "
-            f"quantity, give it a range: {{{one.name!r}: [low, high]}}."
+            f"quantity, give it a range: {{{feature.name!r}: [low, high]}}."
         )

@@ -152,10 +152,10 @@ def _regressors(interventions: Interventions, mean: np.ndarray, order: int | Non
 
 def _mean_over_grid(interventions: Interventions, mean: np.ndarray) -> np.ndarray:
     """(features, targets) mean over α by the trapezoid rule, or over levels."""
-    found = np.empty((len(interventions), mean.shape[2]))
+    means = np.empty((len(interventions), mean.shape[2]))
     for feature, count in enumerate(interventions.counts):
-        found[feature] = grid_weights(count, bool(interventions.discrete[feature])) @ mean[feature, :count]
-    return found
+        means[feature] = grid_weights(count, bool(interventions.discrete[feature])) @ mean[feature, :count]
+    return means
 
 
 def _fit(regressors: CausalRegressors, interventions: Interventions) -> tuple[np.ndarray, np.ndarray]:
@@ -171,22 +171,22 @@ def _fit(regressors: CausalRegressors, interventions: Interventions) -> tuple[np
 def _importance(interventions: Interventions, ace: np.ndarray, size: int) -> np.ndarray:
     """(D, targets) mean over α of |ACE|; 0 for what was not studied; a group's for each of its members."""
     mean = np.nanmean(np.abs(ace), axis=1)
-    found = np.zeros((size, ace.shape[2]))
-    np.maximum.at(found, interventions.member, mean[interventions.owner])
-    return found
+    importance = np.zeros((size, ace.shape[2]))
+    np.maximum.at(importance, interventions.member, mean[interventions.owner])
+    return importance
 
 
 def _both(interventions: Interventions, curves: Mapping[str, EffectCurves]) -> dict[str, np.ndarray]:
     """Each estimator's own curves; root mean square over α of their difference, and of that of the effects."""
-    found: dict[str, np.ndarray] = {}
+    comparison: dict[str, np.ndarray] = {}
     for name, each in curves.items():
-        found[name] = each.mean
-        found[f"{name}_error"] = each.error
-    one, other = (each.mean for each in curves.values())
-    apart = one - other
-    found["expectation_distance"] = np.sqrt(np.nanmean(np.square(apart), axis=1))
-    found["distance"] = np.sqrt(np.nanvar(apart, axis=1))
-    return found
+        comparison[name] = each.mean
+        comparison[f"{name}_error"] = each.error
+    regression, direct = (each.mean for each in curves.values())
+    apart = regression - direct
+    comparison["expectation_distance"] = np.sqrt(np.nanmean(np.square(apart), axis=1))
+    comparison["distance"] = np.sqrt(np.nanvar(apart, axis=1))
+    return comparison
 
 
 def histograms(
@@ -202,9 +202,9 @@ def histograms(
         alpha = interventions.positions(points_of(block))
         slack = 1e-6 * (upper - lower)
         is_in = np.where(discrete, np.isfinite(alpha), (alpha >= lower - slack) & (alpha <= upper + slack))
-        place = np.where(discrete, alpha, (alpha - lower) / (upper - lower) * BINS)
+        position = np.where(discrete, alpha, (alpha - lower) / (upper - lower) * BINS)
         last = np.where(discrete, bins, BINS) - 1
-        bin_of = np.clip(np.nan_to_num(place), 0, last).astype(np.int64)
+        bin_of = np.clip(np.nan_to_num(position), 0, last).astype(np.int64)
         for feature in range(features):
             there = here[:, interventions.one(feature).members].all(axis=1)
             inside = there & is_in[:, feature]

@@ -73,13 +73,15 @@ def empirical_curves(
 class _Gatherer:
     """Mean and spread over samples of one feature's curve, and of the curve less its own mean."""
 
-    def __init__(self, population: Population, one: Intervention, setter: Intervened, feature: int) -> None:
-        self.members = one.members
+    def __init__(
+        self, population: Population, intervention: Intervention, setter: Intervened, feature: int
+    ) -> None:
+        self.members = intervention.members
         self._population = population
         self._setter = setter
         self._feature = feature
-        self._weights = grid_weights(len(one.alpha), one.discrete)
-        shape = (len(one.alpha), len(population.targets))
+        self._weights = grid_weights(len(intervention.alpha), intervention.discrete)
+        shape = (len(intervention.alpha), len(population.targets))
         self.values, self.effects = Spread(shape), Spread(shape)
 
     def add(self, points: Tensor, context: Mapping[str, Tensor]) -> None:

@@ -77,11 +77,11 @@ class AverageCausalEffects(AceOptions):
         names = [str(k) for k in range(len(effects["alpha"]))]
         attribution = CausalAttribution.load(names, effects)
         points = block.inputs.double().cpu().numpy()
-        places = {int(target): place for place, target in enumerate(effects["targets"])}
+        places = {int(target): position for position, target in enumerate(effects["targets"])}
         target = np.array([places[int(t)] for t in block.rows.target.tolist()])
-        found = attribution.effects(points, target)
+        effects_of_rows = attribution.effects(points, target)
         present = PaddingMask(block.scorer, self.lengths).of(block.rows.context, len(points))
-        shares, error, outside = attribution.maps(found, present)
+        shares, error, outside = attribution.maps(effects_of_rows, present)
         status = np.where(outside, int(Status.NOT_CONVERGED), int(Status.CONVERGED)).astype(np.int8)
         tensor = block.scorer.tensor
         return Explanation(

@@ -133,8 +133,10 @@ def _expansion(study: Study) -> Expansion | None:
 
 def _strata(study: Study) -> list[Stratum]:
     def compute() -> dict[str, np.ndarray]:
-        found = find_strata(study.population, study.presence, study.options.spread, study.summary.contexts)
-        return {f"{i}/{name}": array for i, one in enumerate(found) for name, array in one.arrays().items()}
+        strata = find_strata(study.population, study.presence, study.options.spread, study.summary.contexts)
+        return {
+            f"{i}/{name}": array for i, stratum in enumerate(strata) for name, array in stratum.arrays().items()
+        }
 
     kept = study.population.once("strata", compute)
     parts: dict[int, dict[str, np.ndarray]] = {}
@@ -215,8 +217,10 @@ def run_estimates(study: Study, works: Sequence[Estimate]) -> dict[str, EffectCu
 
 
 def _flat(work: Estimate, some: Interventions) -> dict[str, np.ndarray]:
-    found = work.compute(some).items()
-    return {f"{estimator}/{name}": array for estimator, curves in found for name, array in curves.arrays().items()}
+    computed = work.compute(some).items()
+    return {
+        f"{estimator}/{name}": array for estimator, curves in computed for name, array in curves.arrays().items()
+    }
 
 
 def _stages(cost: np.ndarray) -> Iterator[list[int]]:

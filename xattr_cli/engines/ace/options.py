@@ -127,10 +127,10 @@ class AceOptions(PopulationEngine):
     @property
     def quantiles(self) -> tuple[float, float] | None:
         """Shares of the data below the ends of the ranges; None if ranges are no quantiles."""
-        given = self.range.get("quantiles") if isinstance(self.range, dict) else None
-        if given is None:
+        quantiles = self.range.get("quantiles") if isinstance(self.range, dict) else None
+        if quantiles is None:
             return None
-        return (given, 1 - given) if isinstance(given, float) else (given[0], given[1])
+        return (quantiles, 1 - quantiles) if isinstance(quantiles, float) else (quantiles[0], quantiles[1])
 
     @property
     def spread(self) -> Covariance:

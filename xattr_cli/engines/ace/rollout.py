@@ -88,8 +88,8 @@ def find_horizon(population: Population, rollout: Rollout, tau: int | None) -> F
                 f"network has its window before the first prediction; these have {rollout.steps}."
             )
         return Feedback(tau, np.full(rollout.seen, np.nan))
-    found = population.once("sensitivity", lambda: {"sensitivity": _sensitivity(population, rollout)})
-    norms = found["sensitivity"]
+    sensitivity = population.once("sensitivity", lambda: {"sensitivity": _sensitivity(population, rollout)})
+    norms = sensitivity["sensitivity"]
     squares = np.cumsum(np.square(norms))
     reach = int(np.searchsorted(squares, REACH * squares[-1])) + 1
     if reach > most:
@@ -122,11 +122,12 @@ def rollout_cost(interventions: Interventions, rollout: Rollout, samples: int) -
 
 
 def _step(interventions: Interventions, feature: int, rollout: Rollout) -> int:
-    one = interventions.one(feature)
-    steps = set((one.members // rollout.channels).tolist())
+    intervention = interventions.one(feature)
+    steps = set((intervention.members // rollout.channels).tolist())
     if len(steps) > 1:
         raise JobError(
-            f"groups.{one.name}: reaches over several steps; with feedback, an intervention is on a single one."
+            f"groups.{intervention.name}: reaches over several steps; with feedback, an intervention is on a "
+            "single one."
         )
     return int(steps.pop())
 
@@ -180,12 +181,12 @@ class _RolledOut:
         *,
         with_moments: bool,
     ) -> None:
-        one = interventions.one(feature)
+        intervention = interventions.one(feature)
         self._population, self._rollout = population, rollout
-        self._feature, self._name = feature, one.name
-        self._count = len(one.alpha)
+        self._feature, self._name = feature, intervention.name
+        self._count = len(intervention.alpha)
         self._step = _step(interventions, feature, rollout)
-        self._weights = grid_weights(self._count, one.discrete)
+        self._weights = grid_weights(self._count, intervention.discrete)
         shape = (self._count, len(population.targets))
         self._values, self._effects = Spread(shape), Spread(shape)
         size = rollout.seen * rollout.channels
@@ -222,8 +223,8 @@ class _RolledOut:
         self._effects.add(curves - np.einsum("a,nat->nt", self._weights, curves)[:, None])
         if self._moments:
             seen = rolled[:, -rollout.seen :].double().cpu().numpy().reshape(rows, self._count, -1)
-            for place, moments in enumerate(self._moments):
-                moments.add(seen[:, place])
+            for position, moments in enumerate(self._moments):
+                moments.add(seen[:, position])
 
     def empirical(self) -> np.ndarray:
         """(3, alphas, targets), as in `EffectCurves`."""
@@ -250,21 +251,21 @@ class _RolledOut:
 
     def _second(self, field: DirectionalField, pairs: _Spans, spans: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Per α, (directions, targets) second derivatives."""
-        found = np.empty((len(pairs), len(self._population.targets)))
+        derivatives = np.empty((len(pairs), len(self._population.targets)))
         for piece in field.evaluate(pairs):
-            found[piece.part] = piece.second.double().cpu().numpy()
-        return np.split(found, np.cumsum([len(span) for span in spans])[:-1])
+            derivatives[piece.part] = piece.second.double().cpu().numpy()
+        return np.split(derivatives, np.cumsum([len(span) for span in spans])[:-1])
 
 
 def _sum_up(values: np.ndarray, second: Sequence[np.ndarray], exact: Sequence[int]) -> np.ndarray:
     """(3, alphas, targets): the estimate, its standard error, and, not knowing better, the same for the effect."""
     mean, error = values.copy(), np.zeros_like(values)
-    for place, (each, count) in enumerate(zip(second, exact, strict=True)):
+    for position, (each, count) in enumerate(zip(second, exact, strict=True)):
         probed = each[count:]
-        mean[place] += each[:count].sum(axis=0) / 2
+        mean[position] += each[:count].sum(axis=0) / 2
         if len(probed):
-            mean[place] += probed.mean(axis=0) / 2
-            error[place] = probed.std(axis=0, ddof=1) / np.sqrt(len(probed)) / 2
+            mean[position] += probed.mean(axis=0) / 2
+            error[position] = probed.std(axis=0, ddof=1) / np.sqrt(len(probed)) / 2
     return np.stack([mean, error, error])
 
 

@@ -133,7 +133,7 @@ def _prepare(options: AceOptions, population: Population) -> Study:
         feedback = find_horizon(population, rollout, options.fixed_tau)
         if not options.features and not options.groups:
             first = (rollout.steps - feedback.tau) * rollout.channels
-            wanted = [one for one in wanted if one.members[0] >= first]
+            wanted = [feature for feature in wanted if feature.members[0] >= first]
     plan = _design(options, population, presence, summary, wanted, population.warn)
     return Study(options, population, presence, summary, plan, rollout, feedback)
 

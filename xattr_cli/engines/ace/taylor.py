@@ -94,13 +94,13 @@ def taylor_curves(expansion: Expansion, interventions: Interventions) -> EffectC
         here = [s for s in expansion.strata if s.present[interventions.one(feature).members].all()]
         samples[feature] = sum(s.samples for s in here)
         weights = np.array([s.samples for s in here]) / samples[feature]
-        found = np.zeros((3, count, targets))
+        curves = np.zeros((3, count, targets))
         for weight, stratum in zip(weights, here, strict=True):
             lines = Lines(expansion.population.scorer, stratum, setter, feature, int(count))
             values, noise, effect_noise = _of_stratum(expansion, stratum, lines)
-            found += np.stack([weight * values, weight**2 * noise, weight**2 * effect_noise])
-        mean[feature, :count] = found[0]
-        error[feature, :count], effect_error[feature, :count] = np.sqrt(found[1:])
+            curves += np.stack([weight * values, weight**2 * noise, weight**2 * effect_noise])
+        mean[feature, :count] = curves[0]
+        error[feature, :count], effect_error[feature, :count] = np.sqrt(curves[1:])
     return EffectCurves(mean, error, effect_error, samples)
 
 
@@ -140,10 +140,10 @@ def _second_derivatives(expansion: Expansion, pairs: Lines) -> np.ndarray:
             f"alphas: the second derivatives of one feature take {needed / 2**30:.1f} GiB; lower alphas or "
             "covariance.probes, study fewer targets, or raise compute.memory."
         )
-    found = np.empty((len(pairs), targets))
+    derivatives = np.empty((len(pairs), targets))
     for piece in expansion.field.evaluate(pairs):
-        found[piece.part] = piece.second.double().cpu().numpy()
-    return found.reshape(pairs.count, pairs.directions, targets)
+        derivatives[piece.part] = piece.second.double().cpu().numpy()
+    return derivatives.reshape(pairs.count, pairs.directions, targets)
 
 
 class Lines:

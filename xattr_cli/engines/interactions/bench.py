@@ -114,8 +114,8 @@ class InteractionBench:
 
     def group_curves(self) -> dict[str, Tensor]:
         """What a row's own groups are, where they differ from row to row: name → (rows, ...)."""
-        found = {"top": self.partition.top, "segments": self.partition.segments}
-        return {name: values for name, values in found.items() if values is not None}
+        curves = {"top": self.partition.top, "segments": self.partition.segments}
+        return {name: values for name, values in curves.items() if values is not None}
 
     def drift_curves(self, ends: Ends) -> dict[str, Tensor]:
         """(rows,) by how much smoothing has changed the scores; nothing if there was none."""
@@ -177,13 +177,13 @@ class InteractionBench:
     def constants(self) -> dict[str, np.ndarray | tuple[str, ...]]:
         """What is the same for all rows: names of the groups, their members, what was done to the network."""
         partition, curvature = self.partition, self.curvature
-        found: dict[str, np.ndarray | tuple[str, ...]] = {"groups": partition.names}
+        constants: dict[str, np.ndarray | tuple[str, ...]] = {"groups": partition.names}
         if partition.rows:
-            found["row_groups"] = partition.rows
+            constants["row_groups"] = partition.rows
         if self.groups.index.ndim == 1:
-            found["group_of"] = self.groups.index.cpu().numpy()
+            constants["group_of"] = self.groups.index.cpu().numpy()
         texts = {"replaced": curvature.replaced, "repaired": curvature.repaired}
-        return {**found, **{name: text for name, text in texts.items() if text}}
+        return {**constants, **{name: text for name, text in texts.items() if text}}
 
     def _ends(self, baseline: Tensor, original_baseline: Tensor) -> Ends:
         input = self.curvature.field(self.block.rows).values(_each(self.block.inputs))

@@ -79,33 +79,33 @@ class ExpectedHessians(InteractionEngine):
 
         bench = InteractionBench(block, self)
         nodes = self._nodes(block)
-        found: InteractionIntegral | InteractionExpectation
+        expectation: InteractionIntegral | InteractionExpectation
         if nodes:
-            found = bench.averaged(self.rtol, nodes)
-            draws = found.nodes * len(block.background(self.baseline))
+            expectation = bench.averaged(self.rtol, nodes)
+            draws = expectation.nodes * len(block.background(self.baseline))
         else:
-            found = bench.sampled(self._rule(block), self.positions)
-            draws = found.draws
+            expectation = bench.sampled(self._rule(block), self.positions)
+            draws = expectation.draws
         ends = bench.ends_of_background()
         curves = {
-            "interaction": found.interaction,
-            "interaction_error": found.interaction_error,
-            "row_sum_gap": found.row_sum_gap,
+            "interaction": expectation.interaction,
+            "interaction_error": expectation.interaction_error,
+            "row_sum_gap": expectation.row_sum_gap,
             **bench.group_curves(),
             **bench.drift_curves(ends),
         }
         if bench.groups.is_complete:
-            total = found.interaction.double().sum(dim=(1, 2))
+            total = expectation.interaction.double().sum(dim=(1, 2))
             curves["interaction_gap"] = total - (ends.input.double() - ends.baseline.double())
         matrix = ("group", "group")
         return Explanation(
-            attribution=found.attribution,
-            relative_error=found.relative_error,
+            attribution=expectation.attribution,
+            relative_error=expectation.relative_error,
             evaluations=draws * (1 + len(bench.groups.chosen)),
             score_input=ends.input,
             score_baseline=ends.baseline,
-            status=found.status,
-            maps={"standard_error": found.attribution_error},
+            status=expectation.status,
+            maps={"standard_error": expectation.attribution_error},
             curves=curves,
             axes={"interaction": matrix, "interaction_error": matrix, "row_sum_gap": ("group",), **GROUP_AXES},
             constants=bench.constants(),

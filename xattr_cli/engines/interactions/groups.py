@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BeforeValidator, Field, GetJsonSchemaHandler, ValidationInfo, model_serializer
+from pydantic import BeforeValidator, Field, ValidationInfo, model_serializer
 
 from ...errors import nearest, suggestion
 from ...job.config import JobPath
@@ -44,18 +44,6 @@ class Groups(Options):
             return {name: list(members) for name, members in self.members.items()}
         return {self.kind: self.size} if self.size else self.kind
 
-    @classmethod
-    def __get_pydantic_json_schema__(cls, _core: Any, _handler: GetJsonSchemaHandler) -> Any:
-        key = {"anyOf": [{"type": "integer", "minimum": 0}, {"type": "string"}]}
-        members = {"anyOf": [key, {"type": "array", "items": key, "minItems": 1}]}
-        return {
-            "description": "What the coordinates of a row are taken together as.",
-            "anyOf": [
-                {"enum": list(WORDS)},
-                {"type": "object", "minProperties": 1, "additionalProperties": members},
-            ],
-        }
-
 
 class _Size(Options):
     """`{patches: 16}` or `{segments: 50}`, as the YAML has it."""
@@ -81,18 +69,20 @@ def _read_groups(value: Any, info: ValidationInfo) -> Groups:
     if isinstance(value, str) and value in WORDS:
         return Groups.model_validate({"kind": value})
     if isinstance(value, dict) and len(value) == 1:
-        ((key, given),) = value.items()
-        if key in ("patches", "segments") and not isinstance(given, list):
-            return Groups.model_validate({"kind": key, "size": _Size.model_validate({"size": given}).size})
-        if key == "file" and isinstance(given, str | Path):
-            return _named(_read_file(_File.model_validate({"file": given}, context=info.context).file))
+        ((key, members),) = value.items()
+        if key in ("patches", "segments") and not isinstance(members, list):
+            return Groups.model_validate({"kind": key, "size": _Size.model_validate({"size": members}).size})
+        if key == "file" and isinstance(members, str | Path):
+            return _named(_read_file(_File.model_validate({"file": members}, context=info.context).file))
     if isinstance(value, dict) and value:
         return _named(value)
     raise ValueError("not understood." + suggestion(value, _FORMS))
 
 
-def _named(given: Mapping[Any, Any]) -> Groups:
-    listed = {str(name): one if isinstance(one, list | tuple) else [one] for name, one in given.items()}
+def _named(groups: Mapping[Any, Any]) -> Groups:
+    listed = {
+        str(name): members if isinstance(members, list | tuple) else [members] for name, members in groups.items()
+    }
     return Groups(kind="named", members=_Named.model_validate({"members": listed}).members)
 
 
@@ -112,5 +102,8 @@ def _read_file(path: Path) -> Mapping[Any, Any]:
     return content
 
 
-GroupsField = Annotated[Groups, BeforeValidator(_read_groups)]
+_Members = FeatureKey | Annotated[list[FeatureKey], Field(min_length=1)]
+_Form = Literal["features", "tokens", "time", "channels"] | Annotated[dict[str, _Members], Field(min_length=1)]
+
+GroupsField = Annotated[Groups, BeforeValidator(_read_groups, json_schema_input_type=_Form)]
 """Type of the option `groups` of an engine."""

@@ -66,26 +66,26 @@ class IntegratedHessians(InteractionEngine):
         from .bench import InteractionBench
 
         bench = InteractionBench(block, self)
-        found = bench.integrated(self.rtol, self.max_nodes)
+        integral = bench.integrated(self.rtol, self.max_nodes)
         ends = bench.ends()
         curves = {
-            "interaction": found.interaction,
-            "row_sum_gap": found.row_sum_gap,
-            "nodes": found.nodes,
+            "interaction": integral.interaction,
+            "row_sum_gap": integral.row_sum_gap,
+            "nodes": integral.nodes,
             **bench.group_curves(),
             **bench.drift_curves(ends),
         }
         if bench.groups.is_complete:
-            total = found.interaction.double().sum(dim=(1, 2))
+            total = integral.interaction.double().sum(dim=(1, 2))
             curves["interaction_gap"] = total - (ends.input.double() - ends.baseline.double())
         products = len(bench.groups.chosen)
         return Explanation(
-            attribution=found.attribution,
-            relative_error=found.relative_error,
-            evaluations=found.nodes * (1 + products) + 2,
+            attribution=integral.attribution,
+            relative_error=integral.relative_error,
+            evaluations=integral.nodes * (1 + products) + 2,
             score_input=ends.input,
             score_baseline=ends.baseline,
-            status=found.status,
+            status=integral.status,
             curves=curves,
             axes={"interaction": ("group", "group"), "row_sum_gap": ("group",), **GROUP_AXES},
             constants=bench.constants(),

@@ -56,15 +56,15 @@ def positions(keys: Sequence[FeatureKey], names: Sequence[str], option: str) -> 
         JobError: there is no such group, or it is named twice.
     """
     places = {name: number for number, name in enumerate(names)}
-    found = []
+    coordinates = []
     for key in keys:
         number = key if isinstance(key, int) else places.get(key)
         if number is None or number >= len(names):
             raise JobError(f"{option}: {key!r} is none of the {len(names)} groups.{_nearby(key, names)}")
-        if number in found:
+        if number in coordinates:
             raise JobError(f"{option}: {names[number]!r} is named twice.")
-        found.append(number)
-    return found
+        coordinates.append(number)
+    return coordinates
 
 
 def _nearby(key: FeatureKey, names: Sequence[str]) -> str:
@@ -80,14 +80,15 @@ def _named(members: Mapping[str, Sequence[FeatureKey]], specs: Sequence[InputSpe
     names = feature_names(specs)
     index = np.full(len(names), LEFT_OUT, np.int64)
     for number, (group, keys) in enumerate(members.items()):
-        for place in positions(keys, names, f"groups.{group}"):
-            if index[place] != LEFT_OUT:
-                other = list(members)[index[place]]
+        for coordinate in positions(keys, names, f"groups.{group}"):
+            if index[coordinate] != LEFT_OUT:
+                other = list(members)[index[coordinate]]
                 raise JobError(
-                    f"groups.{group}: the feature {names[place]!r} is in the group {other!r} too; groups may not "
+                    f"groups.{group}: the feature {names[coordinate]!r} is in the group {other!r} too; groups "
+                    "may not "
                     "overlap: the interactions of a feature with itself would be counted twice."
                 )
-            index[place] = number
+            index[coordinate] = number
     return Membership(tuple(members), index)
 
 

@@ -94,7 +94,7 @@ def partition(block: Block, wanted: PartitionRequest, screen: Callable[[], Tenso
     if wanted.top is not None:
         return _top(known.names, index, wanted, screen(), segments)
     chosen = positions(wanted.features, known.names, "features")
-    names = tuple(known.names[place] for place in chosen) if chosen else known.names
+    names = tuple(known.names[position] for position in chosen) if chosen else known.names
     if chosen:
         index = _renumbered(index, chosen)
     return _with_rest(index, names, wanted, segments)
@@ -135,20 +135,23 @@ def _top(
 
 
 def _renumbered(index: Tensor, chosen: list[int]) -> Tensor:
-    found = torch.full_like(index, LEFT_OUT)
+    renumbered = torch.full_like(index, LEFT_OUT)
     for rank, number in enumerate(chosen):
-        found[index == number] = rank
-    return found
+        renumbered[index == number] = rank
+    return renumbered
 
 
 def _refuse_left_out(known: Membership, block: Block, wanted: PartitionRequest) -> None:
-    left = np.flatnonzero(known.index == LEFT_OUT)
-    if not len(left) or wanted.rest is not None or wanted.features or wanted.top:
+    left_out = np.flatnonzero(known.index == LEFT_OUT)
+    if not len(left_out) or wanted.rest is not None or wanted.features or wanted.top:
         return
     names = feature_names(block.scorer.layout.specs)
-    listed = ", ".join(names[place] for place in left[:_MOST_LISTED]) + (", …" if len(left) > _MOST_LISTED else "")
+    listed = ", ".join(names[coordinate] for coordinate in left_out[:_MOST_LISTED]) + (
+        ", …" if len(left_out) > _MOST_LISTED else ""
+    )
     raise JobError(
-        f"groups: {len(left)} of {len(known.index)} features are in no group ({listed}). Put them into one, or "
+        f"groups: {len(left_out)} of {len(known.index)} features are in no group ({listed}). Put them into "
+        "one, or "
         "say what becomes of them: rest: group makes them one more group, rest: drop leaves them out."
     )
 

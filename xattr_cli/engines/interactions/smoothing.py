@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, GetJsonSchemaHandler, model_serializer
+from pydantic import BeforeValidator, Field, model_serializer
 
 from ...errors import suggestion
 from ...registry import Options
@@ -33,20 +33,6 @@ class SmoothingOption(Options):
             return self.mode
         return {"beta": self.beta, **({"allow": list(self.allow)} if self.allow else {})}
 
-    @classmethod
-    def __get_pydantic_json_schema__(cls, _core: Any, _handler: GetJsonSchemaHandler) -> Any:
-        options = {
-            "beta": {"type": "number", "exclusiveMinimum": 0},
-            "allow": {"type": "array", "items": {"type": "string"}},
-        }
-        return {
-            "description": "What is done about kinks, where second derivatives are blind.",
-            "anyOf": [
-                {"enum": ["none", "refuse"]},
-                {"type": "object", "properties": options, "additionalProperties": False},
-            ],
-        }
-
 
 class _Smooth(Options):
     """`{beta: 10, allow: [topk]}`, as the YAML has it."""
@@ -61,10 +47,13 @@ def _read_smoothing(value: Any) -> SmoothingOption:
     if value in ("none", "refuse"):
         return SmoothingOption.model_validate({"mode": value})
     if isinstance(value, dict):
-        given = _Smooth.model_validate(value)
-        return SmoothingOption(beta=given.beta, allow=given.allow)
+        options = _Smooth.model_validate(value)
+        return SmoothingOption(beta=options.beta, allow=options.allow)
     raise ValueError("not understood." + suggestion(value, _FORMS))
 
 
-SmoothingField = Annotated[SmoothingOption, BeforeValidator(_read_smoothing)]
+SmoothingField = Annotated[
+    SmoothingOption,
+    BeforeValidator(_read_smoothing, json_schema_input_type=Literal["none", "refuse"] | _Smooth),
+]
 """Type of the option `smoothing` of an engine."""

@@ -42,7 +42,7 @@ def _segments(segmentation: Any, image: np.ndarray, count: int) -> np.ndarray:
     """(height, width) int64, at most `count` different ones."""
     asked = count
     while True:
-        found = segmentation.slic(
+        segments = segmentation.slic(
             image,
             n_segments=asked,
             compactness=_COMPACTNESS,
@@ -50,7 +50,7 @@ def _segments(segmentation: Any, image: np.ndarray, count: int) -> np.ndarray:
             start_label=0,
             channel_axis=0 if image.ndim == 3 else None,
         )
-        labels = np.unique(found, return_inverse=True)[1].reshape(found.shape).astype(np.int64)
+        labels = np.unique(segments, return_inverse=True)[1].reshape(segments.shape).astype(np.int64)
         surplus = int(labels.max()) + 1 - count
         if surplus <= 0 or asked == 1:
             return np.asarray(np.minimum(labels, count - 1))

@@ -33,12 +33,12 @@ def gather_columns(population: Population) -> np.ndarray:
     most = max(2, population.memory_bytes // (MEMORY_SHARE * 8 * population.layout.size))
     stride = -(-population.samples // most)
     rows = [block.points.double().cpu().numpy()[block.index % stride == 0] for block in population.blocks()]
-    found = np.concatenate(rows) if rows else np.empty((0, population.layout.size))
+    columns = np.concatenate(rows) if rows else np.empty((0, population.layout.size))
     if stride > 1:
         population.warn(
-            f"every {stride}th sample was read, {len(found)} of {population.samples}, to fit into memory"
+            f"every {stride}th sample was read, {len(columns)} of {population.samples}, to fit into memory"
         )
-    return found
+    return columns
 
 
 def input_groups(options: SobolOptions, names: Sequence[str]) -> list[FeatureSelection]:

@@ -20,7 +20,7 @@ Values = dict[str, np.ndarray | tuple[str, ...]]
 
 
 def assemble_contributions(
-    found: Contributions,
+    contributions: Contributions,
     rule: Rule,
     *,
     nodes: Sequence[str],
@@ -38,7 +38,7 @@ def assemble_contributions(
     targets' variances.
 
     Arguments:
-        found: what was estimated.
+        contributions: what was estimated.
         rule: how.
         nodes: their names.
         members: per node, its columns in a flat row.
@@ -50,30 +50,32 @@ def assemble_contributions(
     """
     values: Values = {"nodes": tuple(nodes), "node_of_feature": _node_of_feature(members, features)}
     labels: dict[str, tuple[str, ...]] = {"nodes": ("node",), "node_of_feature": ("feature",)}
-    for name, share in found.shares.items():
+    for name, share in contributions.shares.items():
         if name not in left_out:
             along = ("node", "node") if share.value.ndim == 3 else ("node",)
             for key, array, axis in (
                 *_with_errors(name, share, (*along, "target")),
-                *_with_errors(f"weighted/{name}", found.weighted[name], along),
+                *_with_errors(f"weighted/{name}", contributions.weighted[name], along),
             ):
                 values[key], labels[key] = array, axis
     values |= {
-        "variance": found.variance.value.numpy(),
-        "variance_standard_error": found.variance.standard_error.numpy(),
-        "mean": found.mean.numpy(),
-        "half_width": found.half_width.numpy(),
+        "variance": contributions.variance.value.numpy(),
+        "variance_standard_error": contributions.variance.standard_error.numpy(),
+        "mean": contributions.mean.numpy(),
+        "half_width": contributions.half_width.numpy(),
         "estimator": ("exact" if rule.sampling.exact else "walk",),
-        "draws": np.array(found.draws),
+        "draws": np.array(contributions.draws),
         "replicates": np.array(rule.sampling.replicates),
     }
-    values["importance"] = _importance(found.shares[ranking].value.numpy(), _node_of_feature(members, features))
+    values["importance"] = _importance(
+        contributions.shares[ranking].value.numpy(), _node_of_feature(members, features)
+    )
     labels |= dict.fromkeys(("variance", "variance_standard_error", "mean", "half_width"), ("target",))
     labels["importance"] = ("feature", "target")
     return Effects(
         values={**values, **(facts or {})},
-        evaluations=found.evaluations,
-        converged=found.converged,
+        evaluations=contributions.evaluations,
+        converged=contributions.converged,
         axes={**labels, **(axes or {})},
     )
 

@@ -69,9 +69,9 @@ class ContributionStudies:
             memory_bytes=population.memory_bytes,
             surrogate=surrogate_of(options, ["hermite"] * response.dims, response.targets),
         )
-        found = self._estimate(response, rule)
+        contributions = self._estimate(response, rule)
         return assemble_contributions(
-            found,
+            contributions,
             rule,
             nodes=model.nodes,
             members=model.columns,
@@ -191,28 +191,30 @@ class ContributionStudies:
 
     def _estimate(self, response: Response, rule: Rule) -> Contributions:
         population = self.population
-        found = estimate_contributions(
+        contributions = estimate_contributions(
             response,
             rule,
             lambda stream: population.generator(1 + stream),
             step=population.once,
             progress=population.progress,
         )
-        self._refuse_constant(found)
-        widest = float(found.half_width.nan_to_num().max())
+        self._refuse_constant(contributions)
+        widest = float(contributions.half_width.nan_to_num().max())
         if widest > rule.rtol:
             population.warn(
                 f"not converged: the widest 95 % interval of a share is ± {widest:.2g} after "
-                f"{found.evaluations:,} evaluations, but rtol is {rule.rtol:g}. Raise max_evaluations or rtol."
+                f"{contributions.evaluations:,} evaluations, but rtol is {rule.rtol:g}. Raise max_evaluations "
+                "or rtol."
             )
-        return found
+        return contributions
 
-    def _refuse_constant(self, found: Contributions) -> None:
-        constant = found.is_constant
+    def _refuse_constant(self, contributions: Contributions) -> None:
+        constant = contributions.is_constant
         if constant.all():
             raise RunError(
                 f"the output is constant: all {len(constant)} outputs studied stay the same (such as "
-                f"{float(found.mean[0]):.6g}) over {found.draws:,} draws of the inputs, so there is no variance "
+                f"{float(contributions.mean[0]):.6g}) over {contributions.draws:,} draws of the inputs, so "
+                "there is no variance "
                 "to share out. Look at the checkpoint, the score and the scaling of the inputs."
             )
         names = [name for name, same in zip(self.population.target_names, constant, strict=True) if same]

@@ -62,13 +62,13 @@ def package_folder(reference: str) -> Path:
     root = Path(next(iter(spec.submodule_search_locations)))
     if inside:
         return local_folder(root / inside)
-    found = sorted(config.parent for config in root.rglob(CONFIG) if weight_files(config.parent))
-    if len(found) == 1:
-        return found[0]
-    listed = ", ".join(f"{name}/{folder.relative_to(root).as_posix()}" for folder in found)
+    folders = sorted(config.parent for config in root.rglob(CONFIG) if weight_files(config.parent))
+    if len(folders) == 1:
+        return folders[0]
+    listed = ", ".join(f"{name}/{folder.relative_to(root).as_posix()}" for folder in folders)
     raise ModelError(
         f"model.package: {name!r} holds several models: name one of {listed}."
-        if found
+        if folders
         else f"model.package: {name!r} holds no folder with {CONFIG} and weights."
     )
 

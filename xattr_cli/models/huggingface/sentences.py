@@ -67,5 +67,5 @@ def _pooling(config: Any, folder: Path) -> Pooling:
     for pooling in _MODES.values():
         if chosen == [pooling]:
             return pooling
-    found = " and ".join(map(str, chosen)) or "nothing"
-    raise ModelError(f"model.pooling: {folder} pools by {found}; set it to mean, cls or max.")
+    modes = " and ".join(map(str, chosen)) or "nothing"
+    raise ModelError(f"model.pooling: {folder} pools by {modes}; set it to mean, cls or max.")

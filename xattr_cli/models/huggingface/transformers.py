@@ -162,9 +162,9 @@ class TransformersModel(ModelSource):
             ) from error
         vectors = []
         for sentence in sentences:  # one by one: padding would round otherwise
-            found = tokenizer(sentence, return_tensors="pt", truncation=False, padding=False, verbose=False)
+            encoded = tokenizer(sentence, return_tensors="pt", truncation=False, padding=False, verbose=False)
             with torch.no_grad():
-                vectors.append(module.encode(found["input_ids"], found["attention_mask"]))
+                vectors.append(module.encode(encoded["input_ids"], encoded["attention_mask"]))
         return torch.cat(vectors)
 
     def _fingerprint(self, folder: Path) -> str:

@@ -79,15 +79,15 @@ def replacements() -> Mapping[Any, Replacement]:
     A function has many names, such as `torch.relu`, `Tensor.relu_`, `functional.relu` and
     `torch.ops.aten.relu.default`: modules, people, and programs of `torch.export` call it by different ones.
     """
-    found: dict[Any, Replacement] = {}
+    table: dict[Any, Replacement] = {}
     for name, (form, described) in _FORMS.items():
         for suffix in ("", "_", "_with_indices"):
             for function in _functions(name + suffix):
                 # of the adaptive pools, those written in Python leave the indices out unless they are asked for
                 always = name.startswith("adaptive") and not isinstance(function, FunctionType)
                 indices = suffix == "_with_indices" or always
-                found[function] = Replacement(name, form, described, suffix == "_", indices)
-    return found
+                table[function] = Replacement(name, form, described, suffix == "_", indices)
+    return table
 
 
 def _functions(name: str) -> Iterator[Any]:

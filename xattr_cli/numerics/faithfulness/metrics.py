@@ -228,14 +228,14 @@ def correlation(sums: np.ndarray, drops: np.ndarray, rounding: np.ndarray) -> np
         [1.0]
     """
     moved = drops - drops.mean(axis=1, keepdims=True)
-    given = sums - sums.mean(axis=1, keepdims=True)
-    spread_moved, spread_given = (np.sqrt((part**2).mean(axis=1)) for part in (moved, given))
+    centred = sums - sums.mean(axis=1, keepdims=True)
+    spread_moved, spread_given = (np.sqrt((part**2).mean(axis=1)) for part in (moved, centred))
     said = spread_given > 1e-12 * np.abs(sums).max(axis=1)
     with np.errstate(invalid="ignore", divide="ignore"):
-        found = (moved * given).mean(axis=1) / (spread_moved * spread_given)
-    found = np.where(said, np.clip(found, -1.0, 1.0), 0.0)
+        correlations = (moved * centred).mean(axis=1) / (spread_moved * spread_given)
+    correlations = np.where(said, np.clip(correlations, -1.0, 1.0), 0.0)
     usable = (spread_moved > rounding) & np.isfinite(sums).all(axis=1)
-    return np.where(usable, found, np.nan)
+    return np.where(usable, correlations, np.nan)
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,13 @@ class Witnesses:
         nodes: of the last level.
         chosen: R.
         like: a tensor on the device.
+
+    Example:
+        >>> from xattr_cli.numerics.interactions.log_rules import nested_log_rules
+        >>> rules = nested_log_rules(129)
+        >>> untold = Witnesses(rows=1, nodes=len(rules.nodes), chosen=2, like=torch.zeros(1, 2))
+        >>> untold.row_sum_gap(rules.levels[0]).tolist()  # nothing was seen, and nothing is missing
+        [[0.0, 0.0]]
     """
 
     def __init__(self, rows: int, nodes: int, chosen: int, like: Tensor) -> None:
@@ -41,26 +48,26 @@ class Witnesses:
         self.slope = torch.zeros_like(self.own)
 
     def add(
-        self, slot: Tensor, node: Tensor, found: Forms, delta: Tensor, groups: Grouping, row: Tensor, share: float
+        self, slot: Tensor, node: Tensor, forms: Forms, delta: Tensor, groups: Grouping, row: Tensor, share: float
     ) -> None:
         """Take note of some nodes.
 
         Arguments:
             slot, node: (k,) of which open row, and of which of its nodes.
-            found: their values.
+            forms: their values.
             delta: (k, D) Δ.
             groups: of coordinates.
             row: (k,) in the block.
             share: of each in its node, which is the mean over as many paths.
         """
-        first = groups.project(delta, row, found.gradients[None])[:, 0].double()
-        forms = found.forms.double()
-        along, slope = first.sum(dim=1), forms.sum(dim=2)
+        first = groups.project(delta, row, forms.gradients[None])[:, 0].double()
+        projected = forms.forms.double()
+        along, slope = first.sum(dim=1), projected.sum(dim=2)
         for total, values in (
             (self.own, first[:, groups.chosen]),
             (self.along, along),
             (self.slope, slope),
-            (self.squares, forms[:, :, : groups.shown].square().sum(dim=(1, 2))),
+            (self.squares, projected[:, :, : groups.shown].square().sum(dim=(1, 2))),
             # a path's own lengths: those of a mean would hide what cancels in it
             (self.along_squares, along.square()),
             (self.slope_squares, slope.square().sum(dim=1)),
@@ -106,9 +113,9 @@ class Witnesses:
         seen = torch.where(stretch > WIDEST_STRETCH, torch.maximum(seen, shadow), seen)
         relative, behind = ratio(seen, size), ratio(shadow, size)
         # three gaps may be small by luck; but twice the nodes do not do more than square an error
-        found = torch.maximum(relative, SHADOW_SHARE * behind.square())
-        rounding = torch.full_like(found, ROUNDINGS * torch.finfo(ends.dtype).eps)
-        return torch.where(size > 0, torch.hypot(found, rounding), found)
+        reported = torch.maximum(relative, SHADOW_SHARE * behind.square())
+        rounding = torch.full_like(reported, ROUNDINGS * torch.finfo(ends.dtype).eps)
+        return torch.where(size > 0, torch.hypot(reported, rounding), reported)
 
     def _missed(self, rule: LogRule, ends: Tensor) -> Tensor:
         """(open,), |Σ IG − (f(x) − f(x'))|, less what rounding of the scores explains."""
@@ -120,8 +127,8 @@ class Witnesses:
     def _sum(self, weights: object, values: Tensor) -> Tensor:
         """Σ over the nodes of a level, (open, R)."""
         used = self._weights(weights)
-        found: Tensor = torch.einsum("n,rng->rg", used, values[:, : len(used)])
-        return found
+        total: Tensor = torch.einsum("n,rng->rg", used, values[:, : len(used)])
+        return total
 
     def _weights(self, weights: object) -> Tensor:
         return torch.as_tensor(weights, dtype=torch.float64, device=self.along.device)

@@ -66,6 +66,15 @@ class InteractionExpectation:
         relative_error: (rows,) float64, reported bound on ‖Γ − truth‖ / ‖Γ‖, in Frobenius norms.
         draws: (rows,) int64; each took a gradient and R Hessian-vector products.
         status: (rows,) int8, of `Status`.
+
+    Example:
+        >>> from xattr_cli.numerics.examples import ProductField
+        >>> groups = Grouping(torch.arange(2), count=2, chosen=torch.arange(2), shown=2)
+        >>> rule = ExpectationRule(SamplingRule(0.05, 2**16, 8, 4, seed=0), positions=4, memory_bytes=2**24)
+        >>> row, background = torch.tensor([[2.0, 3.0]]), torch.zeros(1, 2)
+        >>> found = expected_interactions(ProductField(), row, background, torch.tensor([0]), groups, rule)
+        >>> found.relative_error.item() <= 0.05, found.status.tolist()
+        (True, [0])
     """
 
     interaction: Tensor
@@ -117,6 +126,15 @@ def expected_interactions(
         sample: (rows,) identity of each row's sample: the key of its draws.
         groups: of coordinates.
         rule: how many draws, when to stop, and how much to hold at once.
+
+    Example:
+        >>> from xattr_cli.numerics.examples import ProductField
+        >>> groups = Grouping(torch.arange(2), count=2, chosen=torch.arange(2), shown=2)
+        >>> rule = ExpectationRule(SamplingRule(0.05, 2**16, 8, 4, seed=0), positions=4, memory_bytes=2**24)
+        >>> row, background = torch.tensor([[2.0, 3.0]]), torch.zeros(1, 2)
+        >>> found = expected_interactions(ProductField(), row, background, torch.tensor([0]), groups, rule)
+        >>> (found.interaction - 1.5).abs().max().item() < 0.2  # x₀ x₁ / 4 each
+        True
     """
     result = _nothing_yet(input, groups)
     at_once = max(1, rule.memory_bytes // 2 // sampling_bytes(groups, input))
@@ -126,7 +144,13 @@ def expected_interactions(
 
 
 def sampling_bytes(groups: Grouping, input: Tensor) -> int:
-    """Bytes that a row takes while it is sampled: mean, squares and estimates in float64, and results."""
+    """Bytes that a row takes while it is sampled: mean, squares and estimates in float64, and results.
+
+    Example:
+        >>> groups = Grouping(torch.arange(8), count=8, chosen=torch.arange(8), shown=8)
+        >>> sampling_bytes(groups, torch.zeros(1, 8))
+        4608
+    """
     return 8 * 8 * (len(groups.chosen) * groups.count + input.shape[1])
 
 
@@ -228,21 +252,21 @@ class _Sampling:
         matrix = self.input.new_zeros(rows, len(groups.chosen), groups.count)
         total = self.input.new_zeros(rows, self.input.shape[1])
         own = self.input.new_zeros(rows, len(groups.chosen))
-        for found in self.field.forms(points, groups):
-            part, where = found.part, slot[found.part]
+        for evaluated in self.field.forms(points, groups):
+            part, where = evaluated.part, slot[evaluated.part]
             delta, row = points.delta(part), points.row[part]
-            weighted = (delta * found.gradients).masked_fill(delta == 0, 0)
-            ramp, plain = ((share * one)[part].to(weighted) for one in (t * log, torch.ones_like(t)))
-            first = groups.project(delta, row, found.gradients[None])[:, 0, groups.chosen]
-            matrix.index_add_(0, where, ramp[:, None, None] * found.forms)
+            weighted = (delta * evaluated.gradients).masked_fill(delta == 0, 0)
+            ramp, plain = ((share * weight)[part].to(weighted) for weight in (t * log, torch.ones_like(t)))
+            first = groups.project(delta, row, evaluated.gradients[None])[:, 0, groups.chosen]
+            matrix.index_add_(0, where, ramp[:, None, None] * evaluated.forms)
             total.index_add_(0, where, plain[:, None] * weighted)
             own.index_add_(0, where, (share * log)[part].to(first)[:, None] * first)
         self._take_note(matrix, total, own)
 
     def _take_note(self, matrix: Tensor, total: Tensor, own: Tensor) -> None:
         groups = self.groups
-        place = torch.arange(len(groups.chosen), device=own.device)
-        matrix[:, place, groups.chosen] += own
+        direction = torch.arange(len(groups.chosen), device=own.device)
+        matrix[:, direction, groups.chosen] += own
         maps = groups.project(torch.ones_like(total), self.open_rows, total[None])[:, 0, groups.chosen]
         self.gaps += matrix.double().sum(dim=2) - maps.double()
         estimates = matrix[:, :, : groups.shown].flatten(1).double()

@@ -21,6 +21,12 @@ class Fan:
         input: x, (rows, D).
         baseline: (rows, D), a path for each row; or (m, D), as many for every row.
         is_shared: whether the baselines are those of every row.
+
+    Example:
+        >>> from xattr_cli.numerics.examples import ProductField
+        >>> background = torch.tensor([[0.0, 0.0], [1.0, 1.0]])
+        >>> Fan(torch.tensor([[2.0, 3.0]]), background, is_shared=True).scores(ProductField(), 0.0).tolist()
+        [0.5]
     """
 
     input: Tensor
@@ -41,13 +47,20 @@ class Fan:
     def scores(self, field: HessianField, t: float) -> Tensor:
         """(rows,) mean score of each row's paths at one position."""
         every = torch.arange(len(self.input), device=self.input.device)
-        found = field.values(self.at(every, torch.full_like(self.input[:, 0], t)))
-        return found.view(-1, self.paths).mean(dim=1)
+        scores = field.values(self.at(every, torch.full_like(self.input[:, 0], t)))
+        return scores.view(-1, self.paths).mean(dim=1)
 
 
 @dataclass(frozen=True)
 class FanNodes:
-    """Points on the paths of several rows, interpolated only when they are taken."""
+    """Points on the paths of several rows, interpolated only when they are taken.
+
+    Example:
+        >>> fan = Fan(torch.tensor([[2.0, 3.0]]), torch.tensor([[0.0, 1.0]]), is_shared=False)
+        >>> halfway = fan.at(torch.tensor([0]), torch.tensor([0.5]))
+        >>> halfway.take(slice(None)).tolist(), halfway.delta(slice(None)).tolist()
+        ([[1.0, 2.0]], [[2.0, 2.0]])
+    """
 
     fan: Fan
     row: Tensor

@@ -37,6 +37,15 @@ class Forms:
         values: (k,) scores f(point).
         gradients: (k, D), ∇f(point).
         forms: (k, R, groups), u_Gᵀ ∇²f(point) u_G' for the chosen groups G and all groups G'.
+
+    Example:
+        >>> from xattr_cli.numerics.examples import ProductField
+        >>> from xattr_cli.numerics.interactions.fan import Fan
+        >>> fan = Fan(torch.tensor([[2.0, 3.0]]), torch.zeros(1, 2), is_shared=False)
+        >>> groups = Grouping(torch.arange(2), 2, torch.arange(2), 2)
+        >>> [forms] = ProductField().forms(fan.at(torch.tensor([0]), torch.tensor([1.0])), groups)
+        >>> forms.forms.tolist()  # Δ₀ Δ₁ ∂²f / ∂x₀ ∂x₁
+        [[[0.0, 6.0], [6.0, 0.0]]]
     """
 
     part: slice
@@ -64,6 +73,11 @@ class Grouping:
         count: number of groups; some may be empty.
         chosen: (R,) int64, the groups that are directions: rows of the matrices.
         shown: C, how many of the first groups are columns of the matrices; the others count in row sums only.
+
+    Example:
+        >>> halves = Grouping(torch.tensor([0, 0, 1]), count=2, chosen=torch.arange(2), shown=2)
+        >>> halves.directions(torch.tensor([[1.0, 2.0, 3.0]]), torch.tensor([0]), slice(None))[:, 0].tolist()
+        [[1.0, 2.0, 0.0], [0.0, 0.0, 3.0]]
     """
 
     index: Tensor

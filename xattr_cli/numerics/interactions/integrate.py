@@ -52,6 +52,14 @@ class InteractionIntegral:
         interaction_error: (rows, R, C), by how much the last level has changed `interaction`; empty for single
             paths.
         attribution_error: (rows, D), the same of `attribution`.
+
+    Example:
+        >>> from xattr_cli.numerics.examples import ProductField
+        >>> fan = Fan(torch.tensor([[2.0, 3.0]]), torch.zeros(1, 2), is_shared=False)
+        >>> groups = Grouping(torch.arange(2), count=2, chosen=torch.arange(2), shown=2)
+        >>> found = integrate_interactions(ProductField(), fan, groups, InteractionRule(1e-3, 129, 2**20))
+        >>> found.attribution.round(decimals=4).tolist(), found.status.tolist()
+        ([[3.0, 3.0]], [0])
     """
 
     interaction: Tensor
@@ -84,6 +92,14 @@ def integrate_interactions(
         fan: the paths of every row.
         groups: of coordinates.
         rule: when to stop, and how much to hold at once.
+
+    Example:
+        >>> from xattr_cli.numerics.examples import ProductField
+        >>> fan = Fan(torch.tensor([[2.0, 3.0]]), torch.zeros(1, 2), is_shared=False)
+        >>> groups = Grouping(torch.arange(2), count=2, chosen=torch.arange(2), shown=2)
+        >>> found = integrate_interactions(ProductField(), fan, groups, InteractionRule(1e-3, 129, 2**20))
+        >>> (found.interaction / 1.5).round(decimals=4).tolist()  # x₀ x₁ / 4 each
+        [[[1.0, 1.0], [1.0, 1.0]]]
     """
     result = _nothing_yet(field, fan, groups)
     at_once = max(1, rule.memory_bytes // 2 // level_bytes(groups, fan.input, rule.max_nodes, fan.paths))
@@ -93,7 +109,13 @@ def integrate_interactions(
 
 
 def level_bytes(groups: Grouping, input: Tensor, max_nodes: int, paths: int = 1) -> int:
-    """Bytes that a row takes while it is refined: a matrix and a map for each level ahead, and its nodes."""
+    """Bytes that a row takes while it is refined: a matrix and a map for each level ahead, and its nodes.
+
+    Example:
+        >>> groups = Grouping(torch.arange(64), count=64, chosen=torch.arange(64), shown=64)
+        >>> level_bytes(groups, torch.zeros(1, 64), max_nodes=129) > 4 * 64 * 64
+        True
+    """
     levels = len(nested_log_rules(max_nodes).levels)
     matrix, map_size = len(groups.chosen) * groups.count, input.shape[1]
     return int((levels + 5) * (matrix + map_size) * input.element_size()) + NODE_BYTES * max_nodes * paths
@@ -162,7 +184,7 @@ class _Sweep:
         self.field, self.fan, self.groups, self.rtol, self.result = field, fan, groups, rule.rtol, result
         self.open_rows, self.nodes = rows, rules.nodes
         self.before = _Level(rules.shadow, len(rows), groups, fan.input)
-        self.ahead = [_Level(one, len(rows), groups, fan.input) for one in rules.levels]
+        self.ahead = [_Level(log_rule, len(rows), groups, fan.input) for log_rule in rules.levels]
         self.witnesses = Witnesses(len(rows), len(rules.nodes), len(groups.chosen), fan.input)
 
     def run(self) -> None:
@@ -182,17 +204,19 @@ class _Sweep:
         node = torch.arange(start, stop, device=slot.device).repeat(rows)
         t = torch.from_numpy(self.nodes).to(fan.input)[node]
         points = fan.at(self.open_rows[slot], t)
-        slot, node = (one.repeat_interleave(fan.paths) for one in (slot, node))
+        slot, node = (numbers.repeat_interleave(fan.paths) for numbers in (slot, node))
         levels = [self.before, *self.ahead] if start == 0 else self.ahead
-        for found in self.field.forms(points, self.groups):
-            row, where, which = points.row[found.part], slot[found.part], node[found.part]
-            delta = points.delta(found.part)
+        for evaluated in self.field.forms(points, self.groups):
+            row, where, which = points.row[evaluated.part], slot[evaluated.part], node[evaluated.part]
+            delta = points.delta(evaluated.part)
             # a feature that does not change may not spoil the sum with an infinite gradient
-            maps = (delta * found.gradients).masked_fill((delta == 0) & ~found.gradients.isfinite(), 0) / fan.paths
-            shown = found.forms[:, :, : self.groups.shown] / fan.paths
+            maps = (delta * evaluated.gradients).masked_fill(
+                (delta == 0) & ~evaluated.gradients.isfinite(), 0
+            ) / fan.paths
+            shown = evaluated.forms[:, :, : self.groups.shown] / fan.paths
             for level in levels:
                 level.add(where, which, maps, shown)
-            self.witnesses.add(where, which, found, delta, self.groups, row, 1 / fan.paths)
+            self.witnesses.add(where, which, evaluated, delta, self.groups, row, 1 / fan.paths)
 
     def _matrix(self, level: _Level) -> Tensor:
         """(open, R, C), Γ of a level."""
@@ -208,8 +232,8 @@ class _Sweep:
         matrix, matrix_before = self._matrix(level), self._matrix(self.before)
         ends = torch.stack([result.score_input[rows], result.score_baseline[rows]])
         size, shadow = (
-            torch.linalg.vector_norm(one.flatten(1), dim=1, dtype=torch.float64)
-            for one in (matrix, matrix - matrix_before)
+            torch.linalg.vector_norm(matrices.flatten(1), dim=1, dtype=torch.float64)
+            for matrices in (matrix, matrix - matrix_before)
         )
         error = self.witnesses.error(level.rule, size, shadow, ends)
         finite = torch.isfinite(size) & torch.isfinite(level.map).all(dim=1) & torch.isfinite(ends).all(dim=0)

@@ -126,8 +126,8 @@ def _spread(rule: LogRule, used: np.ndarray) -> LogRule:
     """The same rule on more nodes, those that it does not use with weight 0."""
 
     def filled(weights: np.ndarray) -> np.ndarray:
-        found = np.zeros((*weights.shape[:-1], len(used)))
-        found[..., used] = weights
-        return found
+        spread = np.zeros((*weights.shape[:-1], len(used)))
+        spread[..., used] = weights
+        return spread
 
     return LogRule(filled(rule.plain), filled(rule.log), filled(rule.ramp), filled(rule.parts))

@@ -30,6 +30,11 @@ class SampleEffects:
         outside: (n, features) bool, the value lies outside of the range that was studied, or is no known
             level. The effect is then that of the nearest end of the range, its deviation and its error those
             of the extrapolation.
+
+    Example:
+        >>> effect, error = np.array([[3.0, 4.0]]), np.array([[0.3, 0.4]])
+        >>> SampleEffects(effect, error, error, np.zeros((1, 2), bool)).relative_error.tolist()
+        [0.1]
     """
 
     effect: np.ndarray
@@ -51,6 +56,17 @@ class CausalAttribution:
         interventions: the features.
         regressors: of all features; those of levels are constant and unused.
         ace: (features, alphas, targets), the effects that the regressors were fitted to.
+
+    Example:
+        >>> from xattr_cli.numerics.interventions.interventions import Intervention
+        >>> from xattr_cli.numerics.interventions.regression import fit_regressors
+        >>> grid = np.linspace(0.0, 1.0, 21)
+        >>> curve = (grid**2 - 1 / 3)[None, :, None]
+        >>> fit = fit_regressors(curve, np.array([0.0]), np.array([1.0]))
+        >>> age = Interventions.of([Intervention("age", np.array([0]), grid, grid[None])])
+        >>> effects = CausalAttribution(age, fit, curve).effects(np.array([[1.0]]), np.array([0]))
+        >>> effects.effect.round(6).tolist()
+        [[0.666667]]
     """
 
     interventions: Interventions
@@ -60,9 +76,9 @@ class CausalAttribution:
     @classmethod
     def load(cls, names: Sequence[str], arrays: Mapping[str, np.ndarray]) -> CausalAttribution:
         """From the arrays of a study, as a result file has them."""
-        found = {k.removeprefix(REGRESSOR): v for k, v in arrays.items() if k.startswith(REGRESSOR)}
+        regressors = {k.removeprefix(REGRESSOR): v for k, v in arrays.items() if k.startswith(REGRESSOR)}
         interventions = Interventions.load(names, arrays)
-        return cls(interventions, CausalRegressors.of(found), np.asarray(arrays["ace"]))
+        return cls(interventions, CausalRegressors.of(regressors), np.asarray(arrays["ace"]))
 
     def effects(self, points: np.ndarray, target: np.ndarray) -> SampleEffects:
         """The effects of samples (n, D), each on one target: (n,) positions among the targets."""
@@ -73,11 +89,11 @@ class CausalAttribution:
         ]
         return SampleEffects(*(np.concatenate([getattr(p, name) for p in pieces]) for name in vars(pieces[0])))
 
-    def maps(self, found: SampleEffects, present: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def maps(self, effects: SampleEffects, present: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Effects as maps over all coordinates; a group's is shared evenly by its members.
 
         Arguments:
-            found: the effects of n samples.
+            effects: the effects of n samples.
             present: (n, D) bool, False where a coordinate is padding, and has no effect.
 
         Returns:
@@ -87,26 +103,26 @@ class CausalAttribution:
         counted = np.stack(
             [present[:, interventions.one(k).members].all(axis=1) for k in range(len(interventions))], 1
         )
-        effect = np.where(counted, found.effect, 0.0)
+        effect = np.where(counted, effects.effect, 0.0)
         sizes = np.bincount(interventions.owner, minlength=len(interventions))
         maps: np.ndarray = np.zeros(present.shape)
         maps[:, interventions.member] = (effect / sizes)[:, interventions.owner]
         norm = np.sqrt(np.square(maps).sum(axis=1))
         # of a group's members together, the error is that of the group, and the norm its effect / sqrt(size)
-        error = np.sqrt((np.square(found.error) / sizes).sum(axis=1, where=counted))
-        return maps, _relative(error, norm), np.any(found.outside & counted, axis=1)
+        error = np.sqrt((np.square(effects.error) / sizes).sum(axis=1, where=counted))
+        return maps, _relative(error, norm), np.any(effects.outside & counted, axis=1)
 
     def _effects(self, points: np.ndarray, target: np.ndarray) -> SampleEffects:
         alpha = self.interventions.positions(points)
         effect, deviation, error = np.zeros((3, *alpha.shape))
-        found = SampleEffects(effect, deviation, error, np.zeros(alpha.shape, bool))
+        effects = SampleEffects(effect, deviation, error, np.zeros(alpha.shape, bool))
         for kind, effects_of in ((False, self._of_ranges), (True, self._of_levels)):
             chosen = np.flatnonzero(self.interventions.discrete == kind)
             if len(chosen):
                 part = effects_of(chosen, alpha[:, chosen], target)
                 for name, values in vars(part).items():
-                    getattr(found, name)[:, chosen] = values
-        return found
+                    getattr(effects, name)[:, chosen] = values
+        return effects
 
     def _of_ranges(self, chosen: np.ndarray, alpha: np.ndarray, target: np.ndarray) -> SampleEffects:
         regressors = self.regressors.take(chosen)
@@ -118,16 +134,16 @@ class CausalAttribution:
         effect, _ = regressors.effect(np.clip(alpha, lower, upper), target)
         _, deviation = regressors.effect(alpha, target)
         error = np.empty(alpha.shape)
-        for one in np.unique(target):
-            rows = np.flatnonzero(target == one)
-            curves = self.ace[chosen, : self.interventions.counts[chosen[0]], one]
-            error[rows] = misfit(regressors, curves, alpha[rows], deviation[rows], int(one))
+        for output in np.unique(target):
+            rows = np.flatnonzero(target == output)
+            curves = self.ace[chosen, : self.interventions.counts[chosen[0]], output]
+            error[rows] = misfit(regressors, curves, alpha[rows], deviation[rows], int(output))
         return SampleEffects(effect, deviation, error, outside)
 
     def _of_levels(self, chosen: np.ndarray, level: np.ndarray, target: np.ndarray) -> SampleEffects:
         unknown = np.isnan(level)
-        place = np.where(unknown, 0, level).astype(np.int64)
-        effect = self.ace[chosen, place, target[:, None]]
+        position = np.where(unknown, 0, level).astype(np.int64)
+        effect = self.ace[chosen, position, target[:, None]]
         nothing = np.zeros(level.shape)
         return SampleEffects(np.where(unknown, np.nan, effect), nothing, nothing, unknown)
 
@@ -150,6 +166,16 @@ def misfit(
 
     Returns:
         (n, features), which covers the true difference in 95 % of the samples.
+
+    Example:
+        >>> from xattr_cli.numerics.interventions.regression import fit_regressors
+        >>> grid = np.linspace(0.0, 1.0, 21)
+        >>> curve = (grid**2 - 1 / 3)[None, :, None]
+        >>> fit = fit_regressors(curve, np.array([0.0]), np.array([1.0]))
+        >>> deviation = fit.effect(np.array([[0.5]]), np.array([0]))[1]
+        >>> error = misfit(fit, curve[..., 0], np.array([[0.5]]), deviation, target=0)
+        >>> bool(error.max() < 1e-6)  # a parabola is followed
+        True
     """
     lower, upper = regressors.lower, regressors.upper
     steps = curves.shape[1] - 1

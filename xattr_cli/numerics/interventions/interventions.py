@@ -70,17 +70,19 @@ class Interventions:
     @classmethod
     def of(cls, interventions: Sequence[Intervention]) -> Interventions:
         """The interventions, packed."""
-        most = max((len(one.alpha) for one in interventions), default=0)
-        owner = np.repeat(np.arange(len(interventions)), [len(one.members) for one in interventions])
-        members = [np.empty(0, np.int64), *(one.members for one in interventions)]
+        most = max((len(intervention.alpha) for intervention in interventions), default=0)
+        owner = np.repeat(
+            np.arange(len(interventions)), [len(intervention.members) for intervention in interventions]
+        )
+        members = [np.empty(0, np.int64), *(intervention.members for intervention in interventions)]
         none = np.empty((0, most))
         return cls(
-            names=tuple(one.name for one in interventions),
-            alpha=np.vstack([none, *(_padded(one.alpha[None], most) for one in interventions)]),
-            discrete=np.array([one.discrete for one in interventions], dtype=bool),
+            names=tuple(intervention.name for intervention in interventions),
+            alpha=np.vstack([none, *(_padded(intervention.alpha[None], most) for intervention in interventions)]),
+            discrete=np.array([intervention.discrete for intervention in interventions], dtype=bool),
             owner=owner,
             member=np.concatenate(members).astype(np.int64),
-            value=np.vstack([none, *(_padded(one.values, most) for one in interventions)]),
+            value=np.vstack([none, *(_padded(intervention.values, most) for intervention in interventions)]),
         )
 
     def arrays(self) -> dict[str, np.ndarray]:
@@ -151,12 +153,14 @@ class Interventions:
         That is the value of a single feature, the mean of its members' places in their ranges for a group,
         the number of the level for a discrete one (NaN for a level that is not among them).
         """
-        found = np.empty((len(points), len(self)))
+        positions = np.empty((len(points), len(self)))
         for feature in range(len(self)):
-            one = self.one(feature)
-            place = _level_of if one.discrete else _place_in_range
-            found[:, feature] = place(one, np.asarray(points[:, one.members], np.float64))
-        return found
+            intervention = self.one(feature)
+            position_of = _level_of if intervention.discrete else _place_in_range
+            positions[:, feature] = position_of(
+                intervention, np.asarray(points[:, intervention.members], np.float64)
+            )
+        return positions
 
 
 def _padded(values: np.ndarray, length: int) -> np.ndarray:
@@ -164,18 +168,18 @@ def _padded(values: np.ndarray, length: int) -> np.ndarray:
     return np.pad(np.asarray(values, np.float64), ((0, 0), (0, missing)), constant_values=np.nan)
 
 
-def _place_in_range(one: Intervention, values: np.ndarray) -> np.ndarray:
-    if len(one.members) == 1:
+def _place_in_range(intervention: Intervention, values: np.ndarray) -> np.ndarray:
+    if len(intervention.members) == 1:
         return np.asarray(values[:, 0])
-    first, last = one.values[:, 0], one.values[:, -1]
+    first, last = intervention.values[:, 0], intervention.values[:, -1]
     share = ((values - first) / (last - first)).mean(axis=1)
-    return np.asarray(one.alpha[0] + share * (one.alpha[-1] - one.alpha[0]))
+    return np.asarray(intervention.alpha[0] + share * (intervention.alpha[-1] - intervention.alpha[0]))
 
 
-def _level_of(one: Intervention, values: np.ndarray) -> np.ndarray:
+def _level_of(intervention: Intervention, values: np.ndarray) -> np.ndarray:
     """(n,) number of the level at which a sample stands; NaN if it is at none."""
-    distance = np.abs(values[:, :, None] - one.values).max(axis=1)
+    distance = np.abs(values[:, :, None] - intervention.values).max(axis=1)
     nearest = distance.argmin(axis=1)
-    spread = np.ptp(one.values, axis=1).max()
+    spread = np.ptp(intervention.values, axis=1).max()
     is_there = distance[np.arange(len(values)), nearest] <= SAME_LEVEL * spread
     return np.where(is_there, nearest, np.nan)

@@ -36,6 +36,12 @@ class CausalRegressors:
         order: (features, targets) int64.
         noise: (features, targets), σ.
         shrinkage: (features, targets), s, in [0, 1].
+
+    Example:
+        >>> grid = np.linspace(0.0, 1.0, 21)
+        >>> fit = fit_regressors((grid**2)[None, :, None], np.array([0.0]), np.array([1.0]))
+        >>> fit.baseline.round(6).tolist()  # ∫ α² dα
+        [[0.333333]]
     """
 
     lower: np.ndarray
@@ -90,10 +96,10 @@ class CausalRegressors:
         """
         q = self._polynomials(alpha) - self.basis[0]
         mean, deviation = np.empty(alpha.shape), np.empty(alpha.shape)
-        for one in np.unique(target):
-            rows = np.flatnonzero(target == one)
-            mean[rows] = np.einsum("nfk,fk->nf", q[rows], self.weights[:, one])
-            chosen = self._of_target(int(one))
+        for output in np.unique(target):
+            rows = np.flatnonzero(target == output)
+            mean[rows] = np.einsum("nfk,fk->nf", q[rows], self.weights[:, output])
+            chosen = self._of_target(int(output))
             deviation[rows] = chosen._deviation(np.square(q[rows]), 0.0)[..., 0]
         return mean, deviation
 
@@ -109,8 +115,8 @@ class CausalRegressors:
     def _polynomials(self, alpha: np.ndarray) -> np.ndarray:
         """(n, features, orders) q_k at α."""
         half = (self.upper - self.lower) / 2
-        place = (np.asarray(alpha, np.float64) - (self.lower + self.upper) / 2) / half
-        return np.asarray(legendre.legvander(place, len(self.basis) - 1) @ self.basis)
+        scaled = (np.asarray(alpha, np.float64) - (self.lower + self.upper) / 2) / half
+        return np.asarray(legendre.legvander(scaled, len(self.basis) - 1) @ self.basis)
 
     def _deviation(self, squares: np.ndarray, intercept: float) -> np.ndarray:
         """(n, features, targets); the variance is σ² (1 + intercept + s Σ_{k=1..p} squares_k)."""
@@ -192,10 +198,10 @@ def _times_x(series: np.ndarray) -> np.ndarray:
     """A Legendre series times x, by x P_j = ((j + 1) P_{j+1} + j P_{j−1}) / (2 j + 1)."""
     j = np.arange(len(series))
     share = series / (2 * j + 1)
-    found = np.zeros_like(series)
-    found[1:] = (j + 1)[:-1] * share[:-1]
-    found[:-1] += j[1:] * share[1:]
-    return found
+    product = np.zeros_like(series)
+    product[1:] = (j + 1)[:-1] * share[:-1]
+    product[:-1] += j[1:] * share[1:]
+    return product
 
 
 @dataclass(frozen=True)
@@ -218,11 +224,11 @@ class _Fits:
         floor = points * np.square(ROUNDING * np.abs(values).max(axis=2, initial=0.0)) + np.finfo(float).tiny
         coefficients, residual = np.empty((2, *values.shape[:2], orders))
         # squares of the residuals themselves: total − explained would lose half of the digits
-        left = values.copy()
+        unexplained = values.copy()
         for k in range(orders):
-            coefficients[..., k] = left @ q[:, k]
-            left -= coefficients[..., k, None] * q[:, k]
-            residual[..., k] = np.maximum(np.square(left).sum(axis=2), floor)
+            coefficients[..., k] = unexplained @ q[:, k]
+            unexplained -= coefficients[..., k, None] * q[:, k]
+            residual[..., k] = np.maximum(np.square(unexplained).sum(axis=2), floor)
         return cls(points, coefficients, residual)
 
     def best_order(self) -> np.ndarray:
@@ -234,9 +240,9 @@ class _Fits:
     def posterior(self, order: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(features, targets) shrinkage s = g / (1 + g); and σ, the root of the posterior mean of σ²."""
         shrinkage = _at(self._g() / (1.0 + self._g()), order)
-        left = _at(self.residual, order)
-        explained = self.residual[..., 0] - left
-        squares = left + (1.0 - shrinkage) * np.maximum(explained, 0.0)
+        unexplained = _at(self.residual, order)
+        explained = self.residual[..., 0] - unexplained
+        squares = unexplained + (1.0 - shrinkage) * np.maximum(explained, 0.0)
         return shrinkage, np.sqrt(squares / max(self.points - FEWEST_RESIDUALS, 1))
 
     def _freedom(self) -> np.ndarray:

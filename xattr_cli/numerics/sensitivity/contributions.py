@@ -32,6 +32,11 @@ class Rule:
         draws: of (U, V) in each replicate of the first round, a power of two; every further round doubles them.
         rtol: half the widest 95 % interval of an estimate, as a share of the variance, at which to stop.
         max_evaluations: no further round is begun that would exceed it.
+
+    Example:
+        >>> every = Sampling(exact=True, second_order=False, replicates=4, memory_bytes=2**20)
+        >>> Rule(every, draws=256, rtol=0.05, max_evaluations=2**20).draws
+        256
     """
 
     sampling: Sampling
@@ -54,6 +59,17 @@ class Contributions:
         draws: of (U, V), over all replicates.
         evaluations: of the response.
         converged: whether no half width exceeds `rtol`.
+
+    Example:
+        >>> both = torch.arange(2)
+        >>> def outputs(noise):
+        ...     return noise @ noise.new_tensor([[1.0], [2.0]])
+        >>> response = Response(((), ()), both, both, lambda u: u, outputs, targets=1, row_bytes=16, epsilon=1e-16)
+        >>> every = Sampling(exact=True, second_order=False, replicates=4, memory_bytes=2**20)
+        >>> rule = Rule(every, draws=256, rtol=0.05, max_evaluations=2**20)
+        >>> found = estimate_contributions(response, rule, lambda stream: np.random.default_rng([0, stream]))
+        >>> found.variance.value.round(decimals=2).tolist(), found.converged  # (1² + 2²) / 12
+        ([0.42], True)
     """
 
     shares: Mapping[str, ReplicateEstimate]
@@ -94,6 +110,17 @@ def estimate_contributions(
         generators: of random numbers.
         step: called with the name of a step and what computes it; may give what it gave before.
         progress: told the evaluations done, and those after the present round.
+
+    Example:
+        >>> both = torch.arange(2)
+        >>> def outputs(noise):
+        ...     return noise @ noise.new_tensor([[1.0], [2.0]])
+        >>> response = Response(((), ()), both, both, lambda u: u, outputs, targets=1, row_bytes=16, epsilon=1e-16)
+        >>> every = Sampling(exact=True, second_order=False, replicates=4, memory_bytes=2**20)
+        >>> rule = Rule(every, draws=256, rtol=0.05, max_evaluations=2**20)
+        >>> found = estimate_contributions(response, rule, lambda stream: np.random.default_rng([0, stream]))
+        >>> found.shares["shapley"].value[:, 0].round(decimals=2).tolist()  # 1² and 2² of 1² + 2²
+        [0.2, 0.8]
     """
     sampler = Sampler(response, rule.sampling, generators)
     cost = evaluations_per_draw(response.nodes, rule.sampling, has_arrows=sampler.has_arrows)
@@ -116,8 +143,8 @@ def _work(sampler: Sampler, replicate: int, first: int, stop: int) -> Callable[[
     return lambda: {name: sums.numpy() for name, sums in sampler.sums(replicate, first, stop).items()}
 
 
-def _add(total: Sums, found: Mapping[str, np.ndarray]) -> None:
-    for name, values in found.items():
+def _add(total: Sums, more_sums: Mapping[str, np.ndarray]) -> None:
+    for name, values in more_sums.items():
         more = torch.from_numpy(np.asarray(values))
         total[name] = total[name] + more if name in total else more
 

@@ -36,6 +36,19 @@ class Control:
 
     Arguments:
         sampler: that makes the sums.
+
+    Example:
+        >>> from xattr_cli.numerics.sensitivity.pick_freeze import Response
+        >>> from xattr_cli.numerics.sensitivity.sums import Sampling
+        >>> both = torch.arange(2)
+        >>> response = Response(((), ()), both, both, lambda u: u, lambda u: u.sum(1, keepdim=True), 1, 16, 1e-16)
+        >>> chaos = Chaos(("legendre", "legendre"), degree=3)
+        >>> sampling = Sampling(exact=True, second_order=False, replicates=4, memory_bytes=2**20, surrogate=chaos)
+        >>> import numpy as np
+        >>> sampler = Sampler(response, sampling, lambda stream: np.random.default_rng([0, stream]))
+        >>> controlled = Control(sampler).of([sampler.sums(k, 0, 128) for k in range(4)], draws=128)
+        >>> [round(sums["shapley"][0].item() / 128, 9) for sums in controlled]  # 1/12, without noise
+        [0.083333333, 0.083333333, 0.083333333, 0.083333333]
     """
 
     def __init__(self, sampler: Sampler) -> None:
@@ -64,8 +77,8 @@ class Control:
         better = is_better(other, plain)
         self.helps = bool(better.any())
         return [
-            {name: torch.where(better, one[name], values) for name, values in sums.items()}
-            for sums, one in zip(plain, other, strict=True)
+            {name: torch.where(better, controlled[name], values) for name, values in sums.items()}
+            for sums, controlled in zip(plain, other, strict=True)
         ]
 
 
@@ -81,9 +94,19 @@ def is_better(other: Sequence[Sums], plain: Sequence[Sums]) -> Tensor:
 
     Arguments:
         other, plain: per replicate, the sums with control and without.
+
+    Example:
+        >>> def totals(spread):
+        ...     offsets = [spread * torch.tensor([[k], [-k]]) for k in (-1.0, 0.0, 1.0)]
+        ...     names = ("shapley", "first_order", "total")
+        ...     return [{"variance": torch.tensor([2.0])} | {name: 1 + off for name in names} for off in offsets]
+        >>> is_better(totals(0.01), totals(0.1)).tolist(), is_better(totals(0.1), totals(0.1)).tolist()
+        ([True], [False])
     """
-    found, sampled = (mean_of(torch.stack([total["variance"] for total in totals])) for totals in (other, plain))
-    apart = (found.value - sampled.value).abs()
+    controlled, sampled = (
+        mean_of(torch.stack([total["variance"] for total in totals])) for totals in (other, plain)
+    )
+    apart = (controlled.value - sampled.value).abs()
     rounding = ROUNDING * torch.finfo(apart.dtype).eps * sampled.value.abs()
     agree = apart <= torch.maximum(MOST_APART * sampled.standard_error, rounding)
     # a replicate that is far off alone may be hidden in the mean by another one
@@ -95,13 +118,13 @@ def is_better(other: Sequence[Sums], plain: Sequence[Sums]) -> Tensor:
 
 def _uncertainty(totals: Sequence[Sums], variance: Tensor) -> Tensor:
     """(targets,) Σ of squared standard errors of everything that is estimated per node, over `variance`²."""
-    found = torch.zeros(())
+    squares = torch.zeros(())
     for name, whole in PARTS.items():
         if name in totals[0] and name != "second_order":
             parts, wholes = (torch.stack([total[key] for total in totals]) for key in (name, whole))
             ratio = wholes.mean(dim=0) / variance
-            found = found + (share_of(parts, wholes).standard_error * ratio).square().sum(dim=0)
-    return found
+            squares = squares + (share_of(parts, wholes).standard_error * ratio).square().sum(dim=0)
+    return squares
 
 
 @dataclass(frozen=True)
@@ -126,13 +149,13 @@ class _Surrogate:
         gram = torch.stack([total["gram"] for total in others]).sum(dim=0)[: self.terms, : self.terms]
         moments = torch.stack([total["moments"] for total in others]).sum(dim=0)[: self.terms]
         used = self._terms_of_influence(totals)
-        found = torch.zeros_like(moments)
+        coefficients = torch.zeros_like(moments)
         for pattern in torch.unique(used, dim=1).T:
             targets, terms = (used == pattern[:, None]).all(dim=0), pattern.nonzero()[:, 0]
             # a term of a node without influence would only fit noise, and spoil those of the others
             fit = torch.linalg.lstsq(gram[terms][:, terms], moments[terms][:, targets]).solution
-            found[terms[:, None], targets.nonzero()[:, 0]] = fit
-        return found
+            coefficients[terms[:, None], targets.nonzero()[:, 0]] = fit
+        return coefficients
 
     def _terms_of_influence(self, totals: Sequence[Sums]) -> Tensor:
         """(terms, targets) bool, which terms touch none of the nodes that a target does not depend on."""

@@ -79,8 +79,8 @@ def worths(energies: Tensor) -> Tensor:
     signs[0] = 0  # c_∅² cancels, but may be so large that it would drown the others
     products = walsh_hadamard(energies * signs.view(-1, *[1] * (energies.ndim - 1)))
     # the transform over S of −(−1)^|T| c_T² (1 − (−1)^|T ∩ S|)
-    found: Tensor = products - products[:1]
-    return found
+    worth: Tensor = products - products[:1]
+    return worth
 
 
 @dataclass(frozen=True)
@@ -109,8 +109,8 @@ class PairDesign:
     def takes_v(self, draws: slice, points: slice) -> Tensor:
         """(1, points, nodes) bool, whose noise comes from V."""
         nothing = torch.zeros(1, self.nodes, dtype=torch.bool)
-        one = torch.eye(self.nodes, dtype=torch.bool)
-        return torch.cat([nothing, one, ~nothing, ~one])[None, points]
+        single = torch.eye(self.nodes, dtype=torch.bool)
+        return torch.cat([nothing, single, ~nothing, ~single])[None, points]
 
     def pairs(self, outputs: Tensor) -> dict[str, Tensor]:
         """Closed second-order indices, v({i, j}), and the variance that they are shares of.
@@ -124,10 +124,10 @@ class PairDesign:
         Returns:
             sums over the draws: (nodes, nodes, targets), on the diagonal v({i}); and the variance (targets,).
         """
-        one, other = outputs.chunk(2, dim=1)
-        a, b = one[:, :1] - one[:, 1:], other[:, :1] - other[:, 1:]
+        first, second = outputs.chunk(2, dim=1)
+        a, b = first[:, :1] - first[:, 1:], second[:, :1] - second[:, 1:]
         products = torch.einsum("nit,njt->ijt", a, b)
         single = -torch.einsum("iit->it", products) / 2
         closed = single[:, None] + single + (products + products.transpose(0, 1)) / 2
         torch.einsum("iit->it", closed).copy_(single)
-        return {"second_order": closed, "pair_variance": (one - other).square().mean(dim=1).sum(dim=0) / 2}
+        return {"second_order": closed, "pair_variance": (first - second).square().mean(dim=1).sum(dim=0) / 2}

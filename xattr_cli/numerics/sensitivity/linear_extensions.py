@@ -69,14 +69,14 @@ def _connected(parents: Sequence[Sequence[int]]) -> Iterator[list[int]]:
     for node, causes in enumerate(parents):
         for cause in causes:
             neighbours[cause].add(node)
-    left = set(range(len(parents)))
-    while left:
-        part, ahead = set(), {min(left)}
+    unvisited = set(range(len(parents)))
+    while unvisited:
+        part, ahead = set(), {min(unvisited)}
         while ahead:
             node = ahead.pop()
             part.add(node)
             ahead |= neighbours[node] - part
-        left -= part
+        unvisited -= part
         yield sorted(part)
 
 
@@ -92,13 +92,15 @@ class _Lattice:
 
     def __init__(self, down_sets: DownSets, nodes: int) -> None:
         steps, chances = down_sets.steps, down_sets.chances()
-        place = np.concatenate([np.arange(n) for n in np.bincount(steps[:, 0])]) if len(steps) else steps[:, 0]
-        shape = (len(down_sets.sets), int(place.max(initial=0)) + 1)
+        rank_in_step = (
+            np.concatenate([np.arange(n) for n in np.bincount(steps[:, 0])]) if len(steps) else steps[:, 0]
+        )
+        shape = (len(down_sets.sets), int(rank_in_step.max(initial=0)) + 1)
         self.nodes = nodes
         self.node, self.target = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
         self.reached = np.ones(shape)
         by_source = np.argsort(steps[:, 0], kind="stable")
-        at = steps[by_source, 0], place
+        at = steps[by_source, 0], rank_in_step
         self.node[at], self.target[at] = steps[by_source, 1], steps[by_source, 2]
         self.reached[at] = chances[by_source]
         self.reached = np.cumsum(self.reached, axis=1)
@@ -106,9 +108,9 @@ class _Lattice:
     def orders(self, group: int, count: int, random: np.random.Generator) -> np.ndarray:
         held = np.zeros(count, np.int64)
         orders = np.empty((count, self.nodes), np.int64)
-        for place in range(self.nodes):
+        for position in range(self.nodes):
             chosen = (random.random(count)[:, None] >= self.reached[held, :-1]).sum(axis=1)
-            orders[:, place] = self.node[held, chosen]
+            orders[:, position] = self.node[held, chosen]
             held = self.target[held, chosen]
         return orders
 
@@ -139,11 +141,11 @@ class _Chains:
 
     def orders(self, group: int, count: int, random: np.random.Generator) -> np.ndarray:
         state = self.states[group].copy()
-        found = []
+        orders = []
         for _ in range(-(-count // CHAINS)):
             _sweep(state, self.joined, state.shape[1], random)
-            found.append(state.copy())
-        return np.concatenate(found)[:count]
+            orders.append(state.copy())
+        return np.concatenate(orders)[:count]
 
 
 def _sweep(states: np.ndarray, joined: np.ndarray, sweeps: int, random: np.random.Generator) -> None:
@@ -160,12 +162,12 @@ def _sweep(states: np.ndarray, joined: np.ndarray, sweeps: int, random: np.rando
 
 
 def _any_order(parents: list[list[int]]) -> np.ndarray:
-    left = {node: set(causes) for node, causes in enumerate(parents)}
+    waiting = {node: set(causes) for node, causes in enumerate(parents)}
     order: list[int] = []
-    while left:
-        ready = next(node for node, causes in left.items() if not causes)
-        del left[ready]
-        for causes in left.values():
+    while waiting:
+        ready = next(node for node, causes in waiting.items() if not causes)
+        del waiting[ready]
+        for causes in waiting.values():
             causes.discard(ready)
         order.append(ready)
     return np.array(order)
@@ -191,10 +193,10 @@ class DownSets:
     @classmethod
     def of(cls, parents: Sequence[Sequence[int]]) -> DownSets:
         """The down-sets of a graph given as parents per node."""
-        found = cls.few(parents, 2 ** len(parents))
-        if found is None:
+        down_sets = cls.few(parents, 2 ** len(parents))
+        if down_sets is None:
             raise ValueError("the parents form a cycle")
-        return found
+        return down_sets
 
     @classmethod
     def few(cls, parents: Sequence[Sequence[int]], most: int) -> DownSets | None:
@@ -265,9 +267,9 @@ def topological_values(worth: Tensor, down_sets: DownSets) -> Tensor:
     """
     sets = torch.tensor(down_sets.sets)
     steps, shares = torch.from_numpy(down_sets.steps), torch.from_numpy(down_sets.shares())
-    found = []
+    values = []
     for node in range(len(worth).bit_length() - 1):
         source, target = sets[steps[steps[:, 1] == node][:, [0, 2]]].unbind(dim=1)
         weights = shares[steps[:, 1] == node].to(worth)
-        found.append(torch.tensordot(weights, worth[target] - worth[source], dims=1))
-    return torch.stack(found)
+        values.append(torch.tensordot(weights, worth[target] - worth[source], dims=1))
+    return torch.stack(values)

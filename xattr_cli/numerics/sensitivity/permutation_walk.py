@@ -44,8 +44,8 @@ class RoundWalk:
 
     def takes_v(self, draws: slice, points: slice) -> Tensor:
         """(draws, points, nodes) bool, whose noise comes from V."""
-        place, time = self.places[draws, None], torch.arange(self.points)[points, None]
-        return (place < time) & (time <= place + self.nodes)
+        position, time = self.places[draws, None], torch.arange(self.points)[points, None]
+        return (position < time) & (time <= position + self.nodes)
 
     def shapley(self, draws: slice, outputs: Tensor) -> dict[str, Tensor]:
         """Shapley values, first-order and total indices, and the variance that they are shares of.

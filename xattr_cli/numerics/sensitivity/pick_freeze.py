@@ -34,6 +34,12 @@ class Response:
         targets: number of outputs.
         row_bytes: that `outputs` takes for each row.
         epsilon: relative rounding error of the outputs.
+
+    Example:
+        >>> both = torch.arange(2)
+        >>> response = Response(((), ()), both, both, lambda u: u, lambda u: u.sum(1, keepdim=True), 1, 16, 1e-16)
+        >>> response.nodes, response.dims
+        (2, 2)
     """
 
     parents: tuple[tuple[int, ...], ...]
@@ -85,6 +91,16 @@ def evaluate_subsets(
 
     Yields:
         the draws, and (draws, points, targets) float64 on the CPU.
+
+    Example:
+        >>> both = torch.arange(2)
+        >>> response = Response(((), ()), both, both, lambda u: u, lambda u: u.sum(1, keepdim=True), 1, 16, 1e-16)
+        >>> from xattr_cli.numerics.sensitivity.factorial import FullFactorial
+        >>> def draw(some):
+        ...     return torch.zeros(1, 2).double(), torch.ones(1, 2).double()
+        >>> [(_, outputs)] = evaluate_subsets(response, FullFactorial(2), draw, count=1, memory_bytes=2**20)
+        >>> outputs.flatten().tolist()  # u, v₀, v₁ and v
+        [0.0, 1.0, 1.0, 2.0]
     """
     width = len(response.owner)
     held = max(1, memory_bytes // (4 * 8 * 4 * (response.dims + width)))  # U and V, uniform and prepared
@@ -104,13 +120,13 @@ def _outputs(
     response: Response, design: PickFreezeDesign, draws: slice, u: Tensor, v: Tensor, rows: int
 ) -> Tensor:
     """(draws, points, targets) of the points of some draws, U and V (draws, 1, width), so many rows at a time."""
-    found = []
+    pieces = []
     for start in range(0, design.points, rows):
         takes_v = design.takes_v(draws, slice(start, min(start + rows, design.points)))
         points = torch.where(_by_coordinate(response, takes_v).to(u.device), v, u)
         outputs = response.outputs(points.flatten(0, 1))
-        found.append(outputs.to("cpu", torch.float64).view(*points.shape[:2], -1))
-    return torch.cat(found, dim=1)
+        pieces.append(outputs.to("cpu", torch.float64).view(*points.shape[:2], -1))
+    return torch.cat(pieces, dim=1)
 
 
 def _by_coordinate(response: Response, by_node: Tensor) -> Tensor:

@@ -49,8 +49,8 @@ class Chaos:
     def exponents(self) -> Tensor:
         """(terms, dims) int64, the degree of each term in each coordinate."""
         dims = len(self.families)
-        found = [list(each) for total in range(self.degree + 1) for each in _compositions(total, dims)]
-        return torch.tensor(found, dtype=torch.int64).reshape(-1, dims)
+        exponents = [list(each) for total in range(self.degree + 1) for each in _compositions(total, dims)]
+        return torch.tensor(exponents, dtype=torch.int64).reshape(-1, dims)
 
     def __len__(self) -> int:
         """Number of terms."""
@@ -70,10 +70,10 @@ class Chaos:
 
     def terms(self, factors: Tensor, count: int) -> Tensor:
         """(n, count) the first terms, from `factors` or a mixture of them."""
-        found = factors[0][self.exponents[:count, 0]]
+        product = factors[0][self.exponents[:count, 0]]
         for j in range(1, len(factors)):
-            found = found * factors[j][self.exponents[:count, j]]
-        return found.T
+            product = product * factors[j][self.exponents[:count, j]]
+        return product.T
 
     def variances(self, coefficients: Tensor, owner: Tensor, nodes: int) -> Tensor:
         """(2^nodes, targets) variance of the terms that depend on exactly a subset of the nodes.
@@ -86,10 +86,10 @@ class Chaos:
         touched = torch.zeros(len(coefficients), nodes, dtype=torch.int64)
         touched.index_add_(1, owner, (self.exponents[: len(coefficients)] > 0).long())
         subset = ((touched > 0).long() << torch.arange(nodes)).sum(dim=1)
-        found = coefficients.new_zeros(2**nodes, coefficients.shape[1])
-        found.index_add_(0, subset, coefficients.square())
-        found[0] = 0
-        return found
+        variance = coefficients.new_zeros(2**nodes, coefficients.shape[1])
+        variance.index_add_(0, subset, coefficients.square())
+        variance[0] = 0
+        return variance
 
 
 def fit_sums(chaos: Chaos, points: Sequence[tuple[Tensor, Tensor]]) -> dict[str, Tensor]:
@@ -101,6 +101,13 @@ def fit_sums(chaos: Chaos, points: Sequence[tuple[Tensor, Tensor]]) -> dict[str,
 
     Returns:
         "gram" (terms, terms) and "moments" (terms, targets).
+
+    Example:
+        >>> chaos = Chaos(("legendre",), degree=1)
+        >>> u = torch.linspace(0, 1, 101, dtype=torch.float64)[:, None]
+        >>> sums = fit_sums(chaos, [(u, 3 * chaos.terms(chaos.factors(u), 2)[:, 1:])])
+        >>> torch.linalg.solve(sums["gram"], sums["moments"])[1].round(decimals=6).tolist()
+        [3.0]
     """
     terms = torch.cat([chaos.terms(chaos.factors(uniform), len(chaos)) for uniform, _ in points])
     outputs = torch.cat([values for _, values in points])
@@ -119,16 +126,16 @@ def _compositions(total: int, parts: int) -> Iterator[tuple[int, ...]]:
 
 def _hermite(uniform: Tensor, degree: int) -> Tensor:
     x = torch.special.ndtri(uniform)
-    found = [torch.ones_like(x), x]
+    polynomials = [torch.ones_like(x), x]
     for k in range(1, degree):
-        found.append((x * found[k] - k**0.5 * found[k - 1]) / (k + 1) ** 0.5)
-    return torch.stack(found[: degree + 1])
+        polynomials.append((x * polynomials[k] - k**0.5 * polynomials[k - 1]) / (k + 1) ** 0.5)
+    return torch.stack(polynomials[: degree + 1])
 
 
 def _legendre(uniform: Tensor, degree: int) -> Tensor:
     x = 2 * uniform - 1
-    found = [torch.ones_like(x), x]
+    polynomials = [torch.ones_like(x), x]
     for k in range(1, degree):
-        found.append(((2 * k + 1) * x * found[k] - k * found[k - 1]) / (k + 1))
+        polynomials.append(((2 * k + 1) * x * polynomials[k] - k * polynomials[k - 1]) / (k + 1))
     scale = (2 * torch.arange(degree + 1, dtype=x.dtype) + 1).sqrt()
-    return torch.stack(found[: degree + 1]) * scale[:, None]
+    return torch.stack(polynomials[: degree + 1]) * scale[:, None]

@@ -36,11 +36,11 @@ def shapley_values(worth: Tensor) -> Tensor:
     count = len(worth).bit_length() - 1
     shares = worth.new_tensor([1 / (count * comb(count - 1, size)) for size in range(count)])
     sizes = subset_sizes(count)
-    found = []
+    values = []
     for element in range(count):
         weights = shares[_without(sizes, element).to(shares.device)]
-        found.append(torch.tensordot(weights, _with(worth, element) - _without(worth, element), dims=1))
-    return torch.stack(found)
+        values.append(torch.tensordot(weights, _with(worth, element) - _without(worth, element), dims=1))
+    return torch.stack(values)
 
 
 def single_worths(worth: Tensor) -> Tensor:
@@ -113,13 +113,13 @@ def subset_worths(parts: Tensor) -> Tensor:
         >>> subset_worths(torch.tensor([0.0, 1.0, 2.0, 4.0])).tolist()
         [0.0, 1.0, 2.0, 7.0]
     """
-    found = parts.clone()
+    worth = parts.clone()
     length = 1
-    while length < len(found):
-        pairs = found.view(-1, 2, length, *parts.shape[1:])
+    while length < len(worth):
+        pairs = worth.view(-1, 2, length, *parts.shape[1:])
         pairs[:, 1] += pairs[:, 0]
         length *= 2
-    return found
+    return worth
 
 
 def walsh_hadamard(values: Tensor) -> Tensor:
@@ -134,11 +134,11 @@ def walsh_hadamard(values: Tensor) -> Tensor:
         >>> walsh_hadamard(torch.tensor([1.0, 2.0, 3.0, 4.0])).tolist()
         [10.0, -2.0, -4.0, 0.0]
     """
-    found, length = values, 1
+    transformed, length = values, 1
     while length < len(values):
-        pairs = found.view(-1, 2, length, *values.shape[1:])
+        pairs = transformed.view(-1, 2, length, *values.shape[1:])
         sums = torch.empty_like(pairs)
         torch.add(pairs[:, 0], pairs[:, 1], out=sums[:, 0])
         torch.sub(pairs[:, 0], pairs[:, 1], out=sums[:, 1])
-        found, length = sums.flatten(0, 2), 2 * length
-    return found
+        transformed, length = sums.flatten(0, 2), 2 * length
+    return transformed

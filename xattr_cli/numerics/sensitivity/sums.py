@@ -47,6 +47,10 @@ class Sampling:
         replicates: how many there will be.
         memory_bytes: bound on what is held at once.
         surrogate: polynomials that are fitted on the way, see `control`; for all subsets only.
+
+    Example:
+        >>> Sampling(exact=False, second_order=True, replicates=8, memory_bytes=2**30).replicates
+        8
     """
 
     exact: bool
@@ -57,7 +61,13 @@ class Sampling:
 
 
 def evaluations_per_draw(nodes: int, sampling: Sampling, *, has_arrows: bool) -> int:
-    """Evaluations of the response that one draw (U, V) takes."""
+    """Evaluations of the response that one draw (U, V) takes.
+
+    Example:
+        >>> walks = Sampling(exact=False, second_order=False, replicates=8, memory_bytes=2**30)
+        >>> evaluations_per_draw(10, walks, has_arrows=False)
+        20
+    """
     if sampling.exact:
         return 1 << nodes
     return 2 * nodes * (1 + has_arrows) + (2 * nodes + 2) * sampling.second_order
@@ -70,6 +80,18 @@ class Sampler:
         response: what is evaluated.
         sampling: where.
         generators: of random numbers.
+
+    Example:
+        >>> from xattr_cli.numerics.sensitivity.pick_freeze import Response
+        >>> both = torch.arange(2)
+        >>> def outputs(noise):
+        ...     return noise @ noise.new_tensor([[1.0], [2.0]])
+        >>> response = Response(((), ()), both, both, lambda u: u, outputs, targets=1, row_bytes=16, epsilon=1e-16)
+        >>> every = Sampling(exact=True, second_order=False, replicates=4, memory_bytes=2**20)
+        >>> sampler = Sampler(response, every, lambda stream: np.random.default_rng([0, stream]))
+        >>> sums = sampler.sums(replicate=0, first=0, stop=256)
+        >>> (sums["variance"] / 256).round(decimals=2).tolist()  # (1² + 2²) / 12
+        [0.42]
     """
 
     def __init__(self, response: Response, sampling: Sampling, generators: Generators) -> None:
@@ -92,15 +114,15 @@ class Sampler:
         if self.sampling.exact:
             return self._factorial(asked)
         random = self.generators(_ORDERS * stop.bit_length() + replicate)
-        found = self._walk(asked, random)
+        sums = self._walk(asked, random)
         if self.has_arrows:
-            found |= self._topological_walk(asked, random)
+            sums |= self._topological_walk(asked, random)
         else:
-            found |= {"topological": found["shapley"], "topological_variance": found["variance"]}
+            sums |= {"topological": sums["shapley"], "topological_variance": sums["variance"]}
         if self.sampling.second_order:
             pairs = PairDesign(self.response.nodes)
-            found |= self._total(pairs, asked, lambda _, outputs: pairs.pairs(outputs))
-        return found
+            sums |= self._total(pairs, asked, lambda _, outputs: pairs.pairs(outputs))
+        return sums
 
     def _total(self, design: PickFreezeDesign, asked: _Draws, tally: Callable[[slice, Tensor], Sums]) -> Sums:
         """What `tally` makes of the outputs of a design, some draws at a time, added up."""
@@ -118,11 +140,11 @@ class Sampler:
         chaos = self.sampling.surrogate
 
         def tally(draws: slice, outputs: Tensor) -> Sums:
-            found = {"energies": design.energies(outputs), "mean": _mean(outputs)}
+            sums = {"energies": design.energies(outputs), "mean": _mean(outputs)}
             if chaos is not None:
                 ends = outputs[:, 0], outputs[:, -1]
-                found |= fit_sums(chaos, list(zip(asked.uniform(draws), ends, strict=True)))
-            return found
+                sums |= fit_sums(chaos, list(zip(asked.uniform(draws), ends, strict=True)))
+            return sums
 
         total = self._total(design, asked, tally)
         return total | self.parts(worths(total.pop("energies")))
@@ -130,11 +152,11 @@ class Sampler:
     def parts(self, worth: Tensor) -> Sums:
         """What `PARTS` names, and the variances, from a worth (2^nodes, targets) known for every subset."""
         shapley = shapley_values(worth)
-        found = {"shapley": shapley, "first_order": single_worths(worth), "total": last_gains(worth)}
-        found["topological"] = topological_values(worth, self._down_sets) if self.has_arrows else shapley
+        parts = {"shapley": shapley, "first_order": single_worths(worth), "total": last_gains(worth)}
+        parts["topological"] = topological_values(worth, self._down_sets) if self.has_arrows else shapley
         if self.sampling.second_order:
-            found["second_order"] = closed_pairs(worth)
-        return found | dict.fromkeys((PARTS[name] for name in found), worth[-1])
+            parts["second_order"] = closed_pairs(worth)
+        return parts | dict.fromkeys((PARTS[name] for name in parts), worth[-1])
 
     @cached_property
     def _down_sets(self) -> DownSets:

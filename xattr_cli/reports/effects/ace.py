@@ -39,10 +39,10 @@ class CausalEffects(FigureKind):
         return ("*",) if isinstance(values, EffectResults) and values.engine == ENGINE else ()
 
     def draw(self, selection: Selection) -> Iterator[Drawing | Nothing]:
-        found = effect_studies(selection)
-        if not found:
+        studies = effect_studies(selection)
+        if not studies:
             yield Nothing("no engine has studied average causal effects; ace does")
-        for study in found:
+        for study in studies:
             targets = study.strongest_targets(_TARGETS)
             yield Drawing(f"causal-effects-{study.label}", _overview(study, targets))
             for target in targets:
@@ -71,8 +71,8 @@ def _overview(study: CausalStudy, targets: Sequence[int]) -> Figure:
         2 * down, across, squeeze=False, sharex=True, height_ratios=[5, 0.3 * max(len(features), 2)] * down
     )
     limits = _limits(study, features, targets)
-    for place, target in enumerate(targets):
-        row, column = divmod(place, across)
+    for position, target in enumerate(targets):
+        row, column = divmod(position, across)
         curves, strips = grid[2 * row, column], grid[2 * row + 1, column]
         _draw_curves(curves, study, features, target, limits)
         _draw_strips(strips, study, features)
@@ -102,10 +102,10 @@ def _draw_curves(
     mean, deviation = study.fit
     for color, feature in zip(PALETTE, features, strict=False):
         count = study.count(feature)
-        place = np.linspace(0, 1, count)
+        position = np.linspace(0, 1, count)
         middle, width = mean[feature, :count, target], _BAND * deviation[feature, :count, target]
-        axes.fill_between(place, middle - width, middle + width, color=color, alpha=0.2, linewidth=0)
-        axes.plot(place, study.ace[feature, :count, target], color=color, linewidth=1.8)
+        axes.fill_between(position, middle - width, middle + width, color=color, alpha=0.2, linewidth=0)
+        axes.plot(position, study.ace[feature, :count, target], color=color, linewidth=1.8)
     axes.set(xlim=(0, 1), ylim=limits)
     axes.tick_params(labelbottom=False)
 

@@ -22,7 +22,7 @@ _MOST_NAMED = 24  # rows of a map whose numbers are all written
 def draw(study: CausalStudy, targets: Sequence[int]) -> Iterator[Drawing | Nothing]:
     """A map per target, side by side, for inputs of two or three axes."""
     maps = [study.strength_map(target) for target in targets]
-    known = [one for one in maps if one is not None]
+    known = [strength_map for strength_map in maps if strength_map is not None]
     if not known or study.shape is None:
         return
     if len(study.shape) > 3:
@@ -39,10 +39,10 @@ def _figure(study: CausalStudy, targets: Sequence[int], maps: Sequence[np.ndarra
     figure = chart(1.4 + (4.6 if is_sequence else 3.2) * across, 1.0 + 2.9 * down + (2.2 if with_lags else 0))
     rows = figure.add_gridspec(2 if with_lags else 1, 1, height_ratios=(2.9 * down, 2.2)[: 1 + with_lags])
     cells = rows[0].subgridspec(down, across)
-    grid = [figure.add_subplot(cells[divmod(place, across)]) for place in range(down * across)]
-    highest = max(float(np.nanmax(one)) for one in maps) or 1.0
-    for axes, target, one in zip(grid, targets, maps, strict=False):
-        picture = (_draw_sequence if is_sequence else _draw_image)(axes, study, one, highest)
+    grid = [figure.add_subplot(cells[divmod(position, across)]) for position in range(down * across)]
+    highest = max(float(np.nanmax(strength_map)) for strength_map in maps) or 1.0
+    for axes, target, strength_map in zip(grid, targets, maps, strict=False):
+        picture = (_draw_sequence if is_sequence else _draw_image)(axes, study, strength_map, highest)
         axes.set_title(f"target {study.target_name(target, 30)}", loc="left")
     for axes in grid[len(maps) :]:
         axes.set_axis_off()
@@ -70,8 +70,10 @@ def _draw_sequence(axes: Axes, study: CausalStudy, values: np.ndarray, highest: 
 
 
 def _channel_names(study: CausalStudy, channels: int) -> list[str]:
-    found = next((one for one in study.results.inputs.values() if len(one.features) == channels), None)
-    return [shorten(name, 16) for name in found.features] if found and channels <= _MOST_NAMED else []
+    spec = next(
+        (candidate for candidate in study.results.inputs.values() if len(candidate.features) == channels), None
+    )
+    return [shorten(name, 16) for name in spec.features] if spec and channels <= _MOST_NAMED else []
 
 
 def _draw_image(axes: Axes, study: CausalStudy, values: np.ndarray, highest: float) -> AxesImage:

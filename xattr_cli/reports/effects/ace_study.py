@@ -20,7 +20,7 @@ ENGINE = "ace"
 
 def effect_studies(selection: Selection) -> list[CausalStudy]:
     """The effect_studies among the chosen engines."""
-    return [CausalStudy(selection.results, one) for one in selection.effects if one.engine == ENGINE]
+    return [CausalStudy(selection.results, effects) for effects in selection.effects if effects.engine == ENGINE]
 
 
 @dataclass(frozen=True)
@@ -81,9 +81,9 @@ class CausalStudy:
         """(features,) position in the flat row of a single feature; -1 for a group."""
         owner, index = self.effects.values("member/feature"), self.effects.values("member/index")
         single = np.bincount(owner, minlength=len(self.names)) == 1
-        found = np.full(len(self.names), -1)
-        found[owner] = index
-        return np.where(single, found, -1)
+        positions = np.full(len(self.names), -1)
+        positions[owner] = index
+        return np.where(single, positions, -1)
 
     def count(self, feature: int) -> int:
         """How many α a feature has."""
@@ -92,10 +92,10 @@ class CausalStudy:
     def alpha(self, feature: int) -> np.ndarray:
         """(alphas,) in original units for a single feature; the place in the range, or the level, of a group."""
         alpha = self.effects.values("alpha")[feature, : self.count(feature)]
-        place = self.places[feature]
-        if place < 0:
+        position = self.places[feature]
+        if position < 0:
             return alpha
-        scale, offset = (self.effects.values(f"units/{name}")[place] for name in ("scale", "offset"))
+        scale, offset = (self.effects.values(f"units/{name}")[position] for name in ("scale", "offset"))
         return np.asarray(alpha * scale + offset)
 
     def level_names(self, feature: int) -> list[str]:
@@ -107,7 +107,7 @@ class CausalStudy:
         hot = values.argmax(axis=0)
         if names and len(values) == len(alpha) > 1 and len(np.unique(hot)) == len(hot):
             places = self.effects.values("member/index")[members]
-            return [shorten(names[place], 12) for place in places[hot]]
+            return [shorten(names[position], 12) for position in places[hot]]
         # float32 data, scaled and back, miss a round value by a rounding
         step = 1e-6 * (float(np.ptp(alpha)) or 1.0)
         return [f"{round(level / step) * step:g}" for level in alpha]
@@ -157,10 +157,10 @@ class CausalStudy:
         """(*shape) mean |effect| of each coordinate studied by itself, NaN of others; None without a shape."""
         if self.shape is None or not (self.places >= 0).any():
             return None
-        found = np.full(prod(self.shape), np.nan)
+        strengths = np.full(prod(self.shape), np.nan)
         single = self.places >= 0
-        found[self.places[single]] = self.strength[single, target]
-        return found.reshape(self.shape)
+        strengths[self.places[single]] = self.strength[single, target]
+        return strengths.reshape(self.shape)
 
     @cached_property
     def unit(self) -> str:

@@ -32,13 +32,13 @@ class CausalGraph(FigureKind):
     """A figure per study that has a graph, for all outputs together and for those that vary most."""
 
     def draw(self, selection: Selection) -> Iterator[Drawing | Nothing]:
-        found = [study for study in share_studies(selection, ("icc",)) if len(study.effects.values("edges"))]
-        if not found:
+        studies = [study for study in share_studies(selection, ("icc",)) if len(study.effects.values("edges"))]
+        if not studies:
             yield Nothing("no engine has a causal graph with edges; icc with graph or order has")
         elif networkx is None:
             yield Nothing("the graph is laid out by networkx: pip install 'xattr-cli[icc]'")
             return
-        for study in found:
+        for study in studies:
             for target in study.targets(_TARGETS):
                 yield Drawing(f"contribution-graph-{study.label}{study.stem(target)}", _draw(study, target))
 
@@ -143,8 +143,8 @@ def layered(nodes: int, edges: Sequence[tuple[int, int]]) -> np.ndarray:
     height: dict[int, float] = {}
     for layer, generation in enumerate(networkx.topological_generations(graph)):
         layers[layer] = sorted(generation, key=lambda node: _mean_height(graph, node, height))
-        for place, node in enumerate(layers[layer]):
-            height[node] = place - (len(generation) - 1) / 2
+        for position, node in enumerate(layers[layer]):
+            height[node] = position - (len(generation) - 1) / 2
     placed = networkx.multipartite_layout(graph, subset_key=layers, align="vertical")
     return np.array([placed[node] for node in range(nodes)], dtype=np.float64)
 

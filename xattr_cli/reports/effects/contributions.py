@@ -38,11 +38,11 @@ class Contributions(FigureKind):
         return ("*",) if isinstance(values, EffectResults) and values.engine in ENGINES else ()
 
     def draw(self, selection: Selection) -> Iterator[Drawing | Nothing]:
-        found = share_studies(selection)
-        if not found:
+        studies = share_studies(selection)
+        if not studies:
             yield Nothing("no engine has shared out the variance; icc and sobol do")
-        for study in found:
-            partner = _partner(study, found)
+        for study in studies:
+            partner = _partner(study, studies)
             targets = study.targets(_TARGETS)
             for target in targets:
                 yield Drawing(f"contributions-{study.label}{study.stem(target)}", _draw(study, partner, target))
@@ -91,8 +91,8 @@ def _bars(axes: Axes, shares: dict[str, Shares | None], order: np.ndarray) -> No
     """A group of bars per node, each with its 95 % interval."""
     known = {name: share for name, share in shares.items() if share is not None}
     height = 0.8 / len(known)
-    for place, (name, share) in enumerate(known.items()):
-        y = np.arange(len(order)) + (place - (len(known) - 1) / 2) * height
+    for position, (name, share) in enumerate(known.items()):
+        y = np.arange(len(order)) + (position - (len(known) - 1) / 2) * height
         value, low, high = share.value[order], share.low[order], share.high[order]
         axes.barh(y, value, 0.9 * height, color=_COLOURS[name], label=_NAMES[name])
         axes.hlines(y, low, high, color="black", linewidth=1.6)

@@ -31,10 +31,10 @@ class FlowDiagnostics(FigureKind):
     """A page per study whose noise comes from a flow."""
 
     def draw(self, selection: Selection) -> Iterator[Drawing | Nothing]:
-        found = [study for study in share_studies(selection, ("icc",)) if "flow/curve" in study.effects]
-        if not found:
+        studies = [study for study in share_studies(selection, ("icc",)) if "flow/curve" in study.effects]
+        if not studies:
             yield Nothing("no engine has fitted a flow; icc with a graph or an order does")
-        for study in found:
+        for study in studies:
             yield Drawing(f"flow-{study.label}", _draw(study.results.path.name, study.effects))
 
 
@@ -66,9 +66,9 @@ def _draw_curve(axes: Axes, effects: EffectResults) -> None:
         axes.plot(curve[:, part], color=color, linewidth=1.6, label=name)
     gaussian = float(effects.values("flow/gaussian_log_likelihood"))
     axes.axhline(gaussian, color=PALETTE[1], linestyle="--", linewidth=1.0, label="linear Gaussian model")
-    found = float(effects.values("flow/held_out_log_likelihood"))
+    held_out = float(effects.values("flow/held_out_log_likelihood"))
     axes.set_title(
-        f"log-likelihood: {number(found)} nats per held-out row, {number(gaussian)} Gaussian", loc="left"
+        f"log-likelihood: {number(held_out)} nats per held-out row, {number(gaussian)} Gaussian", loc="left"
     )
     axes.set(xlabel="epoch", ylabel="nats per row")
     low = min(float(np.nanpercentile(curve, 2)), gaussian)
@@ -84,11 +84,11 @@ def _draw_normality(axes: Axes, effects: EffectResults) -> None:
     axes.axhline(0.0, color="black", linewidth=0.7)
     spread = 1.96 * np.sqrt(_quantile_variance(expected, len(noise)))
     axes.fill_between(expected, -spread, spread, color=GREY, alpha=0.2, linewidth=0, label="95 % if normal")
-    for place, node in enumerate(np.argsort(-distance, kind="stable")[:_LINES]):
+    for position, node in enumerate(np.argsort(-distance, kind="stable")[:_LINES]):
         label = f"{shorten(names[node], 20)}, Kolmogorov distance {number(float(distance[node]))}"
         difference = np.sort(noise[:, node]) - expected
-        axes.plot(expected, difference, ("-", "--")[place // len(PALETTE)], color=PALETTE[place % len(PALETTE)],
-                  linewidth=1.3, label=label)  # fmt: skip
+        line, color = ("-", "--")[position // len(PALETTE)], PALETTE[position % len(PALETTE)]
+        axes.plot(expected, difference, line, color=color, linewidth=1.3, label=label)
     axes.set_title("is the noise normal? its quantiles less the normal ones", loc="left")
     axes.set_xlabel("normal quantile")
     reach = float(np.max(np.abs(axes.get_ylim())))

@@ -91,4 +91,4 @@ class ShareStudy:
 
 def share_studies(selection: Selection, engines: Sequence[str] = ENGINES) -> list[ShareStudy]:
     """The share_studies among the chosen engines."""
-    return [ShareStudy(selection.results, one) for one in selection.effects if one.engine in engines]
+    return [ShareStudy(selection.results, effects) for effects in selection.effects if effects.engine in engines]

@@ -25,9 +25,9 @@ _MOST_ROWS = 1000
 _NAME_WIDTH = 26
 
 
-def draw(results: Results, engine: EngineResults, found: InteractionResults) -> Iterator[Drawing | Nothing]:
+def draw(results: Results, engine: EngineResults, interactions: InteractionResults) -> Iterator[Drawing | Nothing]:
     """One figure of the strongest pairs, for tables whose features are the groups and whose inputs are stored."""
-    reason = _why_not(results, engine, found)
+    reason = _why_not(results, engine, interactions)
     if reason:
         yield Nothing(f"{engine.label}: {reason}")
         return
@@ -40,17 +40,23 @@ def draw(results: Results, engine: EngineResults, found: InteractionResults) -> 
         return
     shown = np.array(spread(rows.tolist(), _MOST_ROWS), np.int64)
     pairs = [tuple(pair) for pair, mean in zip(strengths[0].pairs, strengths[0].mean, strict=True) if mean > 0]
-    yield Drawing(f"dependence-{engine.label}", _figure(results, engine, found, shown, pairs[:_PAIRS], target))
+    yield Drawing(
+        f"dependence-{engine.label}", _figure(results, engine, interactions, shown, pairs[:_PAIRS], target)
+    )
 
 
-def _why_not(results: Results, engine: EngineResults, found: InteractionResults) -> str:
+def _why_not(results: Results, engine: EngineResults, interactions: InteractionResults) -> str:
     tensors = engine.tensors
     shape = next(iter(tensors.values()), ())
     if len(tensors) != 1 or not is_vector(shape):
         return "no table of features, so no dependence of attributions on values"
-    if not found.is_square or found.chosen_per_row:
+    if not interactions.is_square or interactions.chosen_per_row:
         return "its rows look at different features, or at one; no dependence plot"
-    if len(found.groups) != shape[0] or found.group_of is None or (np.diff(found.group_of) != 1).any():
+    if (
+        len(interactions.groups) != shape[0]
+        or interactions.group_of is None
+        or (np.diff(interactions.group_of) != 1).any()
+    ):
         return "its groups are not the single features; no dependence plot"
     source = results.inputs.get(next(iter(tensors)))
     return "" if source is not None and source.stored else "inputs are not stored; no dependence plot"
@@ -64,19 +70,19 @@ def _most_frequent(targets: np.ndarray) -> int:
 def _figure(
     results: Results,
     engine: EngineResults,
-    found: InteractionResults,
+    interactions: InteractionResults,
     rows: np.ndarray,
     pairs: list[tuple[int, ...]],
     target: int,
 ) -> Figure:
     tensor = next(iter(engine.tensors))
     values = results.inputs[tensor].original(results.rows.sample[rows])
-    maps, matrices = engine.attribution(rows).astype(np.float64), found.matrix(rows).astype(np.float64)
+    maps, matrices = engine.attribution(rows).astype(np.float64), interactions.matrix(rows).astype(np.float64)
     figure = chart(3.1 * len(pairs) + 0.6, 6.2)
     grid = figure.subplots(2, len(pairs), squeeze=False, sharex="col")
     unit = score_unit(results)
     for (above, below), (i, j) in zip(grid.T, pairs, strict=True):
-        names = [shorten(found.groups[k], _NAME_WIDTH) for k in (i, j)]
+        names = [shorten(interactions.groups[k], _NAME_WIDTH) for k in (i, j)]
         both = matrices[:, i, j] + matrices[:, j, i]
         _scatter(above, values[:, i], maps[:, i], values[:, j], names[1])
         _scatter(below, values[:, i], both, values[:, j], "")

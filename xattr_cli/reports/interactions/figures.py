@@ -26,10 +26,10 @@ class Interactions(FigureKind):
         return ("*",) if isinstance(values, EngineResults) and values.interactions else ()
 
     def draw(self, selection: Selection) -> Iterator[Drawing | Nothing]:
-        found = [(engine, engine.interactions) for engine in selection.engines]
-        if not any(interactions for _, interactions in found):
+        with_interactions = [(engine, engine.interactions) for engine in selection.engines]
+        if not any(interactions for _, interactions in with_interactions):
             yield Nothing("no engine leaves interactions; integrated_hessians and expected_hessians do")
-        for engine, interactions in found:
+        for engine, interactions in with_interactions:
             if interactions is None:
                 continue
             yield from interaction_overview.draw(selection.results, engine, interactions)

@@ -58,30 +58,30 @@ class RowMatrix:
         ]
 
 
-def row_matrix(results: Results, engine: EngineResults, found: InteractionResults, row: int) -> RowMatrix:
+def row_matrix(results: Results, engine: EngineResults, interactions: InteractionResults, row: int) -> RowMatrix:
     """What there is to draw of one row."""
-    values = found.matrix([row]).astype(np.float64)
-    errors = (pair_errors if found.is_square else entry_errors)(engine, [row], values)[0]
-    rows, columns = found.rows(row), found.columns(row)
-    steps = _shown(results, engine, found, row) if found.is_square else {}
+    values = interactions.matrix([row]).astype(np.float64)
+    errors = (pair_errors if interactions.is_square else entry_errors)(engine, [row], values)[0]
+    rows, columns = interactions.rows(row), interactions.columns(row)
+    steps = _shown(results, engine, interactions, row) if interactions.is_square else {}
     if not steps:
-        return RowMatrix(values[0], errors, rows, columns, found.is_square)
-    others = range(len(found.groups), len(columns))  # the rest
+        return RowMatrix(values[0], errors, rows, columns, interactions.is_square)
+    others = range(len(interactions.groups), len(columns))  # the rest
     keep = np.array([*steps, *others])
     names = (*steps.values(), *(columns[i] for i in others))
     cut = np.ix_(keep, keep)
     return RowMatrix(values[0][cut], errors[cut], names, names, True)
 
 
-def _shown(results: Results, engine: EngineResults, found: InteractionResults, row: int) -> dict[int, str]:
+def _shown(results: Results, engine: EngineResults, interactions: InteractionResults, row: int) -> dict[int, str]:
     """Number of each group that the row has -> its name; empty if all groups are shown under their own names."""
-    segments = found.segments(row)
+    segments = interactions.segments(row)
     if segments is None:
-        return _steps(results, engine, found, row)
-    return {} if engine.options.get("top") else {int(k): found.groups[k] for k in np.unique(segments)}
+        return _steps(results, engine, interactions, row)
+    return {} if engine.options.get("top") else {int(k): interactions.groups[k] for k in np.unique(segments)}
 
 
-def _steps(results: Results, engine: EngineResults, found: InteractionResults, row: int) -> dict[int, str]:
+def _steps(results: Results, engine: EngineResults, interactions: InteractionResults, row: int) -> dict[int, str]:
     """Number of each real step -> what it is called; empty if the groups are no steps of a sample in the file."""
     sample, options = int(results.rows.sample[row]), engine.options
     tensors = [results.inputs[name] for name in engine.tensors if name in results.inputs]
@@ -89,6 +89,6 @@ def _steps(results: Results, engine: EngineResults, found: InteractionResults, r
     if len(tensors) != 1 or not is_plain or sample not in results.stored:
         return {}
     real = tensors[0].real([sample])
-    steps = range(len(found.groups)) if real is None else np.flatnonzero(real[0]).tolist()
-    texts = tensors[0].tokens(sample) or tuple(found.groups[step] for step in steps)
+    steps = range(len(interactions.groups)) if real is None else np.flatnonzero(real[0]).tolist()
+    texts = tensors[0].tokens(sample) or tuple(interactions.groups[step] for step in steps)
     return dict(zip(steps, texts, strict=False))

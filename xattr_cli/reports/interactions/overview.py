@@ -27,19 +27,19 @@ _MOST_NAMES = 40
 _NAME_WIDTH = 22
 
 
-def draw(results: Results, engine: EngineResults, found: InteractionResults) -> Iterator[Drawing | Nothing]:
+def draw(results: Results, engine: EngineResults, interactions: InteractionResults) -> Iterator[Drawing | Nothing]:
     """A figure per target, of engines whose rows have the same groups."""
-    if not found.is_square or found.chosen_per_row or engine.options.get("groups") == "tokens":
+    if not interactions.is_square or interactions.chosen_per_row or engine.options.get("groups") == "tokens":
         yield Nothing(f"{engine.label}: its rows look at different groups, or at one; no summary over rows")
         return
     counts = Counter(results.rows.target.tolist())
     targets = sorted(target for target, _ in counts.most_common(_MOST_TARGETS))
     strengths = pair_strengths(results, engine, targets)
-    for one in strengths:
-        name = results.target_name(one.target)
-        target = name if name == str(one.target) else f"{one.target}-{shorten(name, _NAME_WIDTH)}"
+    for strength in strengths:
+        name = results.target_name(strength.target)
+        target = name if name == str(strength.target) else f"{strength.target}-{shorten(name, _NAME_WIDTH)}"
         stem = f"interactions-{engine.label}"
-        figure = _figure(results, engine, found.groups, one)
+        figure = _figure(results, engine, interactions.groups, strength)
         yield Drawing(f"{stem}-{target}" if len(counts) > 1 else stem, figure)
     if len(counts) > _MOST_TARGETS:
         yield Nothing(f"{engine.label}: the {_MOST_TARGETS} most frequent of {len(counts)} targets are drawn")
@@ -81,9 +81,9 @@ def _draw_matrix(axes: Axes, names: Sequence[str], strengths: PairStrengths, uni
     axes.set_anchor("N")
     name_axes(axes, names, names)
     axes.spines[:].set(visible=True, color="0.7")
-    place = axes.inset_axes((1.03, 0.0, 0.04, 1.0))
-    axes.figure.colorbar(image, cax=place, ticks=[0.0, limit], extend="max")
-    place.set_yticklabels(["0", number(limit)], fontsize=7)
+    box = axes.inset_axes((1.03, 0.0, 0.04, 1.0))
+    axes.figure.colorbar(image, cax=box, ticks=[0.0, limit], extend="max")
+    box.set_yticklabels(["0", number(limit)], fontsize=7)
     axes.set_title(f"mean |Γᵢⱼ| ({unit}); on the diagonal, what each does alone", loc="left")
 
 

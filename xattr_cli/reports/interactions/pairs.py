@@ -49,9 +49,9 @@ def pair_strengths(results: Results, engine: EngineResults, targets: Sequence[in
     Arguments:
         engine: with square matrices of the same groups in all rows.
     """
-    found = _interactions(engine)
-    tallies = {target: _Tally(found.shape[0]) for target in targets}
-    for part, matrices in found.blocks():
+    interactions = _interactions(engine)
+    tallies = {target: _Tally(interactions.shape[0]) for target in targets}
+    for part, matrices in interactions.blocks():
         errors = pair_errors(engine, part, matrices)
         finite = np.isfinite(matrices).all(axis=(1, 2))
         for target, tally in tallies.items():

@@ -35,10 +35,10 @@ class InteractionSheet(Sheet):
     """A line per row: its matrix with the names of its groups or tokens, and its strongest pairs."""
 
     def __init__(
-        self, results: Results, engine: EngineResults, found: InteractionResults, rows: Sequence[int]
+        self, results: Results, engine: EngineResults, interactions: InteractionResults, rows: Sequence[int]
     ) -> None:
         self.engine = engine
-        self.found = found
+        self.found = interactions
         score = score_unit(results)
         super().__init__(
             results,
@@ -50,7 +50,7 @@ class InteractionSheet(Sheet):
                 "matrix; lines: its share in each pair."
             ),
             width=_BETWEEN + _BARS,
-            height=_CELL + _NAMES if found.is_square else _TOP * _LINE + 0.4,
+            height=_CELL + _NAMES if interactions.is_square else _TOP * _LINE + 0.4,
             title_lines=title_lines([engine], rows),
             heads={_NAMES: "interactions", _BETWEEN: "strongest pairs"},
         )

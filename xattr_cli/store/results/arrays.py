@@ -11,6 +11,7 @@ import numpy as np
 import yaml
 
 from ...errors import StoreError
+from ..axes import is_only_an_axis
 
 __all__ = [
     "BLOCK_BYTES",
@@ -87,11 +88,11 @@ def read_any(group: h5py.Group, name: str, rows: RowChoice | None = None) -> np.
 
 
 def names_in(group: h5py.Group) -> tuple[str, ...]:
-    """Paths of all arrays and texts in a group and in the groups within it."""
+    """Paths of all arrays and texts in a group and in the groups within it, without what only names an axis."""
     names: list[str] = []
 
     def visit(name: str, item: h5py.HLObject) -> None:
-        if isinstance(item, h5py.Dataset):
+        if isinstance(item, h5py.Dataset) and not is_only_an_axis(item):
             names.append(name)
 
     group.visititems(visit)

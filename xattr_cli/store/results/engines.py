@@ -9,7 +9,7 @@ import h5py
 import numpy as np
 
 from ...errors import StoreError, suggestion
-from .arrays import RowChoice, dataset, mapping, names_in, read_any, read_rows, row_blocks, texts
+from .arrays import RowChoice, dataset, mapping, names_in, plain, read_any, read_rows, row_blocks, texts
 from .interactions import InteractionResults
 
 __all__ = ["PER_ROW", "EngineResults"]
@@ -23,7 +23,7 @@ class EngineResults:
     Attributes:
         label: the engine's key in the job.
         engine: the engine's name.
-        options: its options, with every default spelled out.
+        options: its options, with every default spelled out; `options_text` is the same as YAML.
         reduction: what made the `reduced` maps: "sum" or "l2" over embedding, feature or channel axes; "none"
             if there are none.
     """
@@ -33,7 +33,8 @@ class EngineResults:
         self._explained = explained  # name of the tensor where only one is explained
         self.label: str = group.name.rsplit("/", 1)[-1]
         self.engine = str(group.attrs.get("engine", self.label))
-        self.options = mapping(group.attrs.get("options"))
+        self.options_text = str(plain(group.attrs.get("options", "")))
+        self.options = mapping(self.options_text)
         self.reduction = str(group.attrs.get("reduction", "none"))
 
     # --- one number per row ---
@@ -102,6 +103,21 @@ class EngineResults:
         name = "reduced" if "reduced" in self._group else "attribution"
         return read_rows(self._tensor(name, tensor), rows)
 
+    def reduced_axes(self, tensor: str | None = None) -> tuple[str, ...]:
+        """Axis labels of `reduced`, '' where the file has none."""
+        name = "reduced" if "reduced" in self._group else "attribution"
+        return tuple(axis.label for axis in self._tensor(name, tensor).dims)[1:]
+
+    @property
+    def has_reduced(self) -> bool:
+        """Whether there is a map with a number per token, step or pixel beside the whole one."""
+        return "reduced" in self._group
+
+    @property
+    def has_standard_error(self) -> bool:
+        """Whether the method has a standard error for every number of a map."""
+        return "standard_error" in self._group
+
     def standard_error(self, rows: RowChoice, tensor: str | None = None) -> np.ndarray | None:
         """(chosen rows, *shape) standard error of `attribution`; None if the method has none."""
         if "standard_error" not in self._group:
@@ -159,6 +175,14 @@ class EngineResults:
         """
         return read_rows(dataset(self._group, "interaction"), rows)
 
+    # --- how firm it is ---
+
+    @property
+    def stability(self) -> tuple[str, ...]:
+        """Names of what `read` finds under `stability/`, such as "weights"; empty if it was not asked for."""
+        group = self._group.get("stability", {})
+        return tuple(name for name in ("weights", "inputs", "randomised") if name in group)
+
     # --- where it lies ---
 
     def row_arrays(self) -> Iterator[h5py.Dataset]:
@@ -175,6 +199,8 @@ class EngineResults:
             yield dataset(self._group, f"curve/{name}")
         if self.interactions is not None:
             yield from self.interactions.row_arrays()
+        for name in self.stability:
+            yield dataset(self._group, f"stability/{name}")
 
     # --- whatever it is ---
 

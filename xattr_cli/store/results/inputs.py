@@ -8,7 +8,7 @@ import h5py
 import numpy as np
 
 from ...errors import StoreError
-from .arrays import dataset, read_rows, texts
+from .arrays import dataset, plain, read_rows, texts
 
 __all__ = ["InputResults"]
 
@@ -74,6 +74,20 @@ class InputResults:
         if "real" not in self._group:
             return None
         return read_rows(dataset(self._group, "real"), self._places(samples, self._positions))
+
+    @property
+    def has_tokens(self) -> bool:
+        """Whether steps have names."""
+        return "tokens" in self._group
+
+    def all_tokens(self, samples: Sequence[int] | np.ndarray) -> np.ndarray:
+        """(samples, steps) str, what each step is called; empty where it is padding.
+
+        Raises:
+            StoreError: a sample is not among the stored ones, or steps have no names.
+        """
+        found = read_rows(dataset(self._group, "tokens"), self._places(samples, self._positions))
+        return np.array([[plain(name) for name in names] for names in found], dtype=object).reshape(found.shape)
 
     def tokens(self, sample: int) -> tuple[str, ...]:
         """What the real steps of a sample are called; empty if they have no names.

@@ -13,6 +13,7 @@ import numpy as np
 
 from ...errors import StoreError, nearest, suggestion
 from ..manifest import FORMAT
+from ..survey import datasets
 from .arrays import RowChoice, dataset, mapping, plain, read_rows, texts
 from .effects import EffectResults
 from .engines import EngineResults
@@ -190,6 +191,25 @@ class Results:
         """Label -> what that population engine left, in the order of the job."""
         groups = self._file.get("effects", {})
         return {label: EffectResults(groups[label]) for label in self.job.get("engines", {}) if label in groups}
+
+    def datasets(self) -> dict[str, h5py.Dataset]:
+        """Every array of the file by its path, for what reads it as a whole."""
+        return datasets(self._file)
+
+    @property
+    def has_keys(self) -> bool:
+        """Whether the dataset has a printable name for every sample."""
+        return "samples/key" in self._file
+
+    def keys_of(self, samples: np.ndarray) -> np.ndarray:
+        """(samples,) str, printable names of samples; empty where a sample is not stored or has none."""
+        names = np.full(len(samples), "", dtype=object)
+        if "samples/key" in self._file:
+            there = np.array([int(sample) in self.stored for sample in samples], dtype=bool)
+            places = [self.stored[int(sample)] for sample in samples[there]]
+            found = read_rows(dataset(self._file, "samples/key"), places)
+            names[there] = [plain(name) for name in found]
+        return names
 
     def class_name(self, number: int) -> str:
         """Name of an output of the model, or its number if the dataset knows no names."""

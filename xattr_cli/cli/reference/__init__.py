@@ -1,0 +1,1 @@
+"""Commands that say what there is: plugins, sections of the job, the installation."""

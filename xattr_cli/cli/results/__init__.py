@@ -1,0 +1,1 @@
+"""Commands on results: rows, other formats, comparisons."""

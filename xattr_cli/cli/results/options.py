@@ -1,0 +1,35 @@
+"""Options of a plugin that are given on the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from ...errors import JobError
+from ...job.validation import describe
+
+__all__ = ["with_options"]
+
+
+def with_options(plugin: Any, given: Iterable[str], where: str) -> Any:
+    """A plugin with the options of `KEY=VALUE` texts, whose values are YAML.
+
+    Raises:
+        JobError: names the option that is wrong, and what is allowed.
+    """
+    values: dict[str, Any] = {}
+    for text in given:
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise JobError(f"--set {text}: must be KEY=VALUE.")
+        try:
+            values[key.strip()] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise JobError(f"--set {text}: the value is no YAML: {error}") from error
+    try:
+        return plugin(**values)
+    except ValidationError as error:
+        raise JobError(f"{where}: {describe(error, values)}") from error

@@ -1,0 +1,1 @@
+"""Several result files beside each other: what differs between two, and the mean and spread of folds."""

@@ -1,0 +1,225 @@
+"""What differs between two results: of which jobs they are, which rows they share, and how their maps moved."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..errors import StoreError
+from ..store.manifest import changes
+from ..store.results.arrays import BLOCK_BYTES
+from ..store.results.engines import EngineResults
+from ..store.results.reader import Results
+from .maps import MapDifferences, differences
+from .matching import Matching, match, sample_names
+
+__all__ = ["EngineDifference", "ResultDifference", "compare"]
+
+
+@dataclass(frozen=True)
+class EngineDifference:
+    """How the maps of one engine differ in the rows that two files share.
+
+    Attributes:
+        maps: of the matched rows.
+        score_change: (rows,) score of the input in B minus that in A.
+        status_changed: how many rows ended otherwise (such as converged and quarantined).
+    """
+
+    maps: MapDifferences
+    score_change: np.ndarray
+    status_changed: int
+
+    @property
+    def share_beyond(self) -> float:
+        """Share of the judged rows that differ by more than both error bars; 0 if none is judged."""
+        judged = int(self.maps.judged.sum())
+        return float(self.maps.beyond.sum()) / judged if judged else 0.0
+
+    def summary(self) -> dict[str, Any]:
+        """Numbers for people and programs; None where there is none."""
+        about = {
+            "distance": self.maps.distance,
+            "rank_correlation": self.maps.rank_correlation,
+            "sign_flips": self.maps.sign_flips,
+            "score_change": np.abs(self.score_change),
+        }
+        return {
+            "rows": len(self.maps.distance),
+            "judged": int(self.maps.judged.sum()),
+            "beyond_error_bars": int(self.maps.beyond.sum()),
+            "status_changed": self.status_changed,
+            **{name: _spread(values) for name, values in about.items()},
+        }
+
+
+@dataclass(frozen=True)
+class ResultDifference:
+    """What differs between two results, A and B.
+
+    Attributes:
+        a, b: the open files.
+        matching: their common rows.
+        changed: a line per key of the job, and per hash, that differs.
+        predictions_moved: of the common samples, how many have another class, or a value beyond rounding.
+        engines: by label, those that both files have with maps of one shape.
+        not_compared: label → why.
+    """
+
+    a: Results
+    b: Results
+    matching: Matching
+    changed: tuple[str, ...]
+    predictions_moved: int
+    engines: Mapping[str, EngineDifference]
+    not_compared: Mapping[str, str]
+
+    @property
+    def unmatched(self) -> tuple[int, int]:
+        """How many rows only A has, and only B."""
+        return len(self.a.rows) - len(self.matching), len(self.b.rows) - len(self.matching)
+
+    @property
+    def worst_share(self) -> float:
+        """The greatest share of rows that are not what they were, over the engines.
+
+        A row of A counts if its maps differ by more than both error bars, or if B does not explain that output of
+        that sample.
+        """
+        total = max(1, len(self.a.rows))
+        beyond = [int(engine.maps.beyond.sum()) for engine in self.engines.values()]
+        return (max(beyond, default=0) + self.unmatched[0]) / total
+
+    def summary(self, worst: int = 5) -> dict[str, Any]:
+        """All of it as one JSON-able object.
+
+        Arguments:
+            worst: how many of the rows that are furthest apart to name, per engine.
+        """
+        only_a, only_b = self.unmatched
+        engines = {
+            label: {**engine.summary(), "worst": self._worst(engine, worst)}
+            for label, engine in self.engines.items()
+        }
+        return {
+            "a": str(self.a.path),
+            "b": str(self.b.path),
+            "changed": list(self.changed),
+            "rows": {
+                "matched": len(self.matching),
+                "only_a": only_a,
+                "only_b": only_b,
+                "matched_by": self.matching.by,
+            },
+            "samples": len(self.matching.samples[0]),
+            "predictions_moved": self.predictions_moved,
+            "differing_share": self.worst_share,
+            "engines": engines,
+            "not_compared": dict(self.not_compared),
+        }
+
+    def _worst(self, engine: EngineDifference, count: int) -> list[dict[str, Any]]:
+        distance = np.nan_to_num(engine.maps.distance, nan=-1.0)
+        order = [int(place) for place in np.argsort(-distance, kind="stable")[:count] if distance[place] > 0]
+        rows = self.matching.rows[0][order]
+        names = sample_names(self.a, rows)
+        return [
+            {
+                "row": int(self.a.rows.id[row]),
+                "sample": name,
+                "target": int(self.a.rows.target[row]),
+                "distance": float(engine.maps.distance[place]),
+                "beyond_error_bars": bool(engine.maps.beyond[place]),
+            }
+            for place, row, name in zip(order, rows, names, strict=True)
+        ]
+
+
+def compare(a: Results, b: Results) -> ResultDifference:
+    """Compare two results, block by block.
+
+    Raises:
+        StoreError: they have no sample in common.
+    """
+    matching = match([a, b])
+    if len(matching.samples[0]) == 0:
+        raise StoreError(f"{a.path} and {b.path}: have no sample in common (compared by {matching.by}).")
+    engines: dict[str, EngineDifference] = {}
+    reasons = {label: f"only in {a.path}" for label in a.engines if label not in b.engines}
+    reasons |= {label: f"only in {b.path}" for label in b.engines if label not in a.engines}
+    for label in a.engines:
+        if label not in b.engines:
+            continue
+        one, two = a.engines[label], b.engines[label]
+        if one.tensors != two.tensors:
+            reasons[label] = f"maps of {_shapes(one)} and of {_shapes(two)}"
+        else:
+            engines[label] = _compare_engine(one, two, matching)
+    changed = tuple(changes(_identity(a), _identity(b)))
+    return ResultDifference(a, b, matching, changed, _predictions_moved(a, b, matching), engines, reasons)
+
+
+def _compare_engine(one: EngineResults, two: EngineResults, matching: Matching) -> EngineDifference:
+    rows_a, rows_b = matching.rows
+    found = list(_blocks(one, two, matching))
+    names = ("distance", "rank_correlation", "sign_flips", "beyond", "judged")
+    empty = differences(np.empty((0, 1)), np.empty((0, 1)), np.empty(0), np.empty(0))
+    joined = {name: np.concatenate([getattr(piece, name) for piece in [empty, *found]]) for name in names}
+    return EngineDifference(
+        MapDifferences(**joined),
+        two.score_input[rows_b] - one.score_input[rows_a],
+        int((one.status[rows_a] != two.status[rows_b]).sum()),
+    )
+
+
+def _blocks(one: EngineResults, two: EngineResults, matching: Matching) -> Iterator[MapDifferences]:
+    size = sum(int(np.prod(shape)) for shape in one.tensors.values())
+    step = max(1, BLOCK_BYTES // (8 * max(1, size)))
+    rows_a, rows_b = matching.rows
+    for start in range(0, len(rows_a), step):
+        at, bt = rows_a[start : start + step], rows_b[start : start + step]
+        yield differences(_flat(one, at), _flat(two, bt), one.relative_error[at], two.relative_error[bt])
+
+
+def _flat(engine: EngineResults, rows: np.ndarray) -> np.ndarray:
+    maps = [engine.attribution(rows, tensor) for tensor in engine.tensors]
+    return np.concatenate([values.reshape(len(values), -1) for values in maps], axis=1)
+
+
+def _predictions_moved(a: Results, b: Results, matching: Matching) -> int:
+    one, two = a.rows.prediction[matching.samples[0]], b.rows.prediction[matching.samples[1]]
+    if a.rows.is_regression or b.rows.is_regression:
+        return int((~np.isclose(one, two, rtol=1e-5, atol=1e-6, equal_nan=True)).sum())
+    return int((one != two).sum())
+
+
+def _identity(file: Results) -> dict[str, Any]:
+    """What decides the numbers of a result: its job, and the hashes of what that names."""
+    attributes = file.attributes
+    hashes = {
+        key: attributes.get(key) for key in ("checkpoint_hash", "dataset_hash", "package_version", "torch_version")
+    }
+    identity = attributes.get("job_identity")
+    return {**(json.loads(identity) if identity else file.job), **hashes}
+
+
+def _shapes(engine: EngineResults) -> str:
+    return ", ".join(f"{name} {shape}" for name, shape in engine.tensors.items()) or "none"
+
+
+def _spread(values: np.ndarray) -> dict[str, float] | None:
+    found = values[np.isfinite(values)]
+    if len(found) == 0:
+        return None
+    low, median, high = np.quantile(found, [0.05, 0.5, 0.95])
+    return {
+        "p5": float(low),
+        "median": float(median),
+        "p95": float(high),
+        "max": float(found.max()),
+        "min": float(found.min()),
+    }
