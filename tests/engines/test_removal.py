@@ -162,7 +162,7 @@ def noise(draws, sigma):
 @pytest.mark.parametrize("over", ["mean", "square", "variance"])
 def test_smoothgrad_is_captums_gradient_at_equal_noise(tmp_path, over, relative):
     draws = 20
-    found = maps(tmp_path, "smoothgrad", {"draws": draws, "sigma": 0.3, "relative": relative, "over": over})
+    found = maps(tmp_path, "smooth_grad", {"draws": draws, "sigma": 0.3, "relative": relative, "over": over})
     sigma = 0.3 * np.ptp(X, axis=1) if relative else 0.3
     points = torch.from_numpy((X[:, None] + noise(draws, sigma)).reshape(-1, FEATURES).astype(np.float32))
     each = captum.attr.Saliency(network()).attribute(points.requires_grad_(), target=TARGET, abs=False)
@@ -175,7 +175,7 @@ def test_smoothgrad_is_captums_gradient_at_equal_noise(tmp_path, over, relative)
 
 def test_noise_around_integrated_gradients(tmp_path):
     options = {"draws": 5, "sigma": 0.2, "relative": False, "of": "integrated_gradients", "nodes": 20}
-    found = maps(tmp_path, "smoothgrad", options)
+    found = maps(tmp_path, "smooth_grad", options)
     points = torch.from_numpy((X[:, None] + noise(5, 0.2)).reshape(-1, FEATURES).astype(np.float32))
     each = captum.attr.IntegratedGradients(network()).attribute(
         points, target=TARGET, n_steps=20, method="riemann_middle"

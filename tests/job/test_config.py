@@ -59,7 +59,7 @@ def integrated(**options):
         ("output.parts=3", "output.parts: 3: unknown key. Allowed: compression, keep_parts, .*store_inputs."),
         ("model.checkpont=a.pt", "model.checkpont: 'a.pt': unknown key.*mean 'checkpoint'?"),
         ("dataset.input=[X]", "dataset.input: ['X']: unknown key.*mean 'inputs'?"),
-        ("engines.saliency.rtol=0.1", "engines.saliency.rtol: 0.1: unknown key. No keys are allowed here."),
+        ("engines.saliency.rtol=0.1", "engines.saliency.rtol: 0.1: unknown key. Allowed: signed."),
         ("engines.integrated_gradients.rtoll=1", "engines.integrated_gradients.rtoll: 1: .*mean 'rtol'?"),
         ("target.indx=3", "--set 'target.indx=3': target is 'all', which has no keys; set target as a whole."),
         (
@@ -417,7 +417,7 @@ def test_the_written_job_is_complete_and_absolute():
         "device": "auto", "precision": "auto", "batch_rows": "auto", "threads": "auto", "memory": "auto",
         "memory_format": "auto", "fold_batchnorm": "auto", "arithmetic": "auto", "compile": "auto", "seed": 0,
     }  # fmt: skip
-    assert written["engines"] == {"saliency": {"engine": "saliency"}}
+    assert written["engines"] == {"saliency": {"engine": "saliency", "signed": False}}
     assert (written["target"], written["explain"], written["score"]) == ("predicted", "inputs", "auto")
 
 
