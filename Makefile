@@ -16,8 +16,8 @@ SENTENCES := vaderSentiment==3.3.2
 
 .PHONY: help install demo tables photos resnet18 googlenet vowels breast-cancer minilm minilm-interactions \
 	movies next-word solubility screening segmentation present folds steps \
-	test test-slow test-gpu test-portable test-networks lint format clean \
-	bench bench-gpu bench-nodes bench-secant bench-error-bars bench-error-bars-photos bench-error-bars-language bench-jobs bench-ace bench-icc bench-interactions bench-stability \
+	test test-slow test-slurm test-gpu test-portable test-networks fuzz docs lint format clean \
+	bench bench-gpu bench-nodes bench-secant bench-error-bars bench-error-bars-photos bench-error-bars-language bench-jobs bench-ace bench-icc bench-interactions bench-stability bench-kills bench-scale \
 	reproduce-ig reproduce-interior reproduce-interactions reproduce-ace reproduce-icc
 
 help: ## List the targets
@@ -40,6 +40,7 @@ runs/digits/model.pt: scripts/networks/train_digits.py xattr_cli/models/zoo.py |
 demo: install runs/digits/model.pt ## Train a small network on real digits, explain 200 held-out images, draw the maps
 	@$(BIN)/xattr-cli run configs/digits.yaml --overwrite
 	@$(BIN)/xattr-cli plot runs/digits/attributions.h5
+	@$(BIN)/xattr-cli report runs/digits/attributions.h5
 
 runs/iris/model.pt: scripts/networks/train_tables.py | $(READY)
 	@$(BIN)/python -m scripts.networks.train_tables runs
@@ -118,6 +119,9 @@ test: install ## Run the tests (minutes on two cores)
 test-slow: install ## Run the long tests too
 	$(BIN)/python -m pytest -n auto --dist loadfile -m 'not gpu'
 
+test-slurm: install ## Run a job on a real Slurm on this machine (as root; apt-get install slurm-wlm munge; 20 minutes)
+	$(BIN)/python -m pytest -m slow tests/test_slurm.py
+
 test-gpu: install ## Run the tests that need a CUDA device
 	$(BIN)/python -m pytest -m gpu
 
@@ -137,6 +141,9 @@ $(PORTABLE): test-portable-%: install
 test-networks: install ## Train the small networks of tests/helpers/trained again (they are committed: other processors make others)
 	$(BIN)/python -m scripts.networks.train_test_networks tests/helpers/trained
 
+docs: install ## The documentation as a site, in runs/docs/site
+	@$(BIN)/python -m scripts.docs.build runs/docs
+
 lint: install ## Check style, formatting and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -145,6 +152,9 @@ lint: install ## Check style, formatting and types
 format: install ## Format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+fuzz: install ## Broken and hostile jobs, checkpoints, data and results by the thousand (an hour)
+	$(BIN)/python -m scripts.fuzz --table scripts/results/fuzz.md
 
 bench: install ## Time and memory against captum and against bare gradient passes
 	$(BIN)/python -m scripts.benchmarks.bench_speed
@@ -184,6 +194,12 @@ bench-icc: install ## Cost and errors of causal contributions, and of Sobol' ind
 
 bench-interactions: $(PAPERS) ## Integrated Hessians against path-explain, and their error bars
 	$(BIN)/python -m scripts.benchmarks.bench_interactions
+
+bench-kills: install ## A thousand kill -9 of every kind of work: nothing is lost (an hour)
+	PYTHONPATH=tests $(BIN)/python -m scripts.benchmarks.bench_kills
+
+bench-scale: install ## A million rows in a thousand parts: memory, open files and time of the merge
+	$(BIN)/python -m scripts.benchmarks.bench_scale
 
 $(PAPERS): $(READY) pyproject.toml constraints.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[papers]'

@@ -31,18 +31,19 @@ LOOSE = {
     "samples",
 }
 
-LANGUAGE = {"errors", "registry", "importing", "samples", "randomness", "fingerprint"}
+LANGUAGE = {"errors", "untrusted", "registry", "importing", "samples", "randomness", "fingerprint"}
 PARTS = {"models", "datasets", "baselines", "numerics", "device", "engines", "store"}
 ROOMS = {
     "errors": set(),
+    "untrusted": {"errors"},
     "importing": {"errors"},
     "registry": {"errors"},
     "samples": set(),
     "randomness": set(),
-    "fingerprint": set(),
+    "fingerprint": {"errors"},
     "job": LANGUAGE,
     "numerics": LANGUAGE,
-    "store": {"errors", "samples"},
+    "store": {"errors", "untrusted", "samples"},
     "models": {*LANGUAGE, "job"},
     "datasets": {*LANGUAGE, "job"},
     "causal": {*LANGUAGE, "job"},
@@ -53,7 +54,7 @@ ROOMS = {
     "export": {*LANGUAGE, "store"},
     "compare": {*LANGUAGE, "store"},
     "plugins": {*LANGUAGE, "job", "models", "datasets", "baselines", "device", "engines", "reports", "export"},
-    "apply": {"errors", "numerics", "datasets", "store"},
+    "apply": {"errors", "untrusted", "numerics", "datasets", "store"},
     "pipeline": {*LANGUAGE, "job", *PARTS},
     "evaluation": {*LANGUAGE, "job", *PARTS, "pipeline"},
     "cli": {*LANGUAGE, "job", *PARTS, "reports", "export", "compare", "apply", "pipeline", "evaluation"},
@@ -184,7 +185,18 @@ def test_what_lists_documents_or_reads_files_imports_no_torch(module):
 
 
 @pytest.mark.parametrize(
-    "home", ["engines", "datasets", "baselines", "reports.gallery", "store", "export", "job.schema", "plugins"]
+    "home",
+    [
+        "engines",
+        "datasets",
+        "baselines",
+        "reports.gallery",
+        "reports.html.report",
+        "store",
+        "export",
+        "job.schema",
+        "plugins",
+    ],
 )
 def test_nor_does_anything_that_it_imports(home):
     with_torch = {module for module in reached(home) if outer_imports(module) & {"torch", "torchvision"}}
@@ -309,7 +321,7 @@ FOREIGN = {
     "device.execution.rounding": {"allow_tf32", "benchmark", "fp32_precision"},  # torch's own switches
     "device.perturbation": {"data"},  # of the network's weights, put back as it was
     "engines.ace.rollout": {"state"},  # numpy's generator, put back to where it was
-    "job.yaml_text": {"yaml_implicit_resolvers"},  # of subclasses of PyYAML's loaders
+    "untrusted.yaml_text": {"yaml_implicit_resolvers"},  # of subclasses of PyYAML's loaders
     "models.exported": {"args", "disabled", "kwargs"},  # nodes of a graph of torch.fx, a logger of torch
     "models.frozen": {"data", "grad", "training"},  # the user's module, lent and given back as it was
     "models.repairs": {"enabled"},  # switches of cuDNN and MKL-DNN

@@ -1,4 +1,4 @@
-"""The README: every command of it runs, and what it shows is what one sees."""
+"""README and the pages of the documentation: every command runs, and what is shown is what one sees."""
 
 from __future__ import annotations
 
@@ -30,6 +30,8 @@ from xattr_cli.store.results.reader import Results
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = [path.read_text(encoding="utf-8") for path in sorted((ROOT / "scripts/docs/pages").glob("*.md"))]
+EVERYWHERE = "\n".join([TEXT, *PAGES])
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 REGISTRIES = [ENGINES, MODELS, DATASETS, BASELINES, SCORES, FIGURES, EXPORTERS]
 ELSEWHERE = {"git", "cd", "pip", "sbatch", "crontab"}  # programs of other machines, or of a first installation
@@ -47,13 +49,13 @@ class Shown:
         return self.command.split()[0]
 
 
-def blocks(language):
-    return re.findall(rf"^```{language}\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
+def blocks(language, text=TEXT):
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
 
 
 def shown():
     """Every command: lines of `bash` blocks, and lines of `console` blocks that begin with a dollar."""
-    for block in blocks("bash"):
+    for block in blocks("bash", EVERYWHERE):
         for line in block.replace("\\\n", " ").splitlines():
             command = line.split(" #")[0].strip()
             if command and not command.startswith("#"):
@@ -64,7 +66,7 @@ def shown():
             yield Shown(command.strip(), tuple(line for line in output if line.strip()))
 
 
-COMMANDS = list(shown())
+COMMANDS = list({each.command: each for each in shown()}.values())
 DEMO = next(each for each in COMMANDS if each.command == "make demo")
 SMALL_JOB = """\
 model: {kind: python, factory: "xattr_cli.models.zoo:digits_cnn", checkpoint: runs/digits/model.pt}
@@ -185,7 +187,7 @@ def form(line):
 
 
 def test_commands_and_options_that_are_named_exist():
-    for name, rest in re.findall(r"xattr-cli ([a-z-]+)([^`\n;&|']*)", TEXT):
+    for name, rest in re.findall(r"xattr-cli ([a-z-]+)([^`\n;&|']*)", EVERYWHERE):
         assert name in main.commands, name
         known = {flag for option in options(main.commands[name]) for flag in option.opts}
         assert set(re.findall(r"(?<!\S)--[a-z-]+", rest.split(" #")[0])) <= known, (name, rest)
@@ -197,11 +199,11 @@ def options(command):
 
 def test_options_that_are_named_alone_exist():
     known = {flag for command in main.commands.values() for option in options(command) for flag in option.opts}
-    assert set(re.findall(r"`(--[a-z-]+)", TEXT)) <= known
+    assert set(re.findall(r"`(--[a-z-]+)", EVERYWHERE)) <= known
 
 
 def test_make_targets_that_are_named_exist():
-    for target in re.findall(r"[`$] ?make ([a-z-]+)", TEXT):
+    for target in re.findall(r"[`$] ?make ([a-z-]+)", EVERYWHERE):
         assert re.search(rf"^{target}:", MAKEFILE, re.MULTILINE), target
 
 

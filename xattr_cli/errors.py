@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 __all__ = [
     "DataError",
@@ -11,10 +12,13 @@ __all__ = [
     "Interrupted",
     "JobError",
     "ModelError",
+    "ResultError",
     "RunError",
     "StoreError",
     "XattrError",
     "nearest",
+    "one_line",
+    "reported",
     "suggestion",
 ]
 
@@ -57,10 +61,19 @@ class StoreError(XattrError):
     """A result file or a part of one cannot be written, read or merged."""
 
 
+class ResultError(StoreError):
+    """A file that was given as a result is none, or is broken."""
+
+    exit_code = ExitCode.USAGE
+
+
 class Interrupted(XattrError):  # noqa: N818 - not a fault
     """A signal asked the run to stop; the finished parts are kept."""
 
     exit_code = ExitCode.RESUMABLE
+
+
+_MOST_LISTED = 60
 
 
 def nearest(word: object, allowed: Iterable[object]) -> str | None:
@@ -74,6 +87,41 @@ def nearest(word: object, allowed: Iterable[object]) -> str | None:
 def suggestion(word: object, allowed: Iterable[object]) -> str:
     """The tail of an error message: what is allowed, and what was probably meant."""
     names = [str(name) for name in allowed]
-    listed = f" Allowed: {', '.join(names)}." if names else ""
+    more = f" and {len(names) - _MOST_LISTED:,} more" if len(names) > _MOST_LISTED else ""
+    listed = f" Allowed: {', '.join(names[:_MOST_LISTED])}{more}." if names else ""
     match = nearest(word, names)
     return f"{listed} Did you mean {match!r}?" if match else listed
+
+
+_LONGEST_REASON = 300
+
+
+def one_line(error: BaseException) -> str:
+    """What an exception says, in one line: its kind, and the first line of its text."""
+    kind, text = type(error).__name__, str(error).strip().partition("\n")[0].strip()
+    if isinstance(error, MemoryError) or "can't allocate memory" in text:
+        kind = "not enough memory"
+    told = f"{kind}: {text}" if text else kind
+    return told if len(told) <= _LONGEST_REASON else f"{told[:_LONGEST_REASON]}…"
+
+
+@contextmanager
+def reported(what: str, kind: type[XattrError]) -> Iterator[None]:
+    """Whatever a library raises within becomes an error of that kind: damaged files raise what their bytes mean.
+
+    Arguments:
+        what: begins the message: the key or the file, and what is wrong with it.
+        kind: of the error; one of these kinds passes unchanged.
+
+    Example:
+        >>> with reported("data.npz is damaged", DataError):
+        ...     int("x")
+        Traceback (most recent call last):
+        xattr_cli.errors.DataError: data.npz is damaged (ValueError: invalid literal for int() with base 10: 'x').
+    """
+    try:
+        yield
+    except XattrError:
+        raise
+    except Exception as error:  # RecursionError and MemoryError are among them
+        raise kind(f"{what} ({one_line(error)}).") from error

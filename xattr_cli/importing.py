@@ -16,7 +16,7 @@ from typing import Any
 
 from .errors import JobError, nearest
 
-__all__ = ["import_callable", "import_optional", "importable_from", "quiet", "transformers"]
+__all__ = ["import_callable", "import_optional", "importable_from", "module_of", "quiet", "transformers"]
 
 _REFERENCE = re.compile(r"(?P<module>[^\W\d]\w*(\.[^\W\d]\w*)*):(?P<attribute>[^\W\d]\w*(\.[^\W\d]\w*)*)")
 
@@ -41,6 +41,12 @@ def import_callable(reference: str, folder: Path | None, key: str) -> Callable[.
     if not callable(found):
         raise JobError(f"{key}: {reference!r} is {type(found).__name__}, which cannot be called.")
     return found  # type: ignore[no-any-return]
+
+
+def module_of(reference: str) -> str | None:
+    """The module that a text names as `module:callable`; None if it does not look like that."""
+    match = _REFERENCE.fullmatch(reference)
+    return None if match is None else match["module"]
 
 
 def import_optional(module: str, *, needed_by: str, install: str, error: type[JobError]) -> Any:

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from .models.base import LoadedModel, ModelSource
     from .registry import BASELINES, DATASETS, ENGINES, EXPORTERS, FIGURES, MODELS, SCORES, Options
     from .reports.drawing.figure import FigureKind
-    from .reports.drawing.selection import Document, Drawing, Nothing, Selection
+    from .reports.drawing.selection import Animation, Document, Drawing, Nothing, Selection
     from .samples import Batch, InputSpec, Status
 
 __all__ = [
@@ -47,6 +47,7 @@ __all__ = [
     "FIGURES",
     "MODELS",
     "SCORES",
+    "Animation",
     "ArraySamples",
     "Baseline",
     "Batch",
@@ -99,7 +100,7 @@ _OFFERED_BY = {
     ".models.base": "LoadedModel ModelSource",
     ".registry": "BASELINES DATASETS ENGINES EXPORTERS FIGURES MODELS SCORES Options",
     ".reports.drawing.figure": "FigureKind",
-    ".reports.drawing.selection": "Document Drawing Nothing Selection",
+    ".reports.drawing.selection": "Animation Document Drawing Nothing Selection",
     ".samples": "Batch InputSpec Status",
 }
 _HOMES = {name: home for home, names in _OFFERED_BY.items() for name in names.split()}

@@ -28,6 +28,9 @@ __all__ = [
 ]
 
 
+MOST_HINTS = 16
+
+
 class Options(BaseModel):
     """A frozen group of options of the job file; an unknown key is an error that names its like.
 
@@ -52,10 +55,11 @@ class Options(BaseModel):
     @classmethod
     def _unknown_keys(cls, given: Mapping[Any, Any]) -> Iterator[InitErrorDetails]:
         allowed = sorted(cls.model_fields)
-        for key, value in given.items():
-            if key not in allowed:
-                hint = suggestion(key, allowed) or " No keys are allowed here."
-                yield _fault("unknown_key", f"unknown key.{hint}", key, value)
+        unknown = [key for key in given if key not in cls.model_fields]
+        for number, key in enumerate(unknown):
+            # looking for the like of thousands would take long, and nobody reads it
+            hint = (suggestion(key, allowed) or " No keys are allowed here.") if number < MOST_HINTS else ""
+            yield _fault("unknown_key", f"unknown key.{hint}", key, given[key])
 
     @classmethod
     def _misplaced_booleans(cls, given: Mapping[Any, Any]) -> Iterator[InitErrorDetails]:
@@ -169,6 +173,10 @@ class Registry(Generic[PluginType]):
             except JobError as error:
                 tell(str(error))
         return members
+
+    def offered(self) -> set[str]:
+        """Names that other installed packages offer; found out without importing them."""
+        return set(self._offers())
 
     def _offers(self) -> dict[str, list[EntryPoint]]:
         offers: dict[str, list[EntryPoint]] = {}

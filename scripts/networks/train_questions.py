@@ -1,10 +1,10 @@
 """Train the networks of jobs that ask other questions, and leave each with its data.
 
-`segmentation` and `present` look at pictures (1, 16, 16) with two digits of scikit-learn, one in each half: the first
-says of every pixel which digit it belongs to (0 is background, 1 + d the digit d), the second which digits are there,
-several labels of a picture. `folds` are five networks for the table of breast cancers, each trained without another
-fifth of it. `steps` is a network of `wine` whose input and hidden layer are rounded, in an ONNX file: its gradient is
-0 everywhere.
+`segmentation` and `present` look at pictures (1, 16, 16) with two digits of scikit-learn, one in each half: the
+first says of every pixel which digit it belongs to (0 is background, 1 + d the digit d), the second which digits
+are there, several labels of a picture. `folds` are five networks for the table of breast cancers, each trained
+without another fifth of it. `steps` is a network of `wine` whose input and hidden layer are rounded, in an ONNX
+file: its gradient is 0 everywhere.
 
 Example: python -m scripts.networks.train_questions segmentation runs/segmentation
 """

@@ -348,6 +348,48 @@ def test_a_fit_follows_from_its_seed_and_leaves_the_global_one_alone(tmp_path):
     assert not torch.equal(opened(options, columns, tmp_path, seed=6)[0].inputs(noise), first)
 
 
+class Memory:
+    """What a fit has kept, in memory."""
+
+    def __init__(self):
+        self.kept, self.times = None, 0
+
+    def recall(self):
+        return self.kept
+
+    def keep(self, arrays):
+        self.kept, self.times = dict(arrays), self.times + 1
+
+
+@pytest.mark.parametrize("stop", [1, 4])
+def test_a_fit_that_was_stopped_goes_on_and_ends_with_the_same_bits(tmp_path, stop):
+    columns, options = draw(bounded, 400, 1), {"graph": CHAIN_GRAPH, "flow": {"epochs": 6}}
+    noise = torch.randn(5, 3, dtype=torch.float64)
+    whole, diagnostics, _ = opened(options, columns, tmp_path, seed=5)
+    memory, epochs = Memory(), []
+
+    def told(done, _total):
+        epochs.append(done)
+        if done == stop and len(epochs) == stop:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        opened(options, columns, tmp_path, seed=5, progress=told, memory=memory)
+    resumed, again, _ = opened(options, columns, tmp_path, seed=5, progress=told, memory=memory)
+    assert epochs == [1, 2, 3, 4, 5, 6]  # none of them twice
+    assert torch.equal(resumed.inputs(noise), whole.inputs(noise))
+    np.testing.assert_array_equal(again.curve, diagnostics.curve)
+
+
+def test_a_fit_keeps_its_state_every_few_seconds(tmp_path, monkeypatch):
+    options, memory = {"graph": CHAIN_GRAPH, "flow": {"epochs": 3}}, Memory()
+    opened(options, draw(chain, 200, 1), tmp_path, memory=memory)
+    assert memory.times == 0  # it took less than five
+    monkeypatch.setattr("xattr_cli.causal.flow.resuming.SECONDS_BETWEEN", 0.0)
+    opened(options, draw(chain, 200, 1), tmp_path, memory=memory)
+    assert memory.times == 3
+
+
 def test_inputs_do_not_depend_on_the_rows_beside_them(tmp_path):
     model, _, _ = opened({"graph": CHAIN_GRAPH, "flow": {"epochs": 2}}, draw(bounded, 300, 1), tmp_path)
     noise = torch.randn(50, 3, dtype=torch.float64)

@@ -25,7 +25,8 @@ from xattr_cli.store.results.reader import Results
 
 README = Path(__file__).parents[2] / "README.md"
 COMMANDS = (
-    "init", "plan", "run", "merge", "inspect", "top", "plot", "export", "diff", "combine", "evaluate", "apply-ace",
+    "init", "plan", "run", "status", "merge", "slurm",
+    "inspect", "report", "top", "plot", "export", "diff", "combine", "evaluate", "apply-ace",
     "engines", "ls", "job", "schema", "checks",
 )  # fmt: skip
 
@@ -372,8 +373,8 @@ def test_a_wrong_job_is_one_message_on_stderr(folder):
         ("plan missing.yaml", ExitCode.USAGE, "job file missing.yaml: no such file."),
         ("run - --set engines=saliancy", ExitCode.USAGE, "must be a mapping"),
         ("merge job.yaml", ExitCode.FAILED, "Error: "),
-        ("inspect missing.h5", ExitCode.FAILED, "missing.h5: no such file."),
-        ("plot missing.h5", ExitCode.FAILED, "missing.h5: no such file."),
+        ("inspect missing.h5", ExitCode.USAGE, "missing.h5: no such file."),
+        ("plot missing.h5", ExitCode.USAGE, "missing.h5: no such file."),
     ],
 )
 def test_what_is_wrong_is_told_on_stderr_with_its_exit_code(arguments, code, message, tmp_path, monkeypatch):

@@ -353,6 +353,7 @@ def test_the_factory_is_found_from_the_folder_of_the_job(job):
         "kwargs": {},
         "inputs": None,
         "labels": None,
+        "hashing": "full",
     }
     with pytest.raises(Exception, match=r"dataset.factory: .* Did you mean 'xattr_test_data'"):
         opened(job, "python", factory="xattr_test_dat:alone")

@@ -344,3 +344,25 @@ def test_a_network_that_takes_one_row_a_call_has_no_cells():
     block = Rows(inputs.flatten(1), {}, torch.zeros(2, dtype=torch.int64), torch.arange(2))
     found = probe_secants(scorer, block, torch.zeros(2, 144))
     assert not found.serves and "single row" in found.reason
+
+
+class Across(nn.Module):
+    """A layer whose features come first, as many as a device call has rows."""
+
+    def __init__(self, features):
+        super().__init__()
+        self.first, self.last = nn.Linear(6, features), nn.Linear(features, 3)
+
+    def forward(self, x):
+        return self.last(torch.relu(self.first(x).T).T)
+
+
+@pytest.mark.parametrize("features", [16, 64])
+def test_features_are_not_taken_for_rows_where_there_are_as_many(features):
+    torch.manual_seed(0)
+    generator = torch.Generator().manual_seed(0)
+    start, stop = torch.randn(2, 5, 6, generator=generator, dtype=torch.float64)
+    scorer = scorer_of(Across(features).double(), stop, rows=features)
+    rows = Rows(stop, {}, torch.zeros(5, dtype=torch.int64), torch.arange(5))
+    found = probe_secants(scorer, rows, start)
+    assert found.serves, found.reason

@@ -129,6 +129,14 @@ def test_parts_are_as_small_as_their_matrices_demand(tmp_path):
         assert session.parts.part_rows == 1024
 
 
+def test_the_way_of_second_derivatives_is_settled_with_the_plan_and_followed(tmp_path):
+    with open_session(load_job(str(job(tmp_path, mlp("tanh"))))) as session:
+        (key,) = session.settled["curvature"]
+        settled = {**session.settled, "execution": {}, "curvature": {key: {"way": "one_by_one", "lanes": 3}}}
+        (found,) = session.following(settled).scorer.curvatures.values()
+        assert (found.how.way, found.how.lanes) == ("one_by_one", 3)
+
+
 def test_the_plan_tells_a_result_that_the_disk_cannot_hold(tmp_path):
     plan = plan_job(load_job(str(job(tmp_path, mlp("tanh")))))
     assert plan.disk_bytes >= 6 * (4 * 4 + 4) * 4 and "TOO LARGE" not in plan_text(plan)

@@ -112,7 +112,7 @@ def result(folder, factory="network", engines=None, name="out", **sections):
 
 def evaluate(file, *metrics, overrides=(), **options):
     inquiry = EvaluationOptions(metrics=metrics or ("pgu",), **options)
-    return evaluate_file(file, inquiry, folder=file.parent, overrides=overrides)
+    return evaluate_file(file, inquiry, trust=True, folder=file.parent, overrides=overrides)
 
 
 def values(found, metric=0):
@@ -122,7 +122,7 @@ def values(found, metric=0):
 
 
 def command(file, *arguments, code=0):
-    outcome = invoke("evaluate", file, "--folder", file.parent, "--quiet", *arguments)
+    outcome = invoke("evaluate", file, "--trust", "--folder", file.parent, "--quiet", *arguments)
     assert outcome.exit_code == code, outcome.stderr
     return outcome
 
@@ -499,13 +499,40 @@ def test_other_data_are_refused_by_name(with_checkpoint):
     assert "was computed from another state of the dataset [" in text and "checkpoint" not in text
 
 
-def test_other_code_is_refused_because_the_scores_differ(with_checkpoint):
+SCALED = """
+from pathlib import Path
+from torch import nn
+
+class Scaled(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.factor = float((Path(__file__).parent / "factor.txt").read_text())
+
+    def forward(self, x):
+        return x[:, :3] * self.factor
+
+def scaled():
+    return Scaled()
+"""
+
+
+def test_a_network_that_gives_other_scores_by_the_same_code_is_refused(folder):
+    (folder / "networks.py").write_text(SCALED)
+    (folder / "factor.txt").write_text("1")
+    file = result(folder, "scaled", {"saliency": None})
+    (folder / "factor.txt").write_text("2")
+    text = command(file, "--metric", "pgu", code=2).stderr
+    assert "has the score" in text and "for row 0, but the network now gives" in text
+    command(file, "--metric", "pgu", "--changed")
+
+
+def test_other_code_is_refused_by_its_module(with_checkpoint):
     networks = with_checkpoint.parent / "networks.py"
     networks.write_text(NETWORKS.replace("nn.Tanh()", "nn.Sigmoid()"))
-    arguments = ("evaluate", with_checkpoint, "--folder", networks.parent, "--metric", "pgu")
+    arguments = ("evaluate", with_checkpoint, "--trust", "--folder", networks.parent, "--metric", "pgu")
     refused = fork(networks.parent, *arguments)
     assert refused.wait() == 2
-    assert "has the score" in refused.stderr and "for row 0, but the network now gives" in refused.stderr
+    assert "was computed from another state of module networks: was [" in refused.stderr
     assert fork(networks.parent, *arguments, "--changed").wait() == 0
 
 
@@ -520,10 +547,10 @@ def test_a_moved_checkpoint_is_named_and_can_be_pointed_at(with_checkpoint):
 
 def test_modules_beside_the_job_are_found_by_folder(folder):
     file = result(folder, engines={"saliency": None})
-    elsewhere = fork(folder, "evaluate", file, "--metric", "pgu")
+    elsewhere = fork(folder, "evaluate", file, "--trust", "--metric", "pgu")
     assert elsewhere.wait() == 2
     assert "module 'networks' was not found" in elsewhere.stderr and "--folder DIR" in elsewhere.stderr
-    assert fork(folder, "evaluate", file, "--metric", "pgu", "--folder", folder).wait() == 0
+    assert fork(folder, "evaluate", file, "--trust", "--metric", "pgu", "--folder", folder).wait() == 0
 
 
 def test_another_score_is_what_the_user_asked_for(folder):
@@ -662,14 +689,16 @@ def test_differences_are_paired(plain):
 
 
 def test_progress_goes_to_stderr_and_the_answer_to_stdout(plain):
-    outcome = invoke("evaluate", plain, "--folder", plain.parent, "--metric", "pgu", "--json")
+    outcome = invoke("evaluate", plain, "--trust", "--folder", plain.parent, "--metric", "pgu", "--json")
     assert "36/36 rows" in outcome.stderr
     assert json.loads(outcome.stdout)["evaluations"] > 0
 
 
 def test_a_trained_network_is_followed_better_by_gradients_along_a_path_than_by_chance(tmp_path):
     run(digits_job(tmp_path, 40, engines={"integrated_gradients": None, "saliency": None}), "--quiet")
-    outcome = invoke("evaluate", tmp_path / "out.h5", *(f"--metric={name}" for name in METRICS), "--json")
+    outcome = invoke(
+        "evaluate", tmp_path / "out.h5", "--trust", *(f"--metric={name}" for name in METRICS), "--json"
+    )
     for metric in json.loads(outcome.stdout)["metrics"]:
         sign = 1 if metric["better"] == "higher" else -1
         against = {d["engine"]: d for d in metric["differences"] if d["minus"] == "(random)"}

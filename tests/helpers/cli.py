@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import dataclass
 from functools import cache
@@ -166,6 +167,7 @@ class _Server:
     """The process of `helpers.forking`."""
 
     def __init__(self):
+        self._turn = threading.Lock()
         tests = Path(__file__).parents[1]
         self._process = subprocess.Popen(
             [sys.executable, "-m", "helpers.forking"],
@@ -175,9 +177,10 @@ class _Server:
         atexit.register(self._close)
 
     def ask(self, **request):
-        self._process.stdin.write(json.dumps(request) + "\n")
-        self._process.stdin.flush()
-        return self._answer()
+        with self._turn:
+            self._process.stdin.write(json.dumps(request) + "\n")
+            self._process.stdin.flush()
+            return self._answer()
 
     def _answer(self):
         line = self._process.stdout.readline()

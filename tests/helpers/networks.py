@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import torch
 from torch import Tensor, nn
 
@@ -22,6 +24,11 @@ class Formula(nn.Module):
 
 def plain():
     return Formula(lambda net, x: net(x))
+
+
+def sleepy():
+    """One that takes a fifth of a second for every call."""
+    return Formula(lambda net, x: (time.sleep(0.2), net(x))[1])
 
 
 def with_dropout_layer():

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from xattr_cli.errors import ExitCode, JobError
-from xattr_cli.job.config import Explain, Target, identity, load_job, parse_job, to_yaml
+from xattr_cli.job.config import Explain, Target, load_job, parse_job, to_yaml
+from xattr_cli.job.identity import identity
 from xattr_cli.job.yaml_text import plain_values
 
 FOLDER = Path("/jobs")

@@ -85,3 +85,11 @@ def test_the_choice_and_the_maps_do_not_depend_on_the_rows_of_a_call(tmp_path, b
 def only(found):
     engines, text = found
     return engines["integrated_gradients"], text
+
+
+def test_the_name_that_a_rule_had_before_is_understood(tmp_path, caplog):
+    engines = {"integrated_gradients": {"rule": "nested"}}
+    outcome = invoke("run", digits_job(tmp_path, 6, engines=engines))
+    assert outcome.exit_code == 0 and "rule: nested is called gradient now" in caplog.text
+    with h5py.File(tmp_path / "out.h5") as file:
+        assert file["engines/integrated_gradients"].attrs["rule"] == "gradient"

@@ -260,7 +260,7 @@ def test_shards_merge_to_the_bytes_of_a_plain_run(folder):
     assert parts_of(folder) == ["part-00001.h5", "part-00004.h5", "part-00007.h5"]
     refused = invoke("merge", job)
     assert refused.exit_code == 1 and refused.stdout == ""
-    assert "parts 0, 2-3, 5-6, 8 of 9 are missing: run --shard 2/3, 3/3 again" in refused.stderr
+    assert "parts 0, 2-3, 5-6, 8 of 9 are missing: run --shard 2-3/3 again" in refused.stderr
     outcome = run(job, "--shard", "3/3")
     assert "3 parts of other shards are missing. Then: xattr-cli merge JOB" in outcome.stderr
     outcome = run(job, "--shard", "2/3")
@@ -292,10 +292,24 @@ def test_a_slurm_array_task_takes_its_shard(folder, monkeypatch):
         monkeypatch.setenv(f"SLURM_ARRAY_TASK_{name}", str(value))
     for task in (0, 1):
         monkeypatch.setenv("SLURM_ARRAY_TASK_ID", str(task))
-        assert f"computing shard {task + 1}/2" in run(job).stderr
+        assert f"Slurm array job: computing shard {task or 2}/2" in run(job).stderr
     assert len(parts_of(folder)) == 5
     assert invoke("merge", job).exit_code == 0
     assert differences(folder / "out.h5", folder / "plain.h5") == []
+
+
+def test_a_partial_slurm_array_computes_just_the_shards_that_are_missing(folder, monkeypatch):
+    job = write_job(folder, output={"part_rows": 2})  # ten parts
+    for index in (1, 2, 4):
+        run(job, "--quiet", "--shard", f"{index}/4")
+    for name, value in (("ID", 3), ("MIN", 3), ("MAX", 3), ("COUNT", 1), ("STEP", 1)):
+        monkeypatch.setenv(f"SLURM_ARRAY_TASK_{name}", str(value))
+    (folder / "out.h5.parts" / "part-00001.h5").unlink()  # of shard 1: nobody asked for it
+    outcome = run(job)
+    assert "computing shard 3/4" in outcome.stderr and "1 parts of other shards are missing" in outcome.stderr
+    assert len(parts_of(folder)) == 9
+    run(job, "--quiet", "--shard", "1,2/4")
+    assert invoke("merge", job).exit_code == 0
 
 
 def test_a_shard_of_a_finished_job_has_nothing_to_do(folder):

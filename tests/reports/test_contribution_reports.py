@@ -13,8 +13,10 @@ from helpers.cli import invoke, run
 from xattr_cli.registry import FIGURES
 from xattr_cli.reports.drawing.selection import Nothing, select
 from xattr_cli.reports.drawing.style import styled
+from xattr_cli.reports.drawing.words import number
 from xattr_cli.reports.effects import causal_graph as contribution_graph
 from xattr_cli.reports.effects import flow as flow_diagnostics
+from xattr_cli.reports.html.indices import index_tables
 from xattr_cli.store.results.reader import Results
 
 
@@ -150,3 +152,18 @@ def test_normal_quantiles():
     quantiles = flow_diagnostics.normal_quantiles(1000)
     assert quantiles[499] == pytest.approx(-quantiles[500])
     assert quantiles[974] == pytest.approx(1.9515, abs=1e-4)
+
+
+def test_the_report_lists_indices_of_every_output_with_their_errors(several):
+    with Results.open(several) as results:
+        found = results.effects["sobol"]
+        tables = list(index_tables(found))
+        total, error = found.values("total"), found.values("total_standard_error")
+        assert [table.title for table in tables] == [f"sobol, target {name}" for name in found.target_names]
+        first = tables[1]
+        assert first.heads == ("first order", "shapley", "total") and first.others == 0
+        for name, *cells in first.lines:
+            node = found.texts("nodes").index(name)
+            assert cells[2] == f"{number(total[node, 1])} ± {number(error[node, 1])}"
+        strengths = np.abs(found.values("first_order")[:, 1])
+        assert [line[0] for line in first.lines] == [found.texts("nodes")[k] for k in np.argsort(-strengths)]

@@ -554,11 +554,12 @@ def test_every_figure_that_applies_is_written_and_the_others_are_explained(digit
         "samples.png",
         "saturation-interior_gradients.png",
         "saturation-maps-interior_gradients.png",
+        "animation-interior_gradients.gif",
         "diagnostics.png",
     ]
     assert all(path.stat().st_size > 5000 for path in paths)
     assert "no figure of kind 'features': 'X' of shape (1, 8, 8) is no table of features" in told
-    drawn = {"samples", "saturation", "diagnostics"}
+    drawn = {"samples", "saturation", "animation", "diagnostics"}
     assert [re.findall("'([a-z_]+)'", line)[0] for line in told] == [kind for kind in KINDS if kind not in drawn]
 
 
@@ -652,7 +653,7 @@ def test_a_file_without_any_map_can_be_summarised(tmp_path):
 def test_inspect_refuses_a_damaged_file(digits_file, tmp_path):
     (tmp_path / "cut.h5").write_bytes(digits_file.read_bytes()[:-5000])
     done = command("inspect", tmp_path / "cut.h5")
-    assert done.exit_code == ExitCode.FAILED and done.stdout == ""
+    assert done.exit_code == ExitCode.USAGE and done.stdout == ""
     assert done.stderr.startswith(f"Error: {tmp_path / 'cut.h5'}: is truncated")
 
 

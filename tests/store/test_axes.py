@@ -10,6 +10,7 @@ from helpers.cli import digits_job, run, write_job
 from helpers.networks import FEATURES
 from helpers.results import cancer, digits, make_rows, saliency, write_file
 
+from xattr_cli.errors import StoreError
 from xattr_cli.store.axes import name_axes
 from xattr_cli.store.results.reader import Results
 
@@ -126,6 +127,25 @@ def test_our_own_reader_sees_no_axes_among_the_values(digits_file):
         assert engine.axes_of("maps") == ("row", "alpha", "channel", "height", "width")
         assert "saturation" in engine.curves
         results.verify()
+
+
+def test_a_dimension_does_not_pretend_to_be_a_value(table_file, tmp_path):
+    """An axis called `order`, or `top`, is none of the arrays that a reader asks for by name."""
+    with Results.open(table_file) as results:
+        effects = results.effects["ace"]
+        assert "alpha_index" in effects._group and "alpha_index" not in effects
+        with pytest.raises(StoreError, match="no array 'alpha_index'"):
+            effects.values("alpha_index")
+    problem = digits()
+    rows = make_rows(problem)
+    path = write_file(tmp_path / "top.h5", problem, rows, {"saliency": saliency(problem, rows)})
+    with h5py.File(path, "r+") as file:
+        extra = file.create_dataset("engines/saliency/extra", data=np.zeros((len(rows.sample), 3)))
+        extra.dims[0].label, extra.dims[1].label = "row", "curve"
+        name_axes(file)
+    with Results.open(path) as results:
+        assert results.engine("saliency").curves == ()
+    assert opened(path, "engines/saliency").extra.dims == ("row", "curve_index")
 
 
 def test_axes_without_coordinates_take_no_room(digits_file):

@@ -249,7 +249,7 @@ def test_a_single_tensor_is_named_by_the_job_where_it_explains_one_of_several(tm
 def refusal(path: Path) -> str:
     with pytest.raises(StoreError) as caught:
         Results.open(path)
-    assert caught.value.exit_code == ExitCode.FAILED
+    assert caught.value.exit_code == ExitCode.USAGE
     return str(caught.value)
 
 

@@ -31,8 +31,10 @@ from xattr_cli.store import (
     parts_folder,
     provenance,
 )
+from xattr_cli.store.checksums import seal
 from xattr_cli.store.columns import chunk_shape
 from xattr_cli.store.durable import temporary_for
+from xattr_cli.store.scheduler import launched_by
 
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(["xattr_cli.store", "pytest"])
@@ -112,7 +114,7 @@ def test_result_is_the_concatenation_of_the_parts(tmp_path, compression):
         assert file["scale"].shape == () and file["scale"][()] == 255
         assert [d.label for d in file[MAP].dims] == ["row", "channel", "height", "width"]
         assert dict(file["engines/ig"].attrs) == ATTRIBUTES["engines/ig"]
-        assert dict(file["rows/id"].attrs).keys() == {"DIMENSION_LABELS", "DIMENSION_LIST"}
+        assert dict(file["rows/id"].attrs).keys() == {"DIMENSION_LABELS", "DIMENSION_LIST", "crc32"}
         assert (file[MAP].compression or "none") == compression
 
 
@@ -267,19 +269,26 @@ def _overwrite_with_text(path):
 def _lose_the_last_attribute(path):
     with h5py.File(path, "r+") as file:
         del file.attrs["complete"]
+    _seal_again(path)
 
 
 def _change_checkpoint(path):
     with h5py.File(path, "r+") as file:
         file.attrs["checkpoint_hash"] = "x"
+    _seal_again(path)
+
+
+def _seal_again(path):
+    with path.open("r+b") as file:
+        seal(file.fileno())
 
 
 @pytest.mark.parametrize(
     ("damage", "word"),
     [
-        (_truncate, "truncated file"),
-        (_truncate_to_nothing, "cannot be read"),
-        (_overwrite_with_text, "cannot be read"),
+        (_truncate, "cut off"),
+        (_truncate_to_nothing, "cut off"),
+        (_overwrite_with_text, "checksum at its end is missing"),
         (_lose_the_last_attribute, "is not complete"),
         (_change_checkpoint, "belongs to another job (other checkpoint_hash)"),
     ],
@@ -367,11 +376,11 @@ def test_parts_of_another_job_are_refused_naming_what_changed(tmp_path):
     assert "\n  engines.ig.rtol: was 0.05, now 0.01\n" in text
     assert '\n  engines.ig.engine: was "integrated_gradients", now (absent)\n' in text
     assert '\n  engines.sal.engine: was (absent), now "saliency"\n' in text
-    assert f'\n  dataset_hash: was "{"d" * 64}", now "e"\n' in text
+    assert '\n  dataset_hash: was [dddddddd], now "e"\n' in text
     assert "model" not in text.replace("model:", "") and "--overwrite" in text and "output.path" in text
 
 
-@pytest.mark.parametrize("shard", [None, Shard(2, 3)])
+@pytest.mark.parametrize("shard", [None, Shard((2,), 3)])
 def test_a_job_of_which_nothing_durable_came_does_not_stand_in_the_way_of_another(tmp_path, shard):
     output = tmp_path / "r.h5"
     PartSet.open(output, job(), shard=shard).close()  # as a kill leaves it
@@ -396,9 +405,9 @@ def test_steps_on_the_way_to_a_part_stand_in_the_way(tmp_path):
 
 def test_a_shard_at_work_is_not_taken_over(tmp_path):
     output = tmp_path / "r.h5"
-    with PartSet.open(output, job(), shard=Shard(1, 3)) as parts:
+    with PartSet.open(output, job(), shard=Shard((1,), 3)) as parts:
         with pytest.raises(StoreError, match=r"holds parts of another job:\n  dataset_hash"):
-            PartSet.open(output, job(dataset_hash="e"), shard=Shard(2, 3))
+            PartSet.open(output, job(dataset_hash="e"), shard=Shard((2,), 3))
         assert PartSet.existing(output).manifest == job()
         parts.write(1, part_columns(1))
         assert parts.finished() == [1]
@@ -411,7 +420,7 @@ def failing(output, error, shard=None, work=lambda parts: None):
         raise error
 
 
-@pytest.mark.parametrize("shard", [None, Shard(1, 3)])
+@pytest.mark.parametrize("shard", [None, Shard((1,), 3)])
 def test_a_wrong_job_leaves_no_folder(tmp_path, shard):
     output = tmp_path / "r.h5"
     failing(output, DataError("a constant column"), shard)
@@ -428,7 +437,7 @@ def test_a_wrong_job_leaves_no_folder(tmp_path, shard):
         lambda parts: parts.keep("ace", "block 0", {"sum": np.ones(3)}),
     ],
 )
-@pytest.mark.parametrize("shard", [None, Shard(1, 3)])
+@pytest.mark.parametrize("shard", [None, Shard((1,), 3)])
 def test_what_a_wrong_job_has_finished_stays(tmp_path, work, shard):
     output = tmp_path / "r.h5"
     failing(output, DataError("too few rows"), shard, work)
@@ -445,11 +454,11 @@ def test_what_the_same_command_may_go_on_from_stays(tmp_path, error):
 
 def test_a_wrong_job_leaves_the_folder_to_the_shards_at_work(tmp_path):
     output = tmp_path / "r.h5"
-    with PartSet.open(output, job(), shard=Shard(1, 3)) as parts:
-        failing(output, DataError("too few rows"), Shard(2, 3))
+    with PartSet.open(output, job(), shard=Shard((1,), 3)) as parts:
+        failing(output, DataError("too few rows"), Shard((2,), 3))
         parts.write(1, part_columns(1))
         assert parts.finished() == [1]
-    failing(output, DataError("too few rows"), Shard(2, 3))
+    failing(output, DataError("too few rows"), Shard((2,), 3))
     assert PartSet.existing(output).finished() == [1]
 
 
@@ -474,9 +483,9 @@ def test_overwrite_starts_again_with_the_new_job(tmp_path):
 def test_overwrite_by_a_shard_spares_the_parts_of_the_others(tmp_path):
     output = tmp_path / "r.h5"
     compute(output)
-    with PartSet.open(output, job(), overwrite=True, shard=Shard(1, 3)) as parts:
+    with PartSet.open(output, job(), overwrite=True, shard=Shard((1,), 3)) as parts:
         assert parts.missing() == [1, 4]
-    with PartSet.open(output, job(dataset_hash="new"), overwrite=True, shard=Shard(1, 3)) as parts:
+    with PartSet.open(output, job(dataset_hash="new"), overwrite=True, shard=Shard((1,), 3)) as parts:
         assert parts.missing() == [0, 1, 2, 3, 4, 5]
 
 
@@ -503,13 +512,13 @@ def test_damaged_manifest_is_refused_and_overwrite_helps(tmp_path, text):
 def test_finished_output_is_recognised_and_that_of_another_job_refused(tmp_path):
     output = tmp_path / "r.h5"
     hashes = {"checkpoint_hash": "c" * 64, "dataset_hash": "d" * 64}
-    assert not finished_output(output, job().identity, **hashes)
+    assert not finished_output(output, job(**hashes))
     compute(output)
-    assert finished_output(output, job().identity, **hashes)
+    assert finished_output(output, job(**hashes))
     hashes["checkpoint_hash"] = "retrained"
-    with pytest.raises(StoreError, match=r'r\.h5: is the result.*\n  checkpoint_hash: was "ccc.*"retrained"'):
-        finished_output(output, job().identity, **hashes)
-    assert not finished_output(output, job().identity, **hashes, overwrite=True)
+    with pytest.raises(StoreError, match=r'is the result.*\n  checkpoint_hash: was .cccccccc., now "retrained"'):
+        finished_output(output, job(**hashes))
+    assert not finished_output(output, job(**hashes), overwrite=True)
 
 
 @pytest.mark.parametrize("content", [b"", b"text", "an empty HDF5 file", "format", "truncated"])
@@ -524,8 +533,8 @@ def test_foreign_file_in_the_place_of_the_result_is_refused(tmp_path, content):
         with h5py.File(output, "w") as file:
             file.attrs.update({"format": "xattr-cli/2"} if content == "format" else {})
     with pytest.raises(StoreError, match=r"is not a result of xattr-cli: .*--overwrite"):
-        finished_output(output, job().identity, "c", "d")
-    assert not finished_output(output, job().identity, "c", "d", overwrite=True)
+        finished_output(output, job())
+    assert not finished_output(output, job(), overwrite=True)
 
 
 def test_looking_whether_an_output_is_writable_leaves_nothing(tmp_path):
@@ -581,42 +590,141 @@ def test_malformed_shard_is_refused(text, message):
         Shard.parse(text)
 
 
-def slurm(**values):
-    return {f"SLURM_ARRAY_TASK_{key}": str(value) for key, value in values.items()}
+@pytest.mark.parametrize(
+    ("text", "indices"),
+    [
+        ("2,5/64", (2, 5)),
+        ("5,2,5/64", (2, 5)),
+        ("0-2,7/8", (1, 2, 7, 8)),
+        (" 3-3 / 4 ", (3,)),
+        ("1-4/4", (1, 2, 3, 4)),
+    ],
+)
+def test_a_list_of_shards_computes_the_parts_of_all_of_them(text, indices):
+    shard = Shard.parse(text)
+    assert shard.indices == indices
+    each = [Shard((index,), shard.count).parts(200) for index in indices]
+    assert shard.parts(200) == sorted(part for parts in each for part in parts)
+    assert Shard.parse(str(shard)) == shard
 
 
 @pytest.mark.parametrize(
-    ("environ", "shard"),
+    ("text", "message"),
     [
-        ({}, None),
-        (slurm(ID=0, MIN=0, MAX=3, STEP=1, COUNT=4), Shard(1, 4)),
-        (slurm(ID=4, MIN=1, MAX=4, STEP=1, COUNT=4), Shard(4, 4)),
-        (slurm(ID=30, MIN=10, MAX=50, STEP=10, COUNT=5), Shard(3, 5)),
-        (slurm(ID=7, MIN=7, MAX=7, STEP=1, COUNT=1), Shard(1, 1)),
-        (slurm(ID=2, MIN=1, MAX=4), Shard(2, 4)),
+        ("2,9/8", "must be one of 1/8 to 8/8"),
+        ("5-2/8", "5-2 is no range of shards from 0 to 8"),
+        ("2-9/8", "2-9 is no range"),
+        ("2,/8", "must look like 2/4"),
+        ("1-999999999/999999999", "at most 1,000,000 shards"),
     ],
 )
-def test_slurm_array_task_is_a_shard(environ, shard):
-    assert Shard.from_slurm(environ) == shard
+def test_a_malformed_list_of_shards_is_refused(text, message):
+    with pytest.raises(JobError, match=message):
+        Shard.parse(text)
+
+
+def array(tasks, task, begun=(), **more):
+    """The shard of a task of `sbatch --array=TASKS`; each of `tasks` is a number."""
+    first, last = min(tasks), max(tasks)
+    step = tasks[1] - tasks[0] if len(tasks) > 1 and len({*np.diff(tasks)}) == 1 else 1
+    values = {"ID": task, "MIN": first, "MAX": last, "COUNT": len(tasks), "STEP": step}
+    environ = {f"SLURM_ARRAY_TASK_{key}": str(value) for key, value in values.items()}
+    return launched_by({**environ, **more}, begun).shard
+
+
+def test_outside_of_a_scheduler_there_is_no_shard():
+    assert launched_by({}) is None
+    # what the script of a batch job sees that srun has not started
+    assert launched_by({"SLURM_JOB_ID": "7", "SLURM_PROCID": "0", "SLURM_NTASKS": "8"}) is None
+
+
+@pytest.mark.parametrize(
+    ("tasks", "task", "shard"),
+    [
+        (range(1, 9), 3, Shard((3,), 8)),
+        (range(8), 3, Shard((3,), 8)),
+        (range(8), 0, Shard((8,), 8)),
+        ([10, 20, 30, 40, 50], 30, Shard((3,), 5)),
+        ([5, 6, 7, 8], 6, Shard((2,), 4)),
+        ([1], 1, Shard((1,), 1)),
+        ([0], 0, Shard((1,), 1)),
+    ],
+)
+def test_a_task_of_a_whole_slurm_array_is_a_shard(tasks, task, shard):
+    assert array([*tasks], task) == shard
+
+
+@pytest.mark.parametrize(
+    ("tasks", "task", "begun", "shard"),
+    [
+        ([2, 5, 7], 5, [8], Shard((5,), 8)),
+        ([3], 3, [8], Shard((3,), 8)),
+        ([0], 0, [8], Shard((8,), 8)),
+        ([1], 1, [8], Shard((1,), 8)),
+        ([2, 4, 6], 4, [8], Shard((4,), 8)),
+        ([1, 2, 3, 4], 2, [8], Shard((2,), 8)),
+        ([1, 2, 3, 4], 2, [4, 8], Shard((2,), 4)),
+        ([*range(1, 17)], 12, [8], Shard((12,), 16)),  # cut anew: no shard of eight is meant
+        ([*range(1, 17)], 2, [8, 16], Shard((2,), 16)),
+        ([9], 9, [8, 16], Shard((9,), 16)),
+    ],
+)
+def test_a_task_of_a_partial_slurm_array_is_one_of_the_shards_that_were_begun(tasks, task, begun, shard):
+    assert array(tasks, task, begun) == shard
+
+
+@pytest.mark.parametrize(("array_tasks", "processes"), [(1, 8), (3, 2)])
+def test_processes_of_srun_share_what_their_task_computes(array_tasks, processes):
+    shards = []
+    for task in range(1, array_tasks + 1):
+        for rank in range(processes):
+            environ = {"SLURM_STEP_NUM_TASKS": str(processes), "SLURM_PROCID": str(rank)}
+            if array_tasks > 1:
+                shards.append(array([*range(1, array_tasks + 1)], task, **environ))
+            else:
+                shards.append(launched_by(environ).shard)
+    assert sorted(part for shard in shards for part in shard.parts(50)) == list(range(50))
+
+
+def test_processes_of_torchrun_are_joined():
+    launch = launched_by({"TORCHELASTIC_RUN_ID": "x", "RANK": "1", "WORLD_SIZE": "2"})
+    assert launch.joined and launch.shard == Shard((2,), 2)
+
+
+@pytest.mark.parametrize(
+    ("tasks", "task", "begun", "message"),
+    [
+        ([3], 3, [], "TASK_ID=3: nothing tells of how many shards .* --shard \\$SLURM_ARRAY_TASK_ID/N"),
+        ([2, 5, 7], 5, [], "nothing tells of how many shards"),
+        ([9], 9, [8], "nothing tells of how many shards"),
+        ([3], 3, [8, 16], "was cut into 8 and into 16 shards before; give it as --shard"),
+    ],
+)
+def test_a_slurm_task_that_could_be_of_any_cut_is_refused(tasks, task, begun, message):
+    with pytest.raises(JobError, match=message):
+        array(tasks, task, begun)
 
 
 @pytest.mark.parametrize(
     ("environ", "message"),
     [
-        (slurm(ID=3, MIN=1, MAX=7, STEP=1, COUNT=3), "not an evenly spaced range"),  # --array=1,3,7
-        (slurm(ID=1), "SLURM_ARRAY_TASK_MIN is not set: .*--shard i/N"),
-        (slurm(ID="x", MIN=1, MAX=2), "SLURM_ARRAY_TASK_ID is 'x', not a number"),
+        ({"SLURM_ARRAY_TASK_ID": "1"}, "SLURM_ARRAY_TASK_MIN is not set, .*--shard i/N"),
+        (
+            {"SLURM_ARRAY_TASK_ID": "x", "SLURM_ARRAY_TASK_MIN": "1", "SLURM_ARRAY_TASK_MAX": "2"},
+            "SLURM_ARRAY_TASK_ID is 'x', not a number",
+        ),
+        ({"TORCHELASTIC_RUN_ID": "x", "WORLD_SIZE": "2"}, "RANK is not set"),
     ],
 )
-def test_slurm_array_without_order_is_refused(environ, message):
+def test_an_environment_that_lacks_something_is_refused(environ, message):
     with pytest.raises(JobError, match=message):
-        Shard.from_slurm(environ)
+        launched_by(environ)
 
 
 def test_shards_in_parallel_make_the_same_result(tmp_path):
     compute(tmp_path / "reference.h5")
     output = tmp_path / "r.h5"
-    runs = [PROCESSES.Process(target=compute, args=(output, "none", Shard(i, 3))) for i in (1, 2, 3)]
+    runs = [PROCESSES.Process(target=compute, args=(output, "none", Shard((i,), 3))) for i in (1, 2, 3)]
     for run in runs:
         run.start()
     for run in runs:
@@ -636,9 +744,9 @@ def test_incomplete_set_is_not_merged_and_the_missing_shards_are_named(tmp_path)
             parts.write(part, part_columns(part))
         with pytest.raises(StoreError, match="parts 3, 7-9 of 12 are missing: run the same job again"):
             parts.merge({})
-    with PartSet.open(output, manifest, shard=Shard(2, 4)) as parts:
+    with PartSet.open(output, manifest, shard=Shard((2,), 4)) as parts:
         parts.write(9, part_columns(9))
-        with pytest.raises(StoreError, match="parts 3, 7-8 of 12 are missing: run --shard 3/4, 4/4 again"):
+        with pytest.raises(StoreError, match="parts 3, 7-8 of 12 are missing: run --shard 3-4/4 again"):
             parts.merge({})
     assert not output.exists() and temporaries(tmp_path) == []
 
@@ -664,7 +772,7 @@ def test_second_run_is_refused_until_the_first_is_killed(tmp_path):
     with pytest.raises(StoreError, match=message):
         PartSet.open(output, job(), overwrite=True)
     with pytest.raises(StoreError, match="a run of the whole job is at work"):
-        PartSet.open(output, job(), shard=Shard(1, 2))
+        PartSet.open(output, job(), shard=Shard((1,), 2))
     discard_leftovers(output)
     assert parts_folder(output).exists()
     first.kill()
@@ -674,13 +782,13 @@ def test_second_run_is_refused_until_the_first_is_killed(tmp_path):
 
 def test_shards_exclude_their_like_and_a_whole_run(tmp_path):
     output = tmp_path / "r.h5"
-    with PartSet.open(output, job(), shard=Shard(1, 2)), PartSet.open(output, job(), shard=Shard(2, 2)):
+    with PartSet.open(output, job(), shard=Shard((1,), 2)), PartSet.open(output, job(), shard=Shard((2,), 2)):
         with pytest.raises(StoreError, match="shard 1/2 of this job is at work already"):
-            PartSet.open(output, job(), shard=Shard(1, 2))
+            PartSet.open(output, job(), shard=Shard((1,), 2))
         with pytest.raises(StoreError, match="a run of this job is at work"):
             PartSet.open(output, job())
         with pytest.raises(StoreError, match="another shard is at work"):
-            PartSet.open(output, job(checkpoint_hash="new"), shard=Shard(1, 3), overwrite=True)
+            PartSet.open(output, job(checkpoint_hash="new"), shard=Shard((1,), 3), overwrite=True)
     PartSet.open(output, job()).close()
 
 

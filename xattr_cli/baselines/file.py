@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import prod
 
 import numpy as np
 from pydantic import Field
 
 from ..datasets.array_files import ArrayFile, open_array_file
 from ..datasets.base import Samples
-from ..datasets.columns import check_numbers
+from ..datasets.columns import Sliceable, check_numbers
 from ..errors import DataError
 from ..fingerprint import fingerprint_file
 from ..job.config import JobPath
@@ -36,7 +37,7 @@ class BaselineFile(Baseline):
     )
 
     def bind(self, samples: Samples, seed: int, inputs: Sequence[str] | None = None) -> BoundBaseline:
-        """Map the arrays.
+        """Open the arrays.
 
         Raises:
             DataError: the file is missing or damaged; a shape does not fit; values are not finite.
@@ -48,10 +49,11 @@ class BaselineFile(Baseline):
         arrays = {spec.name: self._array(file, spec, len(specs)) for spec in specs}
         fingerprint = fingerprint_file(self.path)
         if all(arrays[spec.name].shape == spec.shape for spec in specs):
-            return _SingleBaseline(arrays, fingerprint)
+            return _SingleBaseline({name: np.asarray(array) for name, array in arrays.items()}, fingerprint)
         return _ManyBaselines(arrays, specs, samples, self.path.name, fingerprint)
 
-    def _array(self, file: ArrayFile, spec: InputSpec, count: int) -> np.ndarray:
+    def _array(self, file: ArrayFile, spec: InputSpec, count: int) -> Sliceable:
+        """One baseline, in memory, or the array of many in its file."""
         names = file.names()
         if self.key is not None and count > 1:
             raise DataError(
@@ -62,14 +64,14 @@ class BaselineFile(Baseline):
         stored = file.array(name, "baseline.key")
         where = f"baseline.path: {self.path}, array {name!r}"
         check_numbers(stored, where)
-        array = np.asanyarray(stored)
-        if spec.shape not in (array.shape, array.shape[1:]):
+        if spec.shape not in (stored.shape, stored.shape[1:]):
             raise DataError(
-                f"{where} has shape {array.shape}; input {spec.name!r} needs {spec.shape}, "
+                f"{where} has shape {stored.shape}; input {spec.name!r} needs {spec.shape}, "
                 f"or (baselines, {', '.join(map(str, spec.shape))})."
             )
-        if array.size == 0:
+        if 0 in stored.shape:
             raise DataError(f"{where} is empty.")
+        array = np.asarray(stored) if stored.shape == spec.shape else stored
         _refuse_nonfinite(array, where)
         return array
 
@@ -84,19 +86,19 @@ class _ManyBaselines(BoundBaseline):
 
     def __init__(
         self,
-        arrays: Mapping[str, np.ndarray],
+        arrays: Mapping[str, Sliceable],
         specs: Sequence[InputSpec],
         samples: Samples,
         name: str,
         fingerprint: str,
     ) -> None:
-        self._arrays = {
-            s.name: a[np.newaxis] if a.shape == s.shape else a for s in specs for a in [arrays[s.name]]
+        self._arrays: dict[str, Sliceable] = {
+            s.name: np.asarray(a)[np.newaxis] if a.shape == s.shape else a for s in specs for a in [arrays[s.name]]
         }
         self._file = name
         self._samples = (len(samples), samples.available)
         self.fingerprint = fingerprint
-        counts = {len(array) for array in self._arrays.values()}
+        counts = {array.shape[0] for array in self._arrays.values()}
         if len(counts) > 1:
             raise DataError(f"baseline.path: {name}: the inputs have {sorted(counts)} baselines; make them equal.")
         self._count = counts.pop()
@@ -107,15 +109,19 @@ class _ManyBaselines(BoundBaseline):
                 f"baseline.path: {self._file} holds {self._count} baselines for {self._samples[0]} samples. "
                 "Give one, or one per sample; or use the engine expected_gradients, which takes a background."
             )
-        return {name: array[batch.index].astype(batch.inputs[name].dtype) for name, array in self._arrays.items()}
+        first, last = int(batch.index.min()), int(batch.index.max())
+        return {
+            name: np.asarray(array[first : last + 1])[batch.index - first].astype(batch.inputs[name].dtype)
+            for name, array in self._arrays.items()
+        }
 
     def background(self) -> dict[str, np.ndarray]:
-        return dict(self._arrays)
+        return {name: np.asarray(array) for name, array in self._arrays.items()}
 
 
-def _refuse_nonfinite(array: np.ndarray, where: str) -> None:
-    entries = np.atleast_1d(array)
-    step = max(1, _BLOCK_VALUES // entries[:1].size)
-    for start in range(0, len(entries), step):
+def _refuse_nonfinite(array: Sliceable, where: str) -> None:
+    entries = array if array.shape else np.atleast_1d(np.asarray(array))
+    step = max(1, _BLOCK_VALUES // prod(entries.shape[1:]))
+    for start in range(0, entries.shape[0], step):
         if not np.isfinite(entries[start : start + step]).all():
             raise DataError(f"{where} holds NaN or infinite values.")

@@ -17,6 +17,7 @@ from .flow.diagnostics import FlowDiagnostics, diagnose, generate, wasserstein_d
 from .flow.encoding import Encoding
 from .flow.fitting import fit_mechanisms
 from .flow.model import FlowModel
+from .flow.resuming import FitMemory
 from .flow.verdict import flow_warnings
 from .graph.files import read_graph
 from .graph.graph import Graph, listed
@@ -56,6 +57,7 @@ def open_causal_model(
     save_to: Path,
     tell: Callable[[str], None],
     progress: Callable[[int, int], None] = lambda done, total: None,
+    memory: FitMemory | None = None,
 ) -> tuple[CausalModel, FlowDiagnostics | None]:
     """The causal model of the inputs that a job asks for.
 
@@ -71,6 +73,7 @@ def open_causal_model(
         save_to: where a fitted flow goes, a safetensors file.
         tell: hears every warning.
         progress: told the epochs done, and the most there can be.
+        memory: of a fit on its way; None for none.
 
     Returns:
         the model, and diagnostics of the flow if there is one.
@@ -88,7 +91,7 @@ def open_causal_model(
         return saved.model, _judged(saved, columns, np.arange(len(columns)), seed, tell)
     if graph is None:
         return EmpiricalMarginals.of(columns, names), None
-    saved, held_out = _fitted(graph, options.flow, columns, names, seed, progress)
+    saved, held_out = _fitted(graph, options.flow, columns, names, seed, progress, memory)
     judged = _judged(saved, columns, held_out, seed, tell)
     save_flow(save_to, replace(saved, likelihood=judged.likelihood))
     return saved.model, judged
@@ -129,12 +132,14 @@ def _fitted(
     names: Sequence[str],
     seed: int,
     progress: Callable[[int, int], None],
+    memory: FitMemory | None,
 ) -> tuple[SavedFlow, np.ndarray]:
     import_zuko()
     units, owner = find_units(graph, columns, names, options.kinds)
     _check_rows(len(columns), len(names))
     rows = torch.from_numpy(columns.astype(np.float64))
-    fit = fit_mechanisms(Encoding(graph, units, owner), rows, options, seed=seed, progress=progress)
+    encoding = Encoding(graph, units, owner)
+    fit = fit_mechanisms(encoding, rows, options, seed=seed, progress=progress, memory=memory)
     curve = torch.from_numpy(fit.curve)
     model = FlowModel.of(fit.mechanisms)
     return (

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import sys
 from typing import Any
 
 import click
 
 from .. import __version__
-from ..errors import XattrError
+from ..errors import ExitCode, XattrError
 from .apply_ace import apply_ace
+from .cluster.slurm import slurm
+from .cluster.status import status
 from .evaluate import evaluate
 from .init import init
 from .inspect import inspect
 from .merge import merge
 from .plan import plan
 from .plot import plot
+from .printing import printable
+from .reading import CONTAINED
 from .reference.checks import checks
 from .reference.kinds import KINDS, engines, kind_command, ls
 from .reference.sections import job
+from .report import report
 from .results.combine import combine
 from .results.diff import diff
 from .results.export import export
@@ -25,7 +33,16 @@ from .results.top import top
 from .run import run
 from .schema import schema
 
-__all__ = ["main"]
+__all__ = ["CONTAINED", "main"]
+
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
+
+
+def _forget_output() -> None:
+    """What could not be written to standard output would be tried again at exit, with another complaint."""
+    if sys.stdout is sys.__stdout__:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 class _Group(click.Group):
@@ -35,8 +52,14 @@ class _Group(click.Group):
         try:
             return super().invoke(ctx)
         except XattrError as error:
-            click.echo(f"Error: {error}", err=True)
+            click.echo(printable(f"Error: {error}"), err=True)
             ctx.exit(error.exit_code)
+        except OSError as error:
+            if error.errno not in _FULL:
+                raise
+            click.echo(f"Error: {error.filename or 'the output'} cannot be written: {error.strerror}.", err=True)
+            _forget_output()
+            ctx.exit(ExitCode.FAILED)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.commands)  # in the order of a first use, not of the alphabet
@@ -62,7 +85,8 @@ def main() -> None:
 
     \b
     Exit codes: 0 done, 1 failed, 2 wrong job or usage, 3 done but not all rows
-    converged (with --strict), 75 interrupted: run the same command to resume.
+    converged (with --strict), 75 interrupted: run the same command to resume. A
+    second signal ends the process at once, with 75 too.
 
     \b
     Example:
@@ -71,7 +95,7 @@ def main() -> None:
 
 
 for _command in (
-    init, plan, run, merge, inspect, top, plot, export, diff, combine, evaluate, apply_ace,
+    init, plan, run, status, merge, slurm, inspect, report, top, plot, export, diff, combine, evaluate, apply_ace,
     engines, ls, job, schema, checks,
 ):  # fmt: skip
     main.add_command(_command)

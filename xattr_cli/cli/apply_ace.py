@@ -6,10 +6,12 @@ from pathlib import Path
 
 import click
 
+from .reading import ReadingCommand
+
 __all__ = ["apply_ace"]
 
 
-@click.command("apply-ace")
+@click.command("apply-ace", cls=ReadingCommand)
 @click.argument("file", type=click.Path(path_type=Path))
 @click.argument("samples", type=click.Path(path_type=Path))
 @click.option("--engine", metavar="LABEL", help="Whose effects; needed if FILE holds several studies.")

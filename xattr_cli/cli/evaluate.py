@@ -9,11 +9,13 @@ from typing import Any
 import click
 
 from ..errors import JobError
+from .job import read_job
+from .reading import EvaluatingCommand
 
 __all__ = ["evaluate"]
 
 
-@click.command()
+@click.command(cls=EvaluatingCommand)
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option(
     "--metric",
@@ -88,18 +90,24 @@ __all__ = ["evaluate"]
     help="Evaluate only N rows, spread evenly over FILE.",
 )
 @click.option("--seed", type=click.IntRange(min=0), help="Of every random draw; default: that of the job.")
+@click.option("--job", metavar="JOB", help="Job file that FILE was computed by; it opens the model and the data.")
+@click.option(
+    "--trust",
+    is_flag=True,
+    help="Without --job: import and run what the job in FILE names; that is listed first.",
+)
 @click.option(
     "--set",
     "overrides",
     metavar="KEY=VALUE",
     multiple=True,
-    help="Override a key of the job in FILE, such as compute.device=cpu; may be repeated.",
+    help="Override a key of the job, such as compute.device=cpu; may be repeated.",
 )
 @click.option(
     "--folder",
     type=click.Path(file_okay=False, path_type=Path),
     metavar="DIR",
-    help="Where relative paths of --set start, and modules of the job are looked for; default: here.",
+    help="With --trust: where relative paths of --set start, and modules are looked for; default: here.",
 )
 @click.option("--changed", is_flag=True, help="Go on although model or data have changed since FILE was computed.")
 @click.option(
@@ -116,6 +124,8 @@ def evaluate(
     importances: tuple[str, ...],
     perturbation: str,
     seed: int | None,
+    job: str | None,
+    trust: bool,
     overrides: tuple[str, ...],
     folder: Path | None,
     output: Path | None,
@@ -129,22 +139,16 @@ def evaluate(
     pgi are its mean change when the least and the most important go first, deletion and insertion the area
     under it. sensitivity_n correlates what a map gives to random subsets of n features with what their
     replacement does. "(random)" is a random map; standard errors are over samples, differences on the
-    same rows. Opens the model and the data that FILE was computed from.
+    same rows. FILE is data: the model and the data are opened by JOB, which it must have been computed by.
 
     \b
     Example:
-      xattr-cli evaluate runs/digits/attributions.h5 --metric pgu --metric deletion
-      xattr-cli evaluate runs/digits/attributions.h5 --metric pgi --perturbation samples --json
+      xattr-cli evaluate runs/digits/attributions.h5 --job configs/digits.yaml --metric pgu --metric deletion
+      xattr-cli evaluate results.h5 --trust --metric pgi --perturbation samples --json
     """
-    from ..evaluation import (
-        EvaluationOptions,
-        evaluate_file,
-        evaluation_summary,
-        evaluation_text,
-        read_importance,
-        read_perturbation,
-        write_rows,
-    )
+    from ..evaluation import EvaluationOptions, evaluate_file, read_importance, read_perturbation
+    from ..evaluation.outcome import evaluation_summary, write_rows
+    from ..evaluation.table import evaluation_text
     from .progress import report_progress
 
     if output is not None and not output.parent.is_dir():
@@ -155,9 +159,18 @@ def evaluate(
         perturbation=read_perturbation(perturbation, folder or Path.cwd()),
         **asked,
     )
-    seeded = () if seed is None else (f"compute.seed={seed}",)
+    overrides = (*overrides, *(() if seed is None else (f"compute.seed={seed}",)))
     with report_progress(quiet) as progress:
-        found = evaluate_file(file, options, overrides=(*overrides, *seeded), folder=folder, progress=progress)
+        found = evaluate_file(
+            file,
+            options,
+            None if job is None else read_job(job, overrides),
+            trust=trust,
+            overrides=overrides,
+            folder=folder,
+            tell=lambda text: click.echo(text, err=True),
+            progress=progress,
+        )
     if output is not None:
         write_rows(found, output)
     summary = json_format.dumps(evaluation_summary(found), allow_nan=False)

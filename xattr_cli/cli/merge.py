@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from .job import job_options, read_job
+from .signals import stop_on_signals
 
 __all__ = ["merge"]
 
@@ -21,6 +22,8 @@ def merge(job: str, overrides: tuple[str, ...]) -> None:
       xattr-cli run job.yaml --shard 1/2 & xattr-cli run job.yaml --shard 2/2; wait
       xattr-cli merge job.yaml
     """
-    from ..pipeline.run import merge_job
+    with stop_on_signals():
+        from ..pipeline.run import merge_job
 
-    click.echo(merge_job(read_job(job, overrides)))
+        merged = merge_job(read_job(job, overrides))
+    click.echo(merged)

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from .reading import ReadingCommand
+
 __all__ = ["plot"]
 
 
@@ -19,7 +21,7 @@ class _Kinds(click.Option):
         return flag, f"{meaning} Kinds: {', '.join(FIGURES.names())}."
 
 
-@click.command()
+@click.command(cls=ReadingCommand)
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option(
     "--to",

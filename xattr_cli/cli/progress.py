@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any
 
 import click
@@ -22,8 +23,8 @@ def report_progress(quiet: bool) -> Iterator[Callable[[int, int], None]]:
     if quiet:
         yield lambda done, total: None
     elif sys.stderr.isatty():
-        with tqdm(unit="row", dynamic_ncols=True, leave=False) as bar:
-            yield lambda done, total: _update(bar, done, total)
+        with closing(_Bar("row")) as bar:
+            yield bar
     else:
         yield _Lines("rows")
 
@@ -34,19 +35,47 @@ def report_stages(quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
     if quiet:
         yield lambda label, done, total: None
     elif sys.stderr.isatty():
-        with tqdm(unit="step", dynamic_ncols=True, leave=False) as bar:
-            yield lambda label, done, total: _update(bar, done, total, label)
+        with closing(_Bar("step")) as bar:
+            yield lambda label, done, total: bar(done, total, label)
     else:
         lines: dict[str, _Lines] = {}
         yield lambda label, done, total: lines.setdefault(label, _Lines(f"steps of {label}"))(done, total)
 
 
-def _update(bar: tqdm[Any], done: int, total: int, label: str = "") -> None:
-    if bar.total != total:
-        bar.reset(total)
-    if label:
-        bar.set_description(label, refresh=False)
-    bar.update(done - bar.n)
+class _Bar:
+    """A bar that is there from the first thing told to the last; none stands idle above another."""
+
+    def __init__(self, unit: str) -> None:
+        self._unit = unit
+        self._bar: _Narrow | None = None
+
+    def __call__(self, done: int, total: int, label: str = "") -> None:
+        if self._bar is not None and (done >= total or self._bar.total != total):
+            self.close()
+        if done >= total:
+            return
+        if self._bar is None:
+            self._bar = _Narrow(unit=self._unit, total=total, desc=label or None, miniters=1)
+        self._bar.update(done - self._bar.n)
+
+    def close(self) -> None:
+        """Wipe it from the screen."""
+        if self._bar is not None:
+            self._bar.close()
+        self._bar = None
+
+
+class _Narrow(tqdm):  # type: ignore[type-arg]  # generic in its stubs only
+    """A bar that leaves room for the ^C of whoever stops it: a terminal that has to break the line keeps it."""
+
+    def __init__(self, **options: Any) -> None:
+        columns, _ = self._size()
+        super().__init__(ncols=columns, leave=False, **options)
+        self.dynamic_ncols: Any = self._size
+
+    @staticmethod
+    def _size(_file: object = None) -> tuple[int, None]:
+        return max(os.get_terminal_size(sys.stderr.fileno()).columns - len("^C "), 20), None
 
 
 class _Lines:

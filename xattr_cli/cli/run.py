@@ -15,6 +15,8 @@ from ..errors import ExitCode
 from .job import job_options, read_job
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from ..pipeline.run import RunReport
     from ..store.shard import Shard
 
@@ -23,8 +25,17 @@ __all__ = ["run"]
 
 @click.command()
 @job_options
-@click.option("--shard", metavar="I/N", help="Compute only every N-th part; `merge` joins the shards.")
+@click.option(
+    "--shard",
+    metavar="I/N",
+    help="Compute only every N-th part, or those of a list, 2,5-7/64; `merge` joins them.",
+)
 @click.option("--overwrite", is_flag=True, help="Replace a result, or parts of another job, at the same path.")
+@click.option(
+    "--accept-changes",
+    is_flag=True,
+    help="Go on although the network's code, or a version, is another one than before; the result says so.",
+)
 @click.option(
     "--strict", is_flag=True, help="Exit with 3 if a row was quarantined, is inconsistent or did not converge."
 )
@@ -37,13 +48,15 @@ def run(
     overrides: tuple[str, ...],
     shard: str | None,
     overwrite: bool,
+    accept_changes: bool,
     strict: bool,
     quiet: bool,
     as_json: bool,
 ) -> None:
     """Explain every row of JOB (a YAML file, or - for standard input) into one HDF5 file.
 
-    Interrupted or killed, the same command goes on where it stopped; finished, it does nothing. In a
+    Interrupted or killed, the same command goes on where it stopped; finished, it does nothing. Whether it is the
+    same job is told by contents: of the files that it names, and of the network's code. In a
     Slurm array job every task takes its own shard, and so does every process of torchrun; there the first one
     merges when all are done. The table goes to standard output, everything else
     to standard error.
@@ -61,8 +74,8 @@ def run(
         from .progress import report_progress, report_stages
 
         checked = read_job(job, overrides)
-        share, joined = _shard(shard, quiet)
-        quiet = quiet or (joined and share is not None and share.index > 1)  # the first speaks for all
+        share, joined = _shard(shard, checked.output.path, quiet)
+        quiet = quiet or (joined and share is not None and 1 not in share.indices)  # the first speaks for all
         interrupt()
         with report_stages(quiet) as stage, report_progress(quiet) as progress:
             report = run_job(
@@ -70,8 +83,9 @@ def run(
                 shard=share,
                 join=joined,
                 overwrite=overwrite,
+                accept_changes=accept_changes,
                 progress=progress,
-                stage=stage,
+                stage=lambda *told: (interrupt(), stage(*told))[1],
                 interrupt=interrupt,
                 command_line=shlex.join(sys.argv),
             )
@@ -80,20 +94,22 @@ def run(
         ctx.exit(ExitCode.INCOMPLETE)
 
 
-def _shard(text: str | None, quiet: bool) -> tuple[Shard | None, bool]:
+def _shard(text: str | None, output: Path, quiet: bool) -> tuple[Shard | None, bool]:
     """The share of this process, and whether the processes of all shards were launched together."""
     import os
 
-    from ..store.shard import Shard
+    from ..store import Shard, parts_folder
+    from ..store.scheduler import launched_by
+    from ..store.shard import shard_counts
 
     if text is not None:
         return Shard.parse(text), False
-    if (launched := Shard.from_torchrun(os.environ)) is not None:
-        return launched, True
-    share = Shard.from_slurm(os.environ)
-    if share is not None and not quiet:
-        click.echo(f"Slurm array job: computing shard {share.index}/{share.count}", err=True)
-    return share, False
+    launch = launched_by(os.environ, shard_counts(parts_folder(output)))
+    if launch is None:
+        return None, False
+    if not (quiet or launch.joined):
+        click.echo(f"{launch.scheduler}: computing shard {launch.shard}", err=True)
+    return launch.shard, launch.joined
 
 
 def _remaining(report: RunReport) -> str:

@@ -14,6 +14,7 @@ import numpy as np
 from ..errors import JobError, StoreError
 from ..samples import Status
 from ..store.axes import is_only_an_axis, name_axes
+from ..store.checksums import write_checksums
 from ..store.columns import create_dataset, write_attributes
 from ..store.durable import Hdf5Writer, durable_hdf5
 from ..store.results.arrays import BLOCK_BYTES, row_blocks
@@ -64,6 +65,7 @@ def combine(files: Sequence[Results], output: Path, *, common: bool = False, ove
             _Folds(tuple(file.engines[label] for file in files), matching).write(writer, label)
         name_axes(writer.file)
         write_attributes(writer.file, _attributes(files))
+        write_checksums(writer.file, {})
     return len(matching)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
@@ -61,6 +62,9 @@ class ActivatedSamples(Samples):
 
     def column(self, name: str) -> np.ndarray:
         return self._samples.column(name)
+
+    def changed(self, start: int, stop: int) -> Path | None:
+        return self._samples.changed(start, stop)
 
     def close(self) -> None:
         self._samples.close()

@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import Field
 
 from ..errors import DataError, suggestion
-from ..fingerprint import fingerprint_file
+from ..fingerprint import HashedFile, hash_file
 from ..job.config import JobPath
 from ..registry import DATASETS
 from ..samples import InputSpec
@@ -81,11 +81,15 @@ class Arrays(DatasetSource):
             raise DataError(f"dataset.inputs: {self.path} holds one array; {len(wanted)} are asked for.")
         names = _short_names(wanted)
         columns = [self._column(file, w, n, names) for w, n in zip(wanted, names, strict=True)]
+        labels = self._labels(file)
+        texts = {name.replace("/", "."): _read_texts(file, name) for name in self.texts}
+        files = self._files(file, wanted)
         return ArraySamples(
             columns,
-            self._labels(file),
-            fingerprint=self._fingerprint(file, wanted),
-            texts={name.replace("/", "."): _read_texts(file, name) for name in self.texts},
+            labels,
+            fingerprint=combined(each.digest for each in files),
+            texts=texts,
+            files=files,
             on_close=file.close,
             column=lambda name: np.array(file.array(name, "target.column")[:]),
         )
@@ -146,10 +150,10 @@ class Arrays(DatasetSource):
         stored = file.array(name, key)
         return as_labels(np.array(stored[:]) if stored.shape else np.empty(()), key, self.known_classes)
 
-    def _fingerprint(self, file: ArrayFile, wanted: Sequence[str]) -> str:
+    def _files(self, file: ArrayFile, wanted: Sequence[str]) -> list[HashedFile]:
         labels = [self.labels] if self.labels else []
         paths = [*file.files([*wanted, *labels, *self.texts]), *([self.labels_path] if self.labels_path else [])]
-        return combined(fingerprint_file(path) for path in paths)
+        return [hash_file(path) for path in paths]
 
 
 def _read_texts(file: ArrayFile, name: str) -> list[str]:

@@ -100,6 +100,14 @@ class Samples(ABC):
         """Another dataset, seen as this one is."""
         return other
 
+    def changed(self, start: int, stop: int) -> Path | None:
+        """A file that the samples start ≤ i < stop are read from and that is not what was hashed; None if all are.
+
+        Asked after samples were read and before their results are kept: data that somebody writes to meanwhile
+        must not pass under the old hash. A dataset that reads no files while it is used need not say anything.
+        """
+        return None
+
     def close(self) -> None:  # noqa: B027 - most datasets hold nothing open
         """Let go of open files."""
 

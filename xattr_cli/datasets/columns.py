@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
 from ..errors import DataError
+from ..fingerprint import HashedFile
 from ..samples import Batch, InputSpec
 from .base import Samples
 from .classes.labels import Labels
@@ -86,6 +88,7 @@ class ArraySamples(Samples):
         classes: names of the classes, if not those of `labels`.
         keys: a printable name per sample; empty if there are none.
         texts: name -> a text per sample.
+        files: that the columns are read from while they are used, as they were hashed.
         on_close: lets go of the files behind the columns.
         column: reads a column that is no input by its name; None if there are none.
         notes: how the data were read.
@@ -103,6 +106,7 @@ class ArraySamples(Samples):
         classes: Sequence[str] = (),
         keys: Sequence[str] = (),
         texts: Mapping[str, Sequence[str]] | None = None,
+        files: Sequence[HashedFile] = (),
         on_close: Callable[[], None] | None = None,
         column: Callable[[str], np.ndarray] | None = None,
         notes: tuple[str, ...] = (),
@@ -111,6 +115,7 @@ class ArraySamples(Samples):
         self._labels = labels
         self._keys = tuple(keys)
         self._texts = {name: tuple(values) for name, values in (texts or {}).items()}
+        self._files = tuple(files)
         self._on_close = on_close
         self._column = column
         self.inputs = tuple(column.spec for column in columns)
@@ -143,6 +148,9 @@ class ArraySamples(Samples):
         if len(found) != len(self):
             raise DataError(f"target.column: {name!r} has {len(found)} values; there are {len(self)} samples.")
         return found
+
+    def changed(self, start: int, stop: int) -> Path | None:
+        return next((file.path for file in self._files if file.has_changed()), None)
 
     def close(self) -> None:
         if self._on_close is not None:

@@ -12,6 +12,7 @@ import numpy as np
 
 from ..errors import DataError, nearest
 from ..importing import import_optional
+from ..untrusted.files import oddity
 
 __all__ = ["combined", "existing_file", "existing_folder", "optional", "to_numpy"]
 
@@ -24,6 +25,8 @@ def existing_file(path: Path, key: str) -> Path:
     """
     if path.is_dir():
         raise DataError(f"{key}: {path} is a folder; a file is needed.")
+    if odd := oddity(path):
+        raise DataError(f"{key}: {path} is {odd}; a file is needed.")
     return _existing(path, key, "file")
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Literal
 
 import numpy as np
+from pydantic import Field
 
 from ..errors import DataError, XattrError
 from ..fingerprint import fingerprint_arrays
@@ -14,10 +16,24 @@ from .base import Samples
 from .files import to_numpy
 from .scaling import default_axes
 
-__all__ = ["MapSamples"]
+__all__ = ["Hashing", "MapSamples", "hashing_field"]
 
-_HASHED = 64
+_LOG = logging.getLogger(__name__)
+
+_SAMPLED = 64
+Hashing = Literal["full", "sampled"]
+"""How much of the samples is hashed."""
+
 Convert = Callable[[Any], np.ndarray]
+
+
+def hashing_field() -> Any:
+    """The option `hashing` of a dataset whose samples are made by code."""
+    return Field(
+        default="full",
+        description="full reads every sample once before the start, so that none can change between a kill and a "
+        "resume; sampled reads 64, and others may change unnoticed",
+    )
 
 
 class MapSamples(Samples):
@@ -29,6 +45,8 @@ class MapSamples(Samples):
         convert: one input of an item → its array.
         describe: input name and a first array → its spec.
         classes: names of the classes.
+        limit: how many of the first samples are used; None for all.
+        hashing: "full" hashes every one of them, "sampled" only 64.
 
     Raises:
         DataError: an item cannot be read, or is not the same when read again.
@@ -42,6 +60,8 @@ class MapSamples(Samples):
         convert: Convert | None = None,
         describe: Callable[[str, np.ndarray], InputSpec] | None = None,
         classes: Sequence[str] = (),
+        limit: int | None = None,
+        hashing: Hashing = "full",
     ) -> None:
         self._items = items
         self._where = where
@@ -53,7 +73,7 @@ class MapSamples(Samples):
         self._labelled = label is not None
         self.inputs = tuple((describe or _describe)(name, value) for name, value in first.items())
         self._refuse_random(first)
-        self.fingerprint = self._hash()
+        self.fingerprint = fingerprint_arrays(self._hashed(min(len(items), limit or len(items)), hashing))
 
     def __len__(self) -> int:
         return len(self._items)
@@ -105,14 +125,20 @@ class MapSamples(Samples):
                 "leave out the random part of its transform, or fix its seed."
             )
 
-    def _hash(self) -> str:
-        """Hash of the length and of samples spread over the dataset: reading all could take hours."""
-        chosen = np.unique(np.linspace(0, len(self) - 1, _HASHED).astype(np.int64))
-        arrays = [np.array(len(self))]
+    def _hashed(self, used: int, hashing: Hashing) -> Iterator[np.ndarray]:
+        """What is hashed: the number of samples, and each sample that is used, or 64 of them."""
+        yield np.array(len(self))
+        chosen = np.arange(used)
+        if hashing == "sampled" and used > _SAMPLED:
+            chosen = np.unique(np.linspace(0, used - 1, _SAMPLED).astype(np.int64))
+            _LOG.warning(
+                "%s: %d of %d samples are hashed; others may change unnoticed", self._where, _SAMPLED, used
+            )
         for position in chosen.tolist():
             batch = self.read(position, position + 1)
-            arrays += [*batch.inputs.values(), *([] if batch.labels is None else [batch.labels])]
-        return fingerprint_arrays(arrays)
+            yield from batch.inputs.values()
+            if batch.labels is not None:
+                yield batch.labels
 
 
 def _parts(item: Any, where: str) -> tuple[Any, Any]:

@@ -74,6 +74,9 @@ class _Opened(Samples):
     def column(self, name: str) -> np.ndarray:
         return self._samples.column(name)
 
+    def changed(self, start: int, stop: int) -> Path | None:
+        return self._samples.changed(start, stop)
+
     def close(self) -> None:
         self._samples.close()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -98,6 +99,9 @@ class PaddedSamples(Samples):
 
     def known_labels(self) -> np.ndarray | None:
         return self._samples.known_labels()
+
+    def changed(self, start: int, stop: int) -> Path | None:
+        return self._samples.changed(start, stop)
 
     def close(self) -> None:
         self._samples.close()

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import Field
 
 from ..errors import DataError, suggestion
-from ..fingerprint import fingerprint_arrays
+from ..fingerprint import fingerprint_arrays, hash_file
 from ..importing import import_callable, importable_from
 from ..registry import DATASETS
 from ..samples import InputSpec
@@ -18,9 +18,10 @@ from .base import DatasetSource, Samples
 from .classes.labels import as_labels
 from .columns import ArraySamples, Column, Sliceable, check_samples
 from .files import to_numpy
-from .map_style import MapSamples
+from .map_style import Hashing, MapSamples, hashing_field
 from .padded import PaddedSamples, PaddedSequence, RaggedArray, is_ragged, ragged_array
 from .scaling import default_axes
+from .stored.npy import as_stored, mapped_file
 
 __all__ = ["Python"]
 
@@ -40,6 +41,7 @@ class Python(DatasetSource):
         default=None, description="names of the inputs among the arrays; null takes all but the labels"
     )
     labels: str | None = Field(default=None, description="name of the labels; null takes y if it is there")
+    hashing: Hashing = hashing_field()
 
     def open(self) -> Samples:
         """Call the factory.
@@ -66,7 +68,13 @@ class Python(DatasetSource):
         if hasattr(made, "dtype"):
             return self._of_pair(made, None)
         if hasattr(made, "__len__") and hasattr(made, "__getitem__") and not isinstance(made, str | tuple):
-            return MapSamples(made, f"dataset {self.factory!r}", classes=_class_names(made))
+            return MapSamples(
+                made,
+                f"dataset {self.factory!r}",
+                classes=_class_names(made),
+                limit=self.limit,
+                hashing=self.hashing,
+            )
         raise DataError(
             f"dataset.factory: {self.factory!r} returned {type(made).__name__}. "
             "Return arrays by name, a pair (X, y), a dataset with __len__ and __getitem__, "
@@ -101,9 +109,15 @@ class Python(DatasetSource):
             raise DataError(f"dataset.factory: {self.factory!r} returned no input.")
         key = f"dataset.factory: labels of {self.factory!r}"
         known = None if labels is None else as_labels(to_numpy(labels, key), key, self.known_classes)
-        arrays = [column.stored[:] for column in columns] + ([] if known is None else [known.values])
+        arrays = [*(column.stored for column in columns), *([] if known is None else [known.values])]
         shown = {name: [str(text) for text in values] for name, values in (texts or {}).items()}
-        samples = ArraySamples(columns, known, fingerprint=fingerprint_arrays(arrays), texts=shown)
+        samples = ArraySamples(
+            columns,
+            known,
+            fingerprint=fingerprint_arrays(arrays),
+            texts=shown,
+            files=[hash_file(path) for path in map(mapped_file, inputs.values()) if path is not None],
+        )
         ragged = {c.spec.name: c.stored for c in columns if isinstance(c.stored, RaggedArray)}
         sequences = [
             PaddedSequence(name, array.lengths, array.shape[1], (name,)) for name, array in ragged.items()
@@ -112,7 +126,8 @@ class Python(DatasetSource):
 
     def _column(self, name: str, value: Any) -> Column:
         key = f"dataset.factory: {name!r} of {self.factory!r}"
-        stored: Sliceable = ragged_array(value, key) if is_ragged(value) else to_numpy(value, key)
+        stored: Sliceable
+        stored = ragged_array(value, key) if is_ragged(value) else as_stored(value, key) or to_numpy(value, key)
         check_samples(stored, key)
         shape = stored.shape[1:]
         return Column(InputSpec(name, shape, stored.dtype.newbyteorder("="), default_axes(shape)), stored)

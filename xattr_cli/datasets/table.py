@@ -8,14 +8,16 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import yaml
 from pydantic import Field, StrictBool, ValidationError, model_validator
 
-from ..errors import DataError, suggestion
+from ..errors import DataError, reported, suggestion
 from ..fingerprint import fingerprint_file
 from ..job.config import JobPath
 from ..registry import DATASETS, Options
 from ..samples import InputSpec
+from ..untrusted.archives import is_bomb, swelling
+from ..untrusted.files import read_text
+from ..untrusted.yaml_text import parse_yaml
 from .base import DatasetSource, Samples
 from .classes.labels import Labels, as_labels
 from .columns import ArraySamples, Column
@@ -102,7 +104,9 @@ class Table(DatasetSource):
         """The table, and how it is read if that is not as usual."""
         path = existing_file(self.path, "dataset.path")
         note = ""
-        try:
+        with reported(f"dataset.path: {path} cannot be read as a table", DataError):
+            if bomb := swelling(path):
+                raise DataError(f"dataset.path: {path} {bomb}")
             if path.suffix.lower() == ".parquet":
                 frame = self._read_parquet(path)
             elif path.name.lower().endswith(CSV):
@@ -110,17 +114,19 @@ class Table(DatasetSource):
                 frame, note = form.read(path, label=self.label), form.note
             else:
                 raise DataError(f"dataset.path: {path}: unknown type of file. Allowed: .csv, .parquet.")
-        except PermissionError as error:
-            raise DataError(f"dataset.path: {path} cannot be opened: {error.strerror}.") from error
-        except (OSError, EOFError, ValueError, LookupError) as error:
-            raise DataError(f"dataset.path: {path} cannot be read as a table: {error}") from error
         if len(frame) == 0:
             raise DataError(f"dataset.path: {path}: the dataset is empty, a header without rows.")
         return frame.set_axis([str(name) for name in frame.columns], axis="columns"), note
 
     def _read_parquet(self, path: Path) -> Any:
         pandas = optional("pandas", needed_by="dataset kind 'table'", install="xattr-cli[tables]")
-        optional("pyarrow", needed_by="a .parquet table", install="xattr-cli[tables]")
+        parquet = optional("pyarrow.parquet", needed_by="a .parquet table", install="xattr-cli[tables]")
+        about = parquet.read_metadata(path)
+        if is_bomb(8 * about.num_rows * about.num_columns, path.stat().st_size):
+            raise DataError(
+                f"dataset.path: {path} is {path.stat().st_size:,} bytes that unpack to {about.num_rows:,} rows: a "
+                "decompression bomb, or nearly all of it is the same."
+            )
         return pandas.read_parquet(path)
 
     def _features(self, present: Sequence[str]) -> list[str]:
@@ -210,10 +216,9 @@ def read_statistics(path: Path, key: str) -> Statistics:
     Raises:
         DataError: it cannot be read or does not have this form. `key` begins the message.
     """
+    source = f"{key}: {path}"
     try:
-        return Statistics.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise DataError(f"{key}: {path} cannot be read: {error}") from error
+        return Statistics.model_validate(parse_yaml(read_text(path, source, DataError), source, DataError))
     except ValidationError as error:
         wrong = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in wrong["loc"]) or "the file"

@@ -8,6 +8,7 @@ import gzip
 import lzma
 import warnings
 import zipfile
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -188,7 +189,7 @@ def check_header(path: Path, names: Sequence[Any]) -> None:
             f"dataset.path: {path}: column {number} has no name. If it is an index that pandas wrote, "
             "save the table with index=False."
         )
-    doubled = sorted({name for name in named if named.count(name) > 1})
+    doubled = sorted(name for name, times in Counter(named).items() if times > 1)
     if doubled:
         raise DataError(f"dataset.path: {path}: several columns are called {', '.join(map(repr, doubled))}.")
 

@@ -42,11 +42,12 @@ def select_device(name: str) -> torch.device:
 
 
 def own_device(environment: Mapping[str, str], count: int) -> torch.device:
-    """The CUDA device of this process among `count`: torchrun numbers the processes of a machine.
+    """The CUDA device of this process among `count`: torchrun and srun number the processes of a machine.
 
-    More processes than devices share them in turn; without torchrun it is the first.
+    More processes than devices share them in turn; without either it is the first.
     """
-    return torch.device("cuda", int(environment.get("LOCAL_RANK", "0")) % count)
+    rank = environment.get("LOCAL_RANK") or environment.get("SLURM_LOCALID") or "0"
+    return torch.device("cuda", int(rank) % count)
 
 
 def select_dtype(precision: str, module: nn.Module) -> torch.dtype:

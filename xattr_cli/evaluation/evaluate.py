@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from ..errors import DataError, JobError
+from ..job.config import Job
 from ..numerics.faithfulness.units import Units, units_of
 from ..store.results.reader import Results
 from .candidates import CONTROL, Candidate, LocalMap, choose_candidates
@@ -19,7 +20,7 @@ from .inquiry import EvaluationOptions
 from .metrics import Bench, Meter, meters
 from .outcome import EvaluationOutcome
 from .rows import EvaluatedBlock, Reader
-from .sources import open_sources
+from .sources import named_code, open_sources, own_job, stored_job
 
 __all__ = ["evaluate_file"]
 
@@ -30,9 +31,12 @@ SCORE_TOLERANCE = 1e-3
 def evaluate_file(
     path: str | Path,
     inquiry: EvaluationOptions,
+    job: Job | None = None,
     *,
+    trust: bool = False,
     overrides: Sequence[str] = (),
     folder: Path | None = None,
+    tell: Callable[[str], None] = lambda text: None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> EvaluationOutcome:
     """How faithful the maps and importances of a result file are.
@@ -40,20 +44,33 @@ def evaluate_file(
     Arguments:
         path: of a finished result file.
         inquiry: metrics, engines, perturbation.
+        job: that it was computed by. A result is data: what it names is not imported for its own sake.
+        trust: without `job`: open the job that the file stores, and import and run what that names.
         overrides: `dotted.key=value` texts that override the job that the file stores.
-        folder: where relative paths of the overrides start, and modules of the job are looked for; None
+        folder: where relative paths of the overrides start, and modules of the stored job are looked for; None
             for the current folder.
+        tell: with `trust`, told what will be imported, before it is.
         progress: told the rows done and the rows to do.
 
     Raises:
         StoreError: no such file, or a damaged one.
-        JobError: nothing in it ranks features; model or data cannot be opened, or are other ones now.
+        JobError: neither `job` nor `trust`, or another job; nothing in the file ranks features; model or data
+            cannot be opened, or are other ones now.
     """
     with ExitStack() as stack:
         results = stack.enter_context(Results.open(path))
-        session = stack.enter_context(
-            open_sources(results, overrides, folder or Path.cwd(), changed=inquiry.changed)
-        )
+        if job is not None:
+            job = own_job(results, job, changed=inquiry.changed)
+        else:
+            listed = "".join(f"\n  {line}" for line in named_code(results))
+            if not trust:
+                raise JobError(
+                    f"{path}: opening the job in it would import and run what it names:{listed}\nGive the job "
+                    "that it was computed by, --job JOB, or --trust if you trust whoever made the file."
+                )
+            tell(f"{path} is trusted; it names:{listed}")
+            job = stored_job(results, overrides, folder or Path.cwd())
+        session = stack.enter_context(open_sources(results, job, changed=inquiry.changed))
         units = units_of(session.layout.specs, inquiry.unit)
         found = choose_candidates(results, inquiry, session.layout, units)
         survey = _Survey(Reader(results, session, inquiry), found, meters(inquiry, units.count), units)

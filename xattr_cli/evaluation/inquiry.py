@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 import numpy as np
-import yaml
 from pydantic import ValidationError
 
 from ..baselines import Baseline, Zero
@@ -16,6 +15,7 @@ from ..job.config import resolve_plugin
 from ..job.validation import describe
 from ..numerics.faithfulness.metrics import SENSITIVITY, check_metric
 from ..registry import BASELINES
+from ..untrusted.yaml_text import parse_yaml
 
 __all__ = ["EvaluationOptions", "read_perturbation"]
 
@@ -80,10 +80,7 @@ def read_perturbation(text: str, folder: Path) -> Baseline:
     Raises:
         JobError: not a baseline; names the kinds there are, or the wrong option.
     """
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise JobError(f"--perturbation {text!r}: is not valid YAML: {error}") from error
+    value = parse_yaml(text, f"--perturbation {text!r}:", JobError)
     try:
         found = resolve_plugin(BASELINES, value, {"folder": folder})
     except ValidationError as error:

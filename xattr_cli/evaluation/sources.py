@@ -1,18 +1,25 @@
-"""What a result file was computed from, opened again: the network and the data, if they are still the same."""
+"""The network and the data behind a result file: opened by the user's own job, or by one that is trusted."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 from ..errors import DataError, JobError, ModelError
+from ..importing import module_of
 from ..job.config import Job, parse_job
+from ..job.identity import identity
 from ..pipeline.opening import open_session
+from ..pipeline.provenance.code import code_of
 from ..pipeline.session import Session
+from ..registry import BASELINES, DATASETS, ENGINES, MODELS, SCORES
+from ..store import changes, code_changes
 from ..store.results.reader import Results
 
-__all__ = ["open_sources", "stored_job"]
+__all__ = ["named_code", "open_sources", "own_job", "stored_job"]
 
 _FIXED = ("engines", "explain", "output")
 _SHOWN = 8  # characters of a hash
@@ -21,25 +28,22 @@ _SHOWN = 8  # characters of a hash
 @contextmanager
 def open_sources(
     results: Results,
-    overrides: Sequence[str],
-    folder: Path,
+    job: Job,
     *,
     changed: bool = False,
     interrupt: Callable[[], None] = lambda: None,
 ) -> Iterator[Session]:
-    """The network and the dataset of the job that a file stores.
+    """The network and the dataset that the maps of a file explain.
 
     Arguments:
         results: the open file.
-        overrides: `dotted.key=value` texts, such as `dataset.path=/new/place.npz`.
-        folder: where relative paths of the overrides start, and modules named by the job are looked for.
-        changed: go on if checkpoint or dataset are others than those of the file.
+        job: that opens them.
+        changed: go on if checkpoint, dataset or code are others than those of the file.
         interrupt: called before every device call; may raise.
 
     Raises:
         JobError: they cannot be opened, or have changed since; says which, and what to do.
     """
-    job = stored_job(results, overrides, folder)
     with ExitStack() as stack:
         try:
             session = stack.enter_context(open_session(job, interrupt=interrupt))
@@ -50,8 +54,34 @@ def open_sources(
         yield session
 
 
+def own_job(results: Results, job: Job, *, changed: bool = False) -> Job:
+    """A job of the user's own for the maps of a file, without its engines.
+
+    Arguments:
+        results: the open file; nothing that it names is imported.
+        job: what the user says that it was computed by.
+        changed: let it have another model and other data.
+
+    Raises:
+        JobError: the file was computed by another job; names what differs.
+    """
+    now, then = identity(job), _stored(results, "job_identity")
+    compared = ("target", "explain") if changed else ("model", "dataset", "target", "explain")
+    differing = changes({key: then.get(key) for key in compared}, {key: now[key] for key in compared})
+    if differing:
+        listed = "".join(f"\n  {line}" for line in differing)
+        way_out = "" if changed else ", or give --changed if only the model or the data have changed"
+        raise JobError(f"{results.path}: was not computed by this job:{listed}\nGive the right one{way_out}.")
+    return job.model_copy(update={"engines": {}})
+
+
 def stored_job(results: Results, overrides: Sequence[str], folder: Path) -> Job:
-    """The job that a file stores, without its engines: its maps are there already.
+    """The job that a file stores, without its engines; opening it imports and runs what the file names.
+
+    Arguments:
+        results: the open file, which whoever calls this trusts.
+        overrides: `dotted.key=value` texts, such as `dataset.path=/new/place.npz`.
+        folder: where relative paths of the overrides start, and modules named by the job are looked for.
 
     Raises:
         JobError: an override of what the file has settled, or of an unknown key.
@@ -65,24 +95,55 @@ def stored_job(results: Results, overrides: Sequence[str], folder: Path) -> Job:
     return job.model_copy(update={"engines": {}})
 
 
+def named_code(results: Results) -> list[str]:
+    """What opening the job in a file would import, or run while it is read: a line each."""
+    plugins = {name for registry in (MODELS, DATASETS, BASELINES, ENGINES, SCORES) for name in registry.offered()}
+    return [
+        f"{key}: {text}"
+        for key, text in _leaves(results.job)
+        if module_of(text) is not None or text in plugins or (key.endswith("trust_pickle") and text == "True")
+    ]
+
+
+def _leaves(value: Any, at: str = "") -> Iterator[tuple[str, str]]:
+    if isinstance(value, dict | list):
+        for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from _leaves(inner, f"{at}.{key}" if at else str(key))
+    else:
+        yield at, str(value)
+
+
+def _stored(results: Results, attribute: str) -> dict[str, Any]:
+    """An attribute of the file that holds JSON; empty if there is none."""
+    try:
+        found = json.loads(str(results.attributes.get(attribute, "{}")))
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
 def _advice(results: Results, error: JobError) -> str:
     if not isinstance(error, ModelError | DataError) and "not found" not in str(error):
         return ""
     return (
-        f"\nThe job is the one that {results.path} stores. If its files have moved, say so: "
-        "--set model.checkpoint=PATH, --set dataset.path=PATH, or --folder DIR for modules beside the job file."
+        f"\n{results.path} stores the job that it was computed by. If files have moved since, give a job with "
+        "their new places as --job, or with --trust: --set model.checkpoint=PATH, --set dataset.path=PATH, or "
+        "--folder DIR for modules beside the job file."
     )
 
 
 def _refuse_changes(results: Results, session: Session) -> None:
     then = {key: str(results.attributes.get(f"{key}_hash", "")) for key in ("checkpoint", "dataset")}
     now = {"checkpoint": session.model.fingerprint, "dataset": session.samples.fingerprint}
-    other = [key for key in then if then[key] != now[key]]
+    other = [f"the {key} [{_short(now[key])}, then {_short(then[key])}]" for key in then if then[key] != now[key]]
+    stored = _stored(results, "code").get("modules", {})
+    if stored:  # of versions, the scores tell whether they matter
+        modules = code_of(session.job, session.model.module)["modules"]  # without those of engines
+        other += code_changes({"modules": {k: v for k, v in stored.items() if k in modules}}, {"modules": modules})
     if other:
-        listed = " and ".join(f"the {key} [{_short(now[key])}, then {_short(then[key])}]" for key in other)
         raise JobError(
-            f"{results.path}: was computed from another state of {listed}. Its maps explain that one: bring "
-            "it back, run the job again, or give --changed to evaluate them all the same."
+            f"{results.path}: was computed from another state of {' and '.join(other)}. Its maps "
+            "explain that one: bring it back, run the job again, or give --changed to evaluate them all the same."
         )
 
 

@@ -19,12 +19,12 @@ from pydantic import (
 )
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from ..errors import JobError, suggestion
+from ..errors import JobError, reported, suggestion
 from ..registry import BASELINES, DATASETS, ENGINES, MODELS, SCORES, Options, Plugin, Registry
 from .sections import Compute, Explain, ExplainField, JobPath, Output
 from .stability import Stability
 from .target import Target, TargetField
-from .validation import describe
+from .validation import describe, refuse_unusable
 from .yaml_text import plain_values, read_job_text, write_values
 
 __all__ = [
@@ -38,7 +38,6 @@ __all__ = [
     "Output",
     "Target",
     "check_job",
-    "identity",
     "load_job",
     "parse_job",
     "resolve_plugin",
@@ -246,10 +245,12 @@ def check_job(values: Mapping[str, Any], *, folder: Path) -> Job:
     Raises:
         JobError: names every wrong key with its value, what is allowed and the nearest match.
     """
-    try:
-        return Job.model_validate(values, context={"folder": folder})
-    except ValidationError as error:
-        raise JobError(describe(error, values)) from error
+    with reported("the job cannot be checked", JobError):
+        refuse_unusable(values)
+        try:
+            return Job.model_validate(values, context={"folder": folder})
+        except ValidationError as error:
+            raise JobError(describe(error, values)) from error
 
 
 # --- writing ------------------------------------------------------------------------------------
@@ -258,11 +259,3 @@ def check_job(values: Mapping[str, Any], *, folder: Path) -> Job:
 def to_yaml(job: Job) -> str:
     """The job with every default spelled out, as YAML."""
     return write_values(job.model_dump(mode="json"))
-
-
-def identity(job: Job) -> dict[str, Any]:
-    """The part of a job that decides its numbers; what may change between a kill and a resume is left out."""
-    content = job.model_dump(mode="json")
-    content["compute"] = {k: content["compute"][k] for k in ("arithmetic", "precision", "seed")}
-    content["output"] = {k: content["output"][k] for k in ("part_rows", "store_inputs", "compression")}
-    return content

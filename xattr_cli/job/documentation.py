@@ -77,7 +77,8 @@ def _option(field: Any, details: Mapping[str, Any]) -> dict[str, Any]:
         inner = type(default).model_fields
         schema = type(default).model_json_schema().get("properties", {})
         if schema:
-            about |= {"default": {}, "options": {key: _option(inner[key], d) for key, d in schema.items()}}
+            brief = about["default"] if isinstance(about["default"], str) else {}
+            about |= {"default": brief, "options": {key: _option(inner[key], d) for key, d in schema.items()}}
     return about
 
 

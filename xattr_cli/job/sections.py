@@ -37,10 +37,27 @@ __all__ = [
 
 def _from_job_folder(path: Path, info: ValidationInfo) -> Path:
     folder = (info.context or {}).get("folder", Path.cwd())
+    _refuse_impossible(path)
     try:
         return Path(os.path.normpath(Path(folder) / path.expanduser()))
     except RuntimeError as error:
         raise ValueError(f"this machine has no such user: {error}") from error
+
+
+def _refuse_impossible(path: Path) -> None:
+    """Refuse what no file system takes as a name; asking one about it would raise all sorts of errors."""
+    try:
+        encoded = os.fsencode(path)
+    except UnicodeEncodeError as error:
+        raise ValueError(f"holds the character {path.as_posix()[error.start]!r}, which no file name can") from None
+    if b"\0" in encoded:
+        raise ValueError("holds a NUL character, which no file name can")
+    if len(encoded) > LONGEST_PATH or max(map(len, encoded.split(b"/"))) > LONGEST_NAME:
+        raise ValueError(f"is too long for a file: a name may have {LONGEST_NAME} bytes, a path {LONGEST_PATH}")
+
+
+LONGEST_NAME, LONGEST_PATH = 255, 4095
+"""Bytes that Linux and macOS allow at most."""
 
 
 JobPath = Annotated[Path, AfterValidator(_from_job_folder)]
@@ -114,7 +131,7 @@ class Compute(Options):
     batch_rows: Literal["auto"] | Annotated[int, Field(ge=1)] = Field(
         default="auto", description="points per device call; auto derives it from the network's activations"
     )
-    threads: Literal["auto"] | Annotated[int, Field(ge=1)] = Field(
+    threads: Literal["auto"] | Annotated[int, Field(ge=1, le=1024)] = Field(
         default="auto", description="CPU threads; auto leaves them as torch finds them"
     )
     memory: MemorySize = Field(

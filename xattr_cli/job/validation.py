@@ -9,12 +9,16 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from ..errors import nearest
+from ..errors import JobError, nearest
 
-__all__ = ["describe"]
+__all__ = ["describe", "refuse_unusable"]
 
 Keys = tuple[str, ...]
 
+_INTEGERS = range(-(2**63), 2**63)
+# those that stand for bytes of a file name that is no UTF-8 are left alone
+_HALF = re.compile("[\ud800-\udc7f\udd00-\udfff]")
+_MOST_FAULTS = 10
 _NOTHING = object()
 _LONGEST_VALUE = 80
 _LONGEST_MAPPING = 40
@@ -35,6 +39,22 @@ _WANTED = {
 """Stem of pydantic's error types, such as `int_parsing`, → what the job file must hold."""
 
 
+def refuse_unusable(value: Any, at: str = "") -> None:
+    """Refuse what YAML can write and nothing can use: integers of more than 64 bits, and halves of characters.
+
+    Raises:
+        JobError: names the dotted key.
+    """
+    if isinstance(value, Mapping | list):
+        for key, inner in value.items() if isinstance(value, Mapping) else enumerate(value):
+            refuse_unusable(key, at)
+            refuse_unusable(inner, f"{at}.{key}" if at else str(key))
+    elif isinstance(value, int) and value not in _INTEGERS:
+        raise JobError(f"{at}: an integer of more than 64 bits, which nothing here can use.")
+    elif isinstance(value, str) and _HALF.search(value):
+        raise JobError(f"{at or 'the job'}: holds half of a character (a lone surrogate), which no text can.")
+
+
 def describe(error: ValidationError, given: Mapping[str, Any]) -> str:
     """Every fault as `dotted.key: value: what is wrong`, one a line.
 
@@ -46,12 +66,11 @@ def describe(error: ValidationError, given: Mapping[str, Any]) -> str:
     for detail in error.errors(include_url=False):
         faults.setdefault(_keys(detail, given), []).append(detail)
     # where a value may have several forms, the fault that lies deepest is in the form that was meant
-    deepest = [keys for keys in faults if not any(_lies_within(other, keys) for other in faults)]
-    return "\n".join(_line(keys, faults[keys]) for keys in deepest)
-
-
-def _lies_within(inner: Keys, outer: Keys) -> bool:
-    return len(inner) > len(outer) and inner[: len(outer)] == outer
+    above = {keys[:depth] for keys in faults for depth in range(len(keys))}
+    deepest = [keys for keys in faults if keys not in above]
+    more = len(deepest) - _MOST_FAULTS
+    lines = [_line(keys, faults[keys]) for keys in deepest[:_MOST_FAULTS]]
+    return "\n".join([*lines, *([f"… and {more:,} more faults like these."] if more > 0 else [])])
 
 
 def _keys(detail: ErrorDetails, given: Any) -> Keys:
@@ -69,7 +88,9 @@ def _keys(detail: ErrorDetails, given: Any) -> Keys:
 
 def _inside(given: Any, step: int | str) -> Any:
     if isinstance(given, Mapping):
-        return {str(key): value for key, value in given.items()}.get(str(step), _NOTHING)
+        if step in given:
+            return given[step]
+        return next((value for key, value in given.items() if str(key) == str(step)), _NOTHING)
     if isinstance(given, list) and isinstance(step, int) and step < len(given):
         return given[step]
     return _NOTHING

@@ -11,29 +11,24 @@ from typing import Any
 import yaml
 
 from ..errors import JobError, nearest
+from ..untrusted.files import is_there, read_text
+from ..untrusted.yaml_text import parse_yaml, resolve_plainly
 
-__all__ = ["VARIABLE", "parse_yaml", "plain_values", "read_job_text", "write_values"]
+__all__ = ["VARIABLE", "plain_values", "read_job_text", "write_values"]
 
 VARIABLE = r"\$\{[A-Za-z_][A-Za-z0-9_]*\}"
 """Pattern of an environment variable in a value; `$${NAME}` is the text `${NAME}`."""
 
-_FLOAT = "tag:yaml.org,2002:float"
-_TIMESTAMP = "tag:yaml.org,2002:timestamp"
-_EXPONENT = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$")
-
 
 def read_job_text(path: Path) -> str:
     """Text of a job file; a missing one is an error that names its like in the same folder."""
-    try:
-        return path.read_text(encoding="utf-8")
-    except FileNotFoundError:
+    if not is_there(path):
         folder = path.parent
         others = [p.name for p in folder.glob("*.y*ml")] if folder.is_dir() else []
         match = nearest(path.name, others)
         hint = f" Did you mean {str(folder / match)!r}?" if match else ""
-        raise JobError(f"job file {path}: no such file.{hint}") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise JobError(f"job file {path}: cannot be read: {error}") from error
+        raise JobError(f"job file {path}: no such file.{hint}")
+    return read_text(path, f"job file {path}", JobError)
 
 
 def plain_values(text: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
@@ -47,7 +42,7 @@ def plain_values(text: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
         JobError: not YAML, or not a mapping; a key that is given twice; an override of a key that
             cannot have keys of its own; an environment variable that is not set.
     """
-    values = parse_yaml(text, "the job file")
+    values = parse_yaml(text, "the job file", JobError)
     if not isinstance(values, dict):
         raise JobError("the job file must be a mapping with the keys model, dataset, engines, output.")
     for override in overrides:
@@ -66,47 +61,11 @@ def write_values(values: dict[str, Any]) -> str:
 # --- YAML ---------------------------------------------------------------------------------------
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML as a job means it: 1e-3 is a number, 2024-01-31 a text, and no key may be given twice."""
-
-    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
-        node: yaml.MappingNode = super().compose_mapping_node(anchor)
-        seen: set[object] = set()
-        for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode) and key.value in seen:
-                raise yaml.MarkedYAMLError(
-                    problem=f"the key {key.value!r} is given twice", problem_mark=key.start_mark
-                )
-            seen.add(key.value if isinstance(key, yaml.ScalarNode) else None)
-        return node
-
-
 class _Dumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # type: ignore[misc]  # ten times as fast
-    """Writes what `_Loader` reads."""
+    """Writes what `parse_yaml` reads."""
 
 
-for _resolver in (_Loader, _Dumper):
-    _resolver.yaml_implicit_resolvers = {
-        first: [(tag, pattern) for tag, pattern in rules if tag != _TIMESTAMP]
-        for first, rules in _resolver.yaml_implicit_resolvers.items()
-    }
-    _resolver.add_implicit_resolver(_FLOAT, _EXPONENT, list("-+.0123456789"))
-
-
-def parse_yaml(text: str, source: str) -> Any:
-    """What a YAML text says; a key that is given twice is an error, and `source` begins the message.
-
-    Raises:
-        JobError: not YAML.
-    """
-    try:
-        return yaml.load(text, _Loader)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark
-        where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        raise JobError(f"{source} is not valid YAML{where}: {error.problem}") from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: such as !!int before a text
-        raise JobError(f"{source} is not valid YAML: {error}") from error
+resolve_plainly(_Dumper)
 
 
 # --- overrides ----------------------------------------------------------------------------------
@@ -117,7 +76,7 @@ def _overridden(values: dict[str, Any], override: str) -> dict[str, Any]:
     keys = dotted.strip().split(".")
     if not equals or not all(keys):
         raise JobError(f"--set {override!r}: must look like compute.device=cpu")
-    value = parse_yaml(text, f"--set {override!r}: the value")
+    value = parse_yaml(text, f"--set {override!r}: the value", JobError)
     try:
         return _replaced(values, keys, value)
     except _NoKeys as error:

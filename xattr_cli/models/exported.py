@@ -15,7 +15,7 @@ from torch import Tensor, fx
 from torch.export import ExportedProgram
 from torch.fx.node import map_aggregate
 
-from ..errors import ModelError
+from ..errors import ModelError, reported
 from ..fingerprint import fingerprint_file
 from ..job.config import JobPath
 from ..registry import MODELS
@@ -54,9 +54,11 @@ class ExportedModel(ModelSource):
         if code and not self.trust_pickle:
             raise refuse(self.path, _OPTION, code)
         program = _load(self.path)
-        batch = fixed_batch(program)
-        module = program.module()
-        notes = (*make_portable(module), *([] if batch is None else [f"runs in batches of {batch} only"]))
+        with reported(f"{_OPTION}: {self.path}: holds a program that cannot be used; export it again", ModelError):
+            batch = fixed_batch(program)
+            module = program.module()
+            portable = make_portable(module)
+        notes = (*portable, *([] if batch is None else [f"runs in batches of {batch} only"]))
         return LoadedModel(module, fingerprint_file(self.path), notes, batch)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import warnings
 from pathlib import Path
 from typing import Any
@@ -58,7 +59,7 @@ class OnnxModel(ModelSource):
         batch = _fixed_batch(inputs)
         names = ", ".join(value.name for value in inputs)
         notes = (f"takes {names}", *([] if batch is None else [f"runs in batches of {batch} only"]))
-        return LoadedModel(module.eval(), fingerprint_file(self.path), notes, batch)
+        return LoadedModel(module.eval(), _fingerprint(onnx, self.path), notes, batch)
 
     def _position(self, outputs: list[str]) -> int:
         if self.output in outputs:
@@ -100,6 +101,15 @@ def _read(onnx: Any, path: Path) -> Any:
             f"{_OPTION}: {path}: cannot be read as ONNX ({type(error).__name__}: {reason})."
         ) from error
     return program
+
+
+def _fingerprint(onnx: Any, path: Path) -> str:
+    """Hash of the file and of those beside it that hold its weights."""
+    program = onnx.load(str(path), load_external_data=False)
+    entries = (entry for tensor in program.graph.initializer for entry in tensor.external_data)
+    beside = sorted({entry.value for entry in entries if entry.key == "location"})
+    digests = [fingerprint_file(file) for file in (path, *(path.parent / name for name in beside))]
+    return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
 
 
 class _GlobalMaxPool(nn.Module):

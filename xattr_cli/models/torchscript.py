@@ -9,7 +9,7 @@ import torch
 from pydantic import Field
 from torch import nn
 
-from ..errors import ModelError
+from ..errors import ModelError, reported
 from ..fingerprint import fingerprint_file
 from ..job.config import JobPath
 from ..registry import MODELS
@@ -37,11 +37,8 @@ class TorchScriptModel(ModelSource):
         kind = archive_kind(self.path)
         if kind != "torchscript":
             raise ModelError(f"{_OPTION}: {self.path}: is no TorchScript program.{_way_out(kind)}")
-        try:
+        with reported(f"{_OPTION}: {self.path}: cannot be read as TorchScript", ModelError):
             module = _load(self.path)
-        except RuntimeError as error:
-            reason = str(error).strip().partition("\n")[0]
-            raise ModelError(f"{_OPTION}: {self.path}: cannot be read as TorchScript: {reason}") from error
         return LoadedModel(module, fingerprint_file(self.path))
 
 

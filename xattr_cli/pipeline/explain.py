@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import traceback
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
+from functools import partial
 
 import numpy as np
 
@@ -29,7 +30,12 @@ _Engines = Mapping[str, LocalEngine | PopulationEngine]
 
 
 def explain_rows(
-    session: Session, rows: slice, labels: Collection[str] | None = None, *, batch: Batch | None = None
+    session: Session,
+    rows: slice,
+    labels: Collection[str] | None = None,
+    *,
+    batch: Batch | None = None,
+    told: Callable[[float], None] = lambda rows: None,
 ) -> tuple[dict[str, ResultColumn], Mapping[str, Mapping[str, str]]]:
     """The columns and group attributes of some rows.
 
@@ -40,6 +46,7 @@ def explain_rows(
         rows: to explain.
         labels: of the engines; None for all that explain rows.
         batch: their samples, if they have been read already.
+        told: hears how many rows are explained, an engine of many as its share of them.
 
     Raises:
         RunError: the network, the dataset or an engine fails on these rows; names the samples and the engine.
@@ -48,9 +55,10 @@ def explain_rows(
     gathered, start, packing = ColumnBuffer(rows.stop - rows.start), rows.start, session.scorer.packing
     while start < rows.stop:
         some, rows_per_call, shortage = _next_rows(session, slice(start, rows.stop)), packing.rows, ""
+        told_here = partial(_tell_share, told, start - rows.start, some.stop - some.start)
         try:
             with session.scorer.exact_arithmetic():  # here too, so that it need not be begun for every call
-                found = _columns(session, some, engines, _samples_of(session, some, rows, batch))
+                found = _columns(session, some, engines, _samples_of(session, some, rows, batch), told_here)
         except RunError as error:
             shortage = _shortage(error, some)
         # outside the except block: the traceback would keep the tensors of the failed piece alive
@@ -62,6 +70,10 @@ def explain_rows(
     reduced = map_attributes(session.job.explain)
     attributes = {k: {**engine_attributes(e), "rule": rule_of(session, e), **reduced} for k, e in engines.items()}
     return gathered.columns(), {f"engines/{k}": found for k, found in attributes.items()}
+
+
+def _tell_share(told: Callable[[float], None], before: int, rows: int, share: float) -> None:
+    told(before + rows * share)
 
 
 def _gather(gathered: ColumnBuffer, found: dict[str, ResultColumn], session: Session, rows: slice) -> None:
@@ -112,7 +124,9 @@ def _make_do_with_less(session: Session, rows: slice, rows_per_call: int, shorta
     give_back_memory()
 
 
-def _columns(session: Session, rows: slice, engines: _Engines, batch: Batch | None) -> dict[str, ResultColumn]:
+def _columns(
+    session: Session, rows: slice, engines: _Engines, batch: Batch | None, told: Callable[[float], None]
+) -> dict[str, ResultColumn]:
     at_work = ""
     try:
         table = session.read_rows(rows, batch)
@@ -123,7 +137,7 @@ def _columns(session: Session, rows: slice, engines: _Engines, batch: Batch | No
         columns |= input_columns(
             session.stored_specs, session.layout, session.classes, session.probe.names, table, stored
         )
-        for label in engines:
+        for place, label in enumerate(engines, start=1):
             at_work = f"engine {label!r}, "
             engine = engines[label]
             if isinstance(engine, PopulationEngine):
@@ -137,6 +151,7 @@ def _columns(session: Session, rows: slice, engines: _Engines, batch: Batch | No
             found = with_consistency(session, engine, block, explained)
             columns |= engine_columns(label, found, session.layout, table, session.job.explain)
             columns |= stability_columns(session.job, label, engine, block, found)
+            told(place / len(engines))
     except XattrError:
         raise
     except Exception as error:

@@ -20,6 +20,7 @@ def run(
     *,
     overrides: Sequence[str] = (),
     overwrite: bool = False,
+    accept_changes: bool = False,
     progress: Progress = lambda done, total: None,
 ) -> RunReport:
     """Explain every row of a job into one HDF5 file; begun before, it goes on where it stopped.
@@ -29,7 +30,9 @@ def run(
             its folder, those in a mapping at the working folder.
         overrides: `dotted.key=value` texts, of a job that is a file.
         overwrite: replace a result, or parts of another job, at the same path.
-        progress: called with the rows done and the rows to do, at the start and after every part.
+        accept_changes: go on with what other code, or another version of a package, has computed; the result
+            says which parts.
+        progress: called with the rows done and the rows to do, at the start, after every part and within it.
 
     Returns:
         How the run went; its `output` is the path for `open_results`.
@@ -37,7 +40,7 @@ def run(
     Raises:
         XattrError: with a message that names key or file, value, and what is allowed.
     """
-    return run_job(as_job(job, overrides), overwrite=overwrite, progress=progress)
+    return run_job(as_job(job, overrides), overwrite=overwrite, accept_changes=accept_changes, progress=progress)
 
 
 def plan(job: str | Path | Mapping[str, Any] | Job, *, overrides: Sequence[str] = ()) -> Plan:

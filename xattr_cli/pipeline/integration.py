@@ -32,7 +32,7 @@ PROBE_ROWS = 2
 ROWS_PER_MEASURED_ROW = 60
 FEWEST_MEASURED, MOST_MEASURED = 4, 16
 """Rows on which cells are judged by finer ones, in jobs of so many times as many; else the bar is cautious."""
-FEWEST_ROWS = 6
+FEWEST_TRIED = 6
 """Of a job in which another rule than that of gradients is tried."""
 GAIN = 0.9
 """Cells must cost less than this share of what gradients do: a coin flip is not worth another rule."""
@@ -152,7 +152,7 @@ class _Sample:
         """As many as the job is worth, finite ones."""
         count = min(MOST_MEASURED, session.parts.rows // ROWS_PER_MEASURED_ROW)
         if count < FEWEST_MEASURED:
-            few = session.parts.rows < FEWEST_ROWS and request.by != "secant"
+            few = session.parts.rows < FEWEST_TRIED and request.by != "secant"
             count = 0 if few else min(PROBE_ROWS, max(1, count))
         rows, baselines = [], []
         for number in np.linspace(0, session.parts.rows - 1, count).astype(int).tolist():

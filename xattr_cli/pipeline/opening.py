@@ -17,7 +17,7 @@ from ..engines.base import LocalEngine, PopulationEngine
 from ..engines.block import Block
 from ..engines.folds import check_folds
 from ..engines.sweeps import merge_demands
-from ..errors import JobError
+from ..errors import DataError, JobError, ModelError, XattrError, one_line, reported
 from ..job.config import Job
 from ..models import LoadedModel, frozen
 from .baselines import BaselineCache
@@ -50,10 +50,12 @@ def open_session(job: Job, *, interrupt: Callable[[], None] = lambda: None) -> I
         check_stability(job)
         stack.enter_context(_threads(job.compute.threads))
         device = select_device(job.compute.device)
-        samples = open_dataset(job.dataset.beside(job.model))
+        with reported(f"dataset kind {job.dataset.registered_name!r} cannot be opened", DataError):
+            samples = open_dataset(job.dataset.beside(job.model))
         stack.callback(samples.close)
         layout = check_explained_inputs(job, samples.inputs)
-        model = job.model.load()
+        with reported(f"model kind {job.model.registered_name!r} cannot be loaded", ModelError):
+            model = job.model.load()
         dtype = select_dtype(job.compute.precision, model.module)
         stored = job.compute.precision == "as_stored"
         module, *folds = (
@@ -150,6 +152,10 @@ def _named(key: str) -> Iterator[None]:
         yield
     except JobError as error:
         raise type(error)(f"{key}{error}") from error
+    except XattrError:
+        raise
+    except Exception as error:  # an engine of a plugin, or an option that its schema does not bound
+        raise JobError(f"{key.rstrip('.')}: cannot be used here: {one_line(error)}.") from error
 
 
 @contextmanager

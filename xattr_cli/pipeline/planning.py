@@ -13,7 +13,9 @@ from pathlib import Path
 import torch
 
 from ..device import device_name
+from ..fingerprint import HashingCost, hashing_cost
 from ..job.config import Job
+from ..job.identity import identity
 from ..store import ResultColumn, check_writable
 from ..store.results.agreement import agreement_text
 from .explain import explain_rows
@@ -48,6 +50,8 @@ class Plan:
         not_converged: probe rows that did not converge, by engine label.
         notes: what loading the model and the data has reported.
         agreement: how often predictions of the first rows agree with labels; empty if that is not known.
+        hashed_bytes, hashing_seconds: of files and samples, and how long it took to read them for their hashes.
+        known_bytes: of files whose hashes were in the user's cache, where a run will find those of large files.
     """
 
     rows: int
@@ -66,6 +70,9 @@ class Plan:
     not_converged: dict[str, int]
     notes: tuple[str, ...]
     agreement: str
+    hashed_bytes: int
+    hashing_seconds: float
+    known_bytes: int
 
 
 def plan_job(job: Job) -> Plan:
@@ -75,9 +82,12 @@ def plan_job(job: Job) -> Plan:
         JobError: the job cannot be run.
     """
     check_writable(job.output.path)
+    before = hashing_cost()
     with open_session(job) as opened:
+        identity(job)
         session = opened.following({**opened.settled, **settled_plan(opened)})
-        return _extrapolate(session, _probe_rows(session), _probe_population(session))
+        hashing = hashing_cost().since(before)
+        return _extrapolate(session, _probe_rows(session), _probe_population(session), hashing)
 
 
 @dataclass(frozen=True)
@@ -134,7 +144,9 @@ def _seconds_per_score(session: Session) -> float:
     return (time.perf_counter() - began) / len(points)
 
 
-def _extrapolate(session: Session, probe: _RowProbe, studies: Mapping[str, int | None]) -> Plan:
+def _extrapolate(
+    session: Session, probe: _RowProbe, studies: Mapping[str, int | None], hashing: HashingCost
+) -> Plan:
     share = session.parts.rows / probe.rows if probe.rows else 0.0
     known = sum(count for count in studies.values() if count is not None)
     on_cuda = session.scorer.device.type == "cuda"
@@ -157,6 +169,9 @@ def _extrapolate(session: Session, probe: _RowProbe, studies: Mapping[str, int |
         not_converged=dict(probe.not_converged),
         notes=session.notes,
         agreement=probe.agreement,
+        hashed_bytes=hashing.read,
+        hashing_seconds=hashing.seconds,
+        known_bytes=hashing.cached,
     )
 
 
@@ -195,6 +210,8 @@ def plan_text(plan: Plan) -> str:
         f"memory       about {_size(plan.memory_bytes)}",
         f"disk         about {_size(plan.disk_bytes)}, twice that until the parts are merged",
     ]
+    known = f"; {_size(plan.known_bytes)} were known from before" if plan.known_bytes else ""
+    lines.append(f"hashing      took {plan.hashing_seconds:.1f} s for {_size(plan.hashed_bytes)}{known}")
     if 2 * plan.disk_bytes > plan.disk_free_bytes:
         lines.append(
             f"TOO LARGE    only {_size(plan.disk_free_bytes)} are free there: choose another output.path, "

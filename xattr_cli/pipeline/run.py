@@ -15,9 +15,11 @@ import torch
 from .. import __version__
 from ..device import device_name, page_locked
 from ..errors import StoreError
-from ..job.config import Job, identity, to_yaml
+from ..job.config import Job, to_yaml
+from ..job.identity import identity
 from ..samples import Batch
 from ..store import (
+    DamagedPartsError,
     Manifest,
     PartSet,
     Shard,
@@ -35,6 +37,8 @@ from .integration import settled_plan
 from .opening import open_session
 from .parts import row_engines
 from .prefetch import Writer, read_ahead
+from .provenance.code import code_of
+from .provenance.inputs import CheckedMemo, WatchedInputs, stamps_of
 from .session import Session
 from .study import study_dataset
 
@@ -78,6 +82,7 @@ def run_job(
     shard: Shard | None = None,
     join: bool = False,
     overwrite: bool = False,
+    accept_changes: bool = False,
     progress: Progress = lambda done, total: None,
     stage: Stage = lambda label, done, total: None,
     interrupt: Callable[[], None] = lambda: None,
@@ -92,6 +97,7 @@ def run_job(
             the first waits for the others and merges.
         overwrite: replace a result, or parts of another job, at the same path. Parts of this very job
             that are younger than the result are gone on with: a run with `overwrite` was interrupted.
+        accept_changes: go on with parts, or take a result, that other code has computed; the result says so.
         progress: told how far it is.
         stage: told how far the study of the whole dataset is.
         interrupt: called before every device call; raises `Interrupted` to stop.
@@ -101,33 +107,61 @@ def run_job(
         XattrError: with a message for the user and an exit code.
     """
     check_writable(job.output.path)
-    started = time.time()
+    started, stamps = time.time(), stamps_of(job)
     with open_session(job, interrupt=interrupt) as session:
         manifest = _manifest(session, started, command_line)
-        if finished_output(job.output.path, *_decisive(manifest), overwrite=overwrite):
+        inputs = WatchedInputs.of(job, session.samples, stamps)
+        if finished_output(job.output.path, manifest, overwrite=overwrite, accept_changes=accept_changes):
             discard_leftovers(job.output.path)
             return RunReport(str(job.output.path), session.parts.rows, 0, 0, True, 0.0)
         for note in (*session.samples.notes, *session.probe.notes):
             _LOG.warning("%s", note)
-        manifest = replace(manifest, plan={**manifest.plan, **_execution(session, manifest)})
-        start_again = overwrite and not _is_begun(job.output.path, manifest)
-        with PartSet.open(
-            job.output.path, manifest, compression=job.output.compression, overwrite=start_again, shard=shard
-        ) as parts:
+        with _parts(session, manifest, shard, overwrite=overwrite, accept_changes=accept_changes) as parts:
             session = session.following(parts.manifest.plan)
             began = time.time()
-            session = _study(session, parts, shard, stage)
+            session = _study(session, parts, shard, stage, inputs)
             work = _Work.of(session, parts, shard, join)
-            computed = _compute(session, parts, work, progress)
-            merges = shard is None or (join and shard.index == 1)
+            computed = _compute(session, parts, work, progress, inputs)
+            merges = shard is None or (join and 1 in shard.indices)
             if join and merges:
                 _wait_for_others(parts, interrupt)
                 progress(work.total, work.total)
             seconds = time.time() - began
-            missing = len(parts.missing())
+            missing = len(parts.absent())
             if merges:
-                _merge(parts, keep_parts=job.output.keep_parts)
+                computed += _merge_repairing(session, parts, progress, stage, inputs)
             return RunReport(str(job.output.path), session.parts.rows, computed, missing, merges, seconds)
+
+
+def _parts(
+    session: Session, manifest: Manifest, shard: Shard | None, *, overwrite: bool, accept_changes: bool
+) -> PartSet:
+    """The parts of a job, begun or gone on with."""
+    output = session.job.output
+    manifest = replace(manifest, plan={**manifest.plan, **_execution(session, manifest)})
+    return PartSet.open(
+        output.path,
+        manifest,
+        compression=output.compression,
+        overwrite=overwrite and not _is_begun(output.path, manifest),
+        shard=shard,
+        accept_changes=accept_changes,
+    )
+
+
+def _merge_repairing(
+    session: Session, parts: PartSet, progress: Progress, stage: Stage, inputs: WatchedInputs
+) -> int:
+    """Merge; damaged parts are computed again first. Returns how many rows that were."""
+    keep_parts = session.job.output.keep_parts
+    try:
+        _merge(parts, keep_parts=keep_parts)
+        return 0
+    except DamagedPartsError:
+        session = _study(session, parts, None, stage, inputs)
+        computed = _compute(session, parts, _Work.of(session, parts, None, False), progress, inputs)
+        _merge(parts, keep_parts=keep_parts)
+        return computed
 
 
 def _is_begun(output: Path, manifest: Manifest) -> bool:
@@ -138,7 +172,8 @@ def _is_begun(output: Path, manifest: Manifest) -> bool:
         return False
     begun = (parts.folder / MANIFEST).stat().st_mtime_ns
     is_younger = not output.exists() or begun > output.stat().st_mtime_ns
-    return is_younger and not parts.manifest.changes(manifest)
+    changed = parts.manifest.changes(manifest) or parts.manifest.code_changes(manifest)
+    return is_younger and not changed
 
 
 def merge_job(job: Job) -> Path:
@@ -165,15 +200,18 @@ def _refuse_other_job(what: str, stored: Mapping[str, Any], job: Job) -> None:
         raise StoreError(f"{what}:" + "".join(f"\n  {line}" for line in changed))
 
 
-def _study(session: Session, parts: PartSet, shard: Shard | None, stage: Stage) -> Session:
+def _study(session: Session, parts: PartSet, shard: Shard | None, stage: Stage, inputs: WatchedInputs) -> Session:
     """Compute the parts of population engines; the session with what the rows need of them."""
     effects, explaining = {}, row_engines(session.job)
     missing = {*parts.missing(shard)}
     for number, label in session.parts.population_parts.items():
         # several shards may need it for their rows; whoever comes first computes it, the same for all
         needed = label in explaining
-        if number in missing or (needed and number in parts.missing()):
-            parts.write(number, *study_dataset(session, label, memo=parts, stage=stage))
+        if number in missing or (needed and parts.is_missing(number)):
+            with inputs.true_reason():
+                studied = study_dataset(session, label, memo=CheckedMemo(parts, inputs), stage=stage)
+            inputs.refuse_changes()
+            parts.write(number, *studied)
         if needed:
             effects[label] = parts.read(number, f"effects/{label}")
     return replace(session, effects=effects)
@@ -197,24 +235,35 @@ class _Work:
     def of(cls, session: Session, parts: PartSet, shard: Shard | None, join: bool) -> _Work:
         """What is left to do."""
         mine = [number for number in parts.missing(shard) if number < session.parts.row_parts]
-        candidates = range(session.parts.row_parts) if join else ()
-        others = [number for number in candidates if number not in mine and not parts.has(number)]
+        absent = parts.absent() if join else ()
+        others = [number for number in {*absent} - {*mine} if number < session.parts.row_parts]
         return cls(mine, others, sum(_length(session.parts.part(number)) for number in [*mine, *others]))
 
 
 def _wait_for_others(parts: PartSet, interrupt: Callable[[], None]) -> None:
-    while not all(map(parts.has, range(parts.manifest.parts))):
+    while parts.absent():
         interrupt()
         time.sleep(SECONDS_BETWEEN_LOOKS)
 
 
-def _compute(session: Session, parts: PartSet, work: _Work, progress: Progress) -> int:
+def _compute(session: Session, parts: PartSet, work: _Work, progress: Progress, inputs: WatchedInputs) -> int:
     """Compute and write the parts of this process; how many rows that were."""
-    done = 0
+    done = shown = 0
 
     def tell() -> None:
-        elsewhere = sum(_length(session.parts.part(number)) for number in work.others if parts.has(number))
-        progress(done + elsewhere, work.total)
+        nonlocal shown
+        owed = {*work.others} & {*parts.absent()} if work.others else set()
+        elsewhere = sum(_length(session.parts.part(number)) for number in {*work.others} - owed)
+        shown = max(shown, done + elsewhere)
+        progress(shown, work.total)
+
+    def tell_within(rows: float) -> None:
+        """Rows of the part at work; what is not on disk yet never makes the whole complete."""
+        nonlocal shown
+        now = min(done + int(rows), work.total - 1)
+        if now > shown:
+            shown = now
+            progress(shown, work.total)
 
     def is_durable(number: int) -> None:
         nonlocal done
@@ -231,9 +280,11 @@ def _compute(session: Session, parts: PartSet, work: _Work, progress: Progress) 
     # what is explained inside of a network is read by running it, which a second thread must not do
     inside = bool(session.scorer.sites)
     batches = ((number, read(number)) for number in work.mine) if inside else read_ahead(read, work.mine)
-    with Writer[int].opened(parts.write, is_durable) as writer:
+    with inputs.true_reason(), Writer[int].opened(parts.write, is_durable) as writer:
         for number, batch in batches:
-            writer.put(number, *explain_rows(session, session.parts.part(number), batch=batch))
+            explained = explain_rows(session, session.parts.part(number), batch=batch, told=tell_within)
+            inputs.refuse_changes(*session.parts.samples_of(session.parts.part(number)))
+            writer.put(number, *explained)
     return done
 
 
@@ -253,6 +304,7 @@ def _manifest(session: Session, started: float, command_line: str) -> Manifest:
             "started": started,
             "command_line": command_line,
         },
+        code=code_of(session.job, session.model.module),
     )
 
 
@@ -265,10 +317,6 @@ def _execution(session: Session, asked: Manifest) -> dict[str, Any]:
     if stored.changes(asked) or "execution" not in stored.plan:
         return settled_plan(session)
     return {key: value for key, value in stored.plan.items() if key.startswith(("execution", "integration"))}
-
-
-def _decisive(manifest: Manifest) -> tuple[dict[str, Any], str, str]:
-    return manifest.identity, manifest.checkpoint_hash, manifest.dataset_hash
 
 
 def _merge(parts: PartSet, *, keep_parts: bool) -> None:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ..datasets import Samples, finite_rows
 from ..device import Rows, Scorer, choose_targets, predictions
+from ..device.curvature.network import follow_ways, settled_ways
 from ..device.packing import is_out_of_memory
 from ..engines.block import Block
 from ..engines.population import Memo, Population, PopulationBlock
@@ -109,19 +110,25 @@ class Session:
     @property
     def settled(self) -> dict[str, Any]:
         """What is settled when a job is opened, as its plan has it."""
-        return {"batch_rows": self.scorer.packing.rows, "kinks": list(self.probe.kinks)}
+        return {
+            "batch_rows": self.scorer.packing.rows,
+            "kinks": list(self.probe.kinks),
+            "curvature": settled_ways(self.scorer),
+        }
 
     def following(self, plan: Mapping[str, Any]) -> Session:
         """This job, run as the plan of its parts says, so that resumed runs and shards get the same bits.
 
         Arguments:
-            plan: "batch_rows", "kinks", "execution" and, once it is settled, "integration".
+            plan: "batch_rows", "kinks", "curvature", "execution" and, once it is settled, "integration".
         """
         cells = zip(self.sweeps, plan.get("integration", ()), strict=False)
         settings = self.settings.following(plan, self.job)
+        scorer = settings.applied_to(self.scorer)
+        follow_ways(scorer, plan.get("curvature", {}))
         return replace(
             self,
-            scorer=settings.applied_to(self.scorer),
+            scorer=scorer,
             probe=replace(self.probe, kinks=tuple(plan["kinks"])),
             settings=settings,
             cells={key: Calibration.of(stored) for key, stored in cells if stored is not None},

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -57,17 +58,27 @@ class Diagnostics(FigureKind):
             _Pen(engine, PALETTE[k % len(PALETTE)], _DASHES[k // len(PALETTE) % 4], _MARKERS[k % len(_MARKERS)])
             for k, engine in enumerate(selection.engines)
         ]
-        figure = chart(11.0, 8.0)
-        panels = figure.subplots(2, 2).ravel()
-        _draw_errors(panels[0], pens)
-        _draw_gaps(panels[1], pens)
-        _draw_costs(panels[2], pens)
-        _list_failures(panels[3], selection)
+        draws: list[Callable[[Axes], None]] = []
+        if not all(_is_exact(pen.engine) for pen in pens):
+            draws.append(partial(_draw_errors, pens=pens))
+        if any(np.isfinite(pen.engine.relative_gap).any() for pen in pens):
+            draws.append(partial(_draw_gaps, pens=pens))
+        draws.append(partial(_draw_costs, pens=pens))
+        failed = failed_rows(selection.engines, 1)[1]
+        if failed:
+            draws.append(partial(_list_failures, selection=selection))
+        across = len(draws) if len(draws) < 4 else 2
+        figure = chart(max({2: 5.5, 3: 4.4}.get(across, 7.0) * across, 7.0), 4.2 * len(draws) / across)
+        for axes, draw in zip(
+            figure.subplots(len(draws) // across, across, squeeze=False).ravel(), draws, strict=True
+        ):
+            draw(axes)
         handles = [Line2D([], [], color=p.color, linestyle=p.dash, marker=p.marker, linewidth=2) for p in pens]
         labels = [shorten(pen.engine.label, 30) + (" (exact)" if _is_exact(pen.engine) else "") for pen in pens]
         figure.legend(handles, labels, loc="outside lower left", ncols=min(len(pens), 4))
         rows = len(selection.results.rows)
         title = f"{selection.results.path.name}: evidence of {rows} row{'' if rows == 1 else 's'}"
+        title += "" if failed else ", none failed"
         figure.suptitle(title, x=0.01, ha="left", fontweight="bold")
         yield Drawing("diagnostics", figure)
 
@@ -122,9 +133,6 @@ def _draw_gaps(axes: Axes, pens: Sequence[_Pen]) -> None:
         axes.scatter(points[0], points[1], size, rasterized=True, **looks)
     axes.set_title("Completeness gap against error", loc="left", pad=20)
     both = np.concatenate(seen, axis=1)
-    if not both.size:
-        _say(axes, "no engine has a completeness gap")
-        return
     axes.axline((_FLOOR, _FLOOR), (1.0, 1.0), color=GREY, linewidth=0.8, linestyle=(0, (4, 3)))
     note = "dashed: gap = error. A small gap does not prove a small error."
     axes.text(0.0, 1.03, note, transform=axes.transAxes, fontsize=8, color=GREY)
@@ -156,7 +164,7 @@ def _draw_costs(axes: Axes, pens: Sequence[_Pen]) -> None:
         places = np.arange(len(edges)) + (k - (len(pens) - 1) / 2) * width
         axes.bar(places, counts, width=0.92 * width, color=pen.color)
     labels = [f"{high}" if high <= 2 else f"{high // 2 + 1} to {high}" for high in edges.tolist()]
-    axes.set_xticks(range(len(edges)), labels=labels, rotation=30 if len(edges) > 6 else 0)
+    axes.set_xticks(range(len(edges)), labels=labels, rotation=30 if len(edges) > 3 else 0)
     axes.set(xlabel="evaluations of the network", ylabel="rows")
     axes.yaxis.set_major_locator(MaxNLocator(5, integer=True, steps=[1, 2, 5, 10]))
     spare = max(0.0, (4 - len(edges)) / 2)
@@ -181,9 +189,6 @@ def _list_failures(axes: Axes, selection: Selection) -> None:
     results, rows = selection.results, selection.results.rows
     failed, count = failed_rows(selection.engines, _LISTED)
     axes.set_title("Rows that were quarantined, inconsistent or missed their rtol", loc="left")
-    if not failed:
-        _say(axes, "none: every row converged")
-        return
     axes.set_axis_off()
     lines = [tuple(_COLUMNS)]
     for row, engine in failed:
@@ -211,8 +216,3 @@ def _log_axis(axes: Axes, which: Literal["x", "y"], values: Sequence[float] | np
     axis.set_major_locator(LogLocator(base=10, subs=(1.0, 2.0, 5.0) if decades < 2.5 else (1.0,), numticks=9))
     axis.set_minor_locator(NullLocator())
     axis.set_major_formatter(FuncFormatter(lambda share, _: f"{share * 100:g} %"))
-
-
-def _say(axes: Axes, text: str) -> None:
-    axes.set_axis_off()
-    axes.text(0.0, 0.93, text, transform=axes.transAxes, va="top", color=GREY)

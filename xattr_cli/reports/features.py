@@ -16,7 +16,7 @@ from ..store.results.engines import EngineResults
 from ..store.results.reader import Results
 from .drawing.figure import FigureKind
 from .drawing.importance import Importance, importances
-from .drawing.pictures import is_vector
+from .drawing.pictures import is_vector, is_waveform
 from .drawing.selection import Drawing, Nothing, Selection, tensors_of
 from .drawing.style import GREY, PALETTE, chart, value_map
 from .drawing.words import displayed_feature_names, number, score_unit, shorten
@@ -44,6 +44,9 @@ class Features(FigureKind):
             source = selection.results.inputs.get(name)
             if source is not None and (source.is_padded or has_tokens(selection.results, name)):
                 yield Nothing(f"the steps of {name!r} are other ones in every sample, and no features")
+                continue
+            if is_waveform(selection.results, name, shape):
+                yield Nothing(f"{name!r} is a wave of {shape[0]} steps, and no features; kind 'lines' shows it")
                 continue
             if not is_vector(shape):
                 yield Nothing(f"{name!r} of shape {shape} is no table of features")

@@ -13,7 +13,9 @@ from .effects.contributions import Contributions
 from .effects.flow import FlowDiagnostics
 from .features import Features
 from .interactions.figures import Interactions
+from .paths.animation import InteriorAnimation
 from .paths.saturation import Saturation
+from .rows.lines import Lines
 from .rows.molecules import Molecules
 from .rows.overlays import Overlays
 from .rows.samples import SamplePages
@@ -24,11 +26,13 @@ __all__ = ["BUILT_IN", "figure_kinds"]
 
 BUILT_IN: tuple[type[FigureKind], ...] = (
     SamplePages,
+    Lines,
     Overlays,
     TokenPages,
     Molecules,
     Features,
     Saturation,
+    InteriorAnimation,
     Interactions,
     CausalEffects,
     Contributions,

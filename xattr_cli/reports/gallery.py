@@ -5,12 +5,15 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable, Iterable, Sequence
+from io import BytesIO
 from pathlib import Path
+
+from PIL import Image
 
 from ..errors import JobError, StoreError, suggestion
 from ..registry import FIGURES
 from ..store.results.reader import Results
-from .drawing.selection import Document, Drawing, Nothing, select
+from .drawing.selection import Animation, Document, Drawing, Nothing, select
 from .drawing.style import missing_glyphs_said_once, styled
 from .figures import figure_kinds
 
@@ -81,15 +84,29 @@ def _check(noun: str, given: Iterable[str], allowed: Iterable[str]) -> None:
             raise JobError(f"unknown {noun} {word!r}.{suggestion(word, allowed)}")
 
 
-def _save(item: Drawing | Document, folder: Path, format: str, dpi: int) -> Path:
+def _save(item: Drawing | Animation | Document, folder: Path, format: str, dpi: int) -> Path:
     stem = re.sub(r"[^\w.-]+", "_", item.stem).strip("_")
-    path = folder / f"{stem}.{'html' if isinstance(item, Document) else format}"
+    endings: dict[type, str] = {Document: "html", Animation: "gif"}
+    path = folder / f"{stem}.{endings.get(type(item), format)}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if isinstance(item, Document):
             path.write_text(item.html, encoding="utf-8")
+        elif isinstance(item, Animation):
+            _save_gif(item, path, dpi)
         else:
             item.figure.savefig(path, dpi=dpi, metadata=_NO_DATE[format])
     except OSError as error:
         raise StoreError(f"{path}: cannot be written: {error}") from error
     return path
+
+
+def _save_gif(item: Animation, path: Path, dpi: int) -> None:
+    """Save frames as one endless animation, of at most half the dots: every frame costs as much as a picture."""
+    frames = []
+    for figure in item.frames:
+        buffer = BytesIO()
+        figure.savefig(buffer, format="png", dpi=max(dpi // 2, 50))
+        frames.append(Image.open(buffer).convert("RGB").quantize(128, dither=Image.Dither.NONE))
+    milliseconds = [round(1000 * seconds) for seconds in item.seconds]
+    frames[0].save(path, save_all=True, append_images=frames[1:], duration=milliseconds, loop=0)

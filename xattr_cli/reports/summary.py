@@ -15,14 +15,14 @@ from ..store.results.engines import EngineResults
 from ..store.results.reader import EffectResults, Results
 from .drawing.words import percent
 
-__all__ = ["summarize", "summary_text"]
+__all__ = ["engine_table", "failures", "remarks", "source_facts", "summarize", "summary_text"]
 
 _LISTED_ROWS = 20
 _HASH = 8  # characters that are shown
 _PROVENANCE = (
     "format", "package_version", "torch_version", "device", "host", "seed", "started", "ended",
-    "command_line", "job_hash", "checkpoint_hash", "dataset_hash", "model_notes", "execution",
-    "integration",
+    "command_line", "job_hash", "checkpoint_hash", "dataset_hash", "model_notes", "code_changes",
+    "execution", "integration",
 )  # fmt: skip
 
 _SOURCE_KEYS = ("factory", "name", "path", "checkpoint")
@@ -167,10 +167,9 @@ def _seconds(attributes: Mapping[str, Any]) -> float | None:
 
 def summary_text(summary: Mapping[str, Any]) -> str:
     """The summary as a short table for people."""
-    facts = [f"{name:<9}{text}" for name, text in _facts(summary)]
+    facts = [f"{name:<9}{text}" for name, text in source_facts(summary)]
     engines, effects = summary["engines"], summary["effects"]
-    told = (_failures, _interactions, _stability)
-    rows = ["", *_table(engines), *(line for lines in told for line in lines(engines))] if engines else []
+    rows = ["", *_table(engines), *failures(engines), *remarks(engines)] if engines else []
     return "\n".join([*facts, *rows, *_effects(effects)])
 
 
@@ -226,7 +225,14 @@ def _score(score: Any) -> str:
     return f"{name} {{{', '.join(f'{key}: {value}' for key, value in options.items())}}}"
 
 
-def _facts(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def remarks(engines: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    """What else is told of the engines: of their interactions, and of the stability of their maps."""
+    yield from _interactions(engines)
+    yield from _stability(engines)
+
+
+def source_facts(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Name and text of what is known of a file as a whole."""
     yield "file", f"{_nearby(summary['file'])} ({_size(summary['bytes'])}, {summary['format']})"
     yield "model", f"{_source(summary['model'])} [{_short(summary['checkpoint_hash'])}]"
     yield "dataset", f"{_source(summary['dataset'])} [{_short(summary['dataset_hash'])}]"
@@ -244,6 +250,8 @@ def _facts(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "rows", f"{summary['rows']} of {samples}; {tensors or 'no maps'}"
     if summary["agreement"]:
         yield "labels", summary["agreement"]
+    for line in filter(None, str(summary["code_changes"] or "").splitlines()):
+        yield "changed", line
     for note in filter(None, str(summary["model_notes"] or "").splitlines()):
         yield "note", note
 
@@ -284,12 +292,8 @@ def _duration(seconds: float) -> str:
 
 
 def _table(engines: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    shown = [
-        column for column in _COLUMNS if column[1] not in _RARE or any(e[column[1]] for e in engines.values())
-    ]
-    heads = ("engine", *(head for head, _, _ in shown))
-    lines = [heads, *((label, *_cells(engine, shown)) for label, engine in engines.items())]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(heads))]
+    lines = engine_table(engines)
+    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
     return [
         "  ".join(
             text.ljust(width) if column == 0 else text.rjust(width)
@@ -299,12 +303,21 @@ def _table(engines: Mapping[str, Mapping[str, Any]]) -> list[str]:
     ]
 
 
+def engine_table(engines: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, ...]]:
+    """Heads, and a line of cells per engine."""
+    shown = [
+        column for column in _COLUMNS if column[1] not in _RARE or any(e[column[1]] for e in engines.values())
+    ]
+    heads = ("engine", *(head for head, _, _ in shown))
+    return [heads, *((label, *_cells(engine, shown)) for label, engine in engines.items())]
+
+
 def _cells(engine: Mapping[str, Any], columns: Sequence[_Column]) -> Iterator[str]:
     for _, key, show in columns:
         yield "-" if engine[key] is None else show(engine[key])
 
 
-def _failures(engines: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+def failures(engines: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
     """One line per status, reason and set of rows; engines that fail at the same rows share it."""
     for status, words in _STATUS_WORDS.items():
         labels: dict[tuple[Any, ...], list[str]] = {}

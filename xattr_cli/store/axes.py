@@ -22,6 +22,11 @@ COORDINATE_OF = "coordinate_of"
 
 _NO_VARIABLE = "This is a netCDF dimension but not a netCDF variable."
 _EVERYWHERE = {"row": "rows/id", "sample": "samples/index"}
+_LOOKED_FOR = frozenset(
+    "attribution curve features group_of interaction interaction_error key map_alpha maps offset real reduced "
+    "row_groups running scale segments standard_error texts tokens top values".split()
+)
+"""What readers look for in a group: no dimension may pretend to be it."""
 _ALONE = ("rows", "samples")
 _EACH = ("inputs", "engines", "effects")
 
@@ -146,7 +151,7 @@ class _Scope:
         if name in taken or self.lengths.get(name, length) != length:
             return False
         if name not in self.group:
-            return True
+            return name not in _LOOKED_FOR
         array = self.arrays.get(name)
         return array is not None and array.shape == (length,) and array.dims[0].label in ("", name)
 

@@ -88,13 +88,14 @@ def check_column_lengths(columns: Mapping[str, ResultColumn]) -> None:
             raise ValueError(f"columns along {axis!r} must be equally long, but: {listed}")
 
 
-def write_column(file: h5py.File, path: str, column: ResultColumn, compression: str | None) -> None:
-    """Write a column into a part."""
+def write_column(file: h5py.File, path: str, column: ResultColumn, compression: str | None) -> str | None:
+    """Write a column into a part; how it is compressed."""
     shape = column.values.shape
     dataset = create_dataset(file, path, shape, column.dtype, axes=column.axes, compression=compression)
     dataset.attrs[AXIS] = column.axis
     if column.values.size:
         dataset[()] = column.stored()
+    return dataset.compression  # type: ignore[no-any-return]
 
 
 def create_dataset(

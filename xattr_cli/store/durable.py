@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
+import secrets
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -22,13 +24,16 @@ __all__ = [
     "durable_hdf5",
     "durable_text",
     "fsync_folder",
+    "hdf5_through",
+    "landing",
     "make_folder",
     "reason",
     "remove_stale_temporaries",
     "temporary_for",
+    "unwritable",
 ]
 
-_TEMPORARY = re.compile(r"\.(?P<name>.+)\.(?P<host>[^.]+)\.(?P<pid>\d+)\.tmp")
+_TEMPORARY = re.compile(r"\.(?P<name>.+?)\.(?P<host>[^.]+)\.(?P<pid>\d+)(\.[0-9a-f]{8})?\.tmp")
 
 
 def reason(error: BaseException) -> str:
@@ -40,6 +45,11 @@ def reason(error: BaseException) -> str:
 # --- one file -----------------------------------------------------------------------------------
 
 
+def landing(path: Path) -> Path:
+    """Where a file of that name is written: a symbolic link stays, and what it points to is replaced."""
+    return Path(os.path.realpath(path)) if path.is_symlink() else path
+
+
 @contextmanager
 def durable_file(path: Path) -> Iterator[int]:
     """Descriptor of a temporary file that becomes `path` at the end of the block, if nothing is raised.
@@ -47,24 +57,31 @@ def durable_file(path: Path) -> Iterator[int]:
     Raises:
         StoreError: an OSError of the block or of the file; the temporary is gone and `path` as it was.
     """
-    temporary = temporary_for(path)
+    target = landing(path)
+    temporary = temporary_for(target)
     try:
-        descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+        descriptor = _opened(temporary)
         try:
             yield descriptor
             os.fsync(descriptor)
+            # before it is let go of, so that nobody takes it for the temporary of a dead process
+            temporary.replace(target)
         finally:
             os.close(descriptor)
-        temporary.replace(path)
-        fsync_folder(path.parent)
+        fsync_folder(target.parent)
     except OSError as error:
-        raise StoreError(
-            f"{path}: cannot be written: {reason(error)}. All parts finished before are kept; "
-            "when the cause is removed, the same command goes on from there."
-        ) from error
+        raise unwritable(path, error) from error
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def unwritable(path: Path, error: OSError) -> StoreError:
+    """What to tell the user about an error in writing `path`."""
+    return StoreError(
+        f"{path}: cannot be written: {reason(error)}. All parts finished before are kept; "
+        "when the cause is removed, the same command goes on from there."
+    )
 
 
 def durable_text(path: Path, text: str) -> None:
@@ -116,31 +133,61 @@ class Hdf5Writer:
 
 
 @contextmanager
-def durable_hdf5(path: Path) -> Iterator[Hdf5Writer]:
+def durable_hdf5(path: Path, finish: Callable[[int], None] = lambda descriptor: None) -> Iterator[Hdf5Writer]:
     """An HDF5 file that becomes `path` at the end of the block, if nothing is raised.
+
+    Arguments:
+        path: of the file.
+        finish: called with the descriptor of the whole file, before it takes its place.
 
     Raises:
         StoreError: the disk is full, or anything else the operating system refuses.
     """
     with deferred_signals() as deliver, durable_file(path) as descriptor:
-        sink = Sink(descriptor)
-        try:
-            with h5py.File(sink, "w", libver=_LIBVER, track_order=False) as file:
-                yield Hdf5Writer(file, sink, deliver)
-        except Exception as error:
-            if sink.error is not None:  # HDF5 may stumble over what the sink could not keep
-                raise sink.error from error
-            raise
-        if sink.error is not None:
-            raise sink.error
+        with hdf5_through(Sink(descriptor), deliver) as writer:
+            yield writer
+        finish(descriptor)
+
+
+@contextmanager
+def hdf5_through(sink: Sink, deliver_signals: Callable[[], None], *, new: bool = True) -> Iterator[Hdf5Writer]:
+    """An HDF5 file that is written through a sink: a new one, or what the sink holds.
+
+    Raises:
+        OSError: of the sink, when HDF5 has let go of it.
+    """
+    try:
+        with h5py.File(sink, "w" if new else "r+", libver=_LIBVER, track_order=False) as file:
+            yield Hdf5Writer(file, sink, deliver_signals)
+    except Exception as error:
+        if sink.error is not None:  # HDF5 may stumble over what the sink could not keep
+            raise sink.error from error
+        raise
+    if sink.error is not None:
+        raise sink.error
 
 
 # --- temporaries --------------------------------------------------------------------------------
 
 
 def temporary_for(path: Path) -> Path:
-    """Where this process writes what shall become `path`: hidden, in the same folder, like no other's."""
-    return path.with_name(f".{path.name}.{_host()}.{os.getpid()}.tmp")
+    """Where this process writes what shall become `path`: hidden, in the same folder, like no other's.
+
+    Containers may share a host name and number their processes alike, so a part of the name is drawn at random.
+    """
+    return path.with_name(f".{path.name}.{_host()}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
+
+
+def _opened(temporary: Path) -> int:
+    """A new file, locked as long as it is open: what tells others that its writer is alive."""
+    while True:
+        descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+        with suppress(OSError):  # a file system without locks: then nobody deletes it
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        with suppress(FileNotFoundError):  # deleted as stale before it was locked
+            if os.path.samestat(os.fstat(descriptor), temporary.stat()):
+                return descriptor
+        os.close(descriptor)
 
 
 def remove_stale_temporaries(folder: Path, name: str | None = None) -> None:
@@ -155,7 +202,18 @@ def remove_stale_temporaries(folder: Path, name: str | None = None) -> None:
         if match is None or (name is not None and match["name"] != name):
             continue
         if match["host"] == _host() and not _is_alive(int(match["pid"])):
+            _delete_unlocked(path)
+
+
+def _delete_unlocked(path: Path) -> None:
+    """Delete a file that nobody has locked: its process may live in another container of the same host name."""
+    with suppress(OSError):
+        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             path.unlink(missing_ok=True)
+        finally:
+            os.close(descriptor)
 
 
 def _host() -> str:
@@ -181,15 +239,16 @@ def check_writable(output: Path) -> None:
     Raises:
         JobError: it is a folder or a device, something above it is a file, or nothing may be written there.
     """
+    target = landing(output)
     try:
         if output.exists() and not output.is_file():
             raise JobError(f"output.path: {output} is not a regular file; name the file to write.")
-        folder = next(folder for folder in output.absolute().parents if folder.exists())
-        temporary = temporary_for(folder / output.name)
+        folder = next(folder for folder in target.absolute().parents if folder.exists())
+        temporary = temporary_for(folder / target.name)
         temporary.touch()
         temporary.unlink()
     except OSError as error:
-        raise JobError(f"output.path: {output} cannot be written: {_obstacle(output, error)}.") from error
+        raise JobError(f"output.path: {output} cannot be written: {_obstacle(target, error)}.") from error
 
 
 def _obstacle(output: Path, error: OSError) -> str:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
+import re
 from contextlib import suppress
 from pathlib import Path
 
 from ..errors import StoreError
-from .durable import durable_text, reason, remove_stale_temporaries
+from .durable import durable_text, fsync_folder, landing, reason, remove_stale_temporaries
 from .locking import MERGE_LOCK, SETUP_LOCK, RunLock, waiting_lock
-from .manifest import Manifest, read_manifest
+from .manifest import Manifest, read_manifest, refuse_other_code
 from .shard import Shard
 
 __all__ = [
     "MANIFEST",
+    "MERGE_STATE",
     "claim",
     "discard",
     "discard_leftovers",
@@ -22,12 +25,20 @@ __all__ = [
     "memo_path",
     "part_path",
     "parts_folder",
+    "parts_there",
+    "set_aside",
 ]
 
 MANIFEST = "manifest.json"
 
+MERGE_STATE = "merge.state"
+"""How far a merge is."""
+
 _WORK = ("part-*.h5", "memo-*.h5")
 """What a job has achieved, durably."""
+
+_ASIDE = ".damaged"
+_PART = re.compile(r"part-(\d{5,})\.h5")
 
 _LOG = logging.getLogger(__name__)
 
@@ -37,8 +48,11 @@ _FILES = (
     f".{MANIFEST}.*.tmp",
     "part-*.h5",
     ".part-*.h5.*.tmp",
+    f"part-*.h5{_ASIDE}",
     "memo-*.h5",
     ".memo-*.h5.*.tmp",
+    MERGE_STATE,
+    f".{MERGE_STATE}.*.tmp",
     "shard-*.lock",
     "run.lock",
     MERGE_LOCK,
@@ -47,13 +61,29 @@ _FILES = (
 
 
 def parts_folder(output: Path) -> Path:
-    """Where the parts of the result `output` are kept until they are merged."""
-    return output.with_name(f"{output.name}.parts")
+    """Where the parts of the result `output` are kept until they are merged: beside the file, not a link to it."""
+    target = landing(output)
+    return target.with_name(f"{target.name}.parts")
 
 
 def part_path(folder: Path, part: int) -> Path:
     """File of a part; parts count from 0."""
     return folder / f"part-{part:05d}.h5"
+
+
+def parts_there(folder: Path) -> set[int]:
+    """Numbers of the parts that lie in a folder, whole or not: a look at its names, not at thousands of files.
+
+    Raises:
+        StoreError: the folder cannot be read.
+    """
+    try:
+        names = [entry.name for entry in os.scandir(folder)]
+    except FileNotFoundError:
+        return set()
+    except OSError as error:
+        raise StoreError(f"{folder}: cannot be listed: {reason(error)}.") from error
+    return {int(match[1]) for name in names if (match := _PART.fullmatch(name))}
 
 
 def memo_path(folder: Path, label: str, name: str) -> Path:
@@ -62,8 +92,20 @@ def memo_path(folder: Path, label: str, name: str) -> Path:
     return folder / f"memo-{digest}.h5"
 
 
-def claim(output: Path, manifest: Manifest, *, shard: Shard | None, overwrite: bool) -> tuple[Manifest, RunLock]:
-    """Lock the parts folder of `output`, make it if there is none, and see that it is of this job.
+def set_aside(part: Path) -> None:
+    """Let a damaged part count as missing; it lies beside its place until the parts are discarded.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    part.replace(part.with_name(f"{part.name}{_ASIDE}"))
+    fsync_folder(part.parent)
+
+
+def claim(
+    output: Path, manifest: Manifest, *, shard: Shard | None, overwrite: bool, accept_changes: bool
+) -> tuple[Manifest, RunLock]:
+    """Lock the parts folder of `output`, make it if there is none, and see that it is of this job and code.
 
     Returns:
         The stored manifest, and the lock.
@@ -78,9 +120,10 @@ def claim(output: Path, manifest: Manifest, *, shard: Shard | None, overwrite: b
             try:
                 if overwrite:
                     _make_way(folder, manifest, lock, shard)
-                stored = _settle(folder, manifest, lock)
+                stored = _settle(folder, manifest, lock, accept_changes)
                 remove_stale_temporaries(folder)
-                remove_stale_temporaries(output.parent, output.name)
+                target = landing(output)
+                remove_stale_temporaries(target.parent, target.name)
             except BaseException:
                 lock.release()
                 raise
@@ -89,7 +132,7 @@ def claim(output: Path, manifest: Manifest, *, shard: Shard | None, overwrite: b
         raise StoreError(f"{folder}: cannot be used for the parts: {reason(error)}.") from error
 
 
-def _settle(folder: Path, manifest: Manifest, lock: RunLock) -> Manifest:
+def _settle(folder: Path, manifest: Manifest, lock: RunLock, accept_changes: bool) -> Manifest:
     """The stored manifest: the one that is there, if it is of the same job, else `manifest`.
 
     A job that ended before anything durable came of it does not stand in the way of another one.
@@ -97,7 +140,8 @@ def _settle(folder: Path, manifest: Manifest, lock: RunLock) -> Manifest:
     path = folder / MANIFEST
     stored = read_manifest(path)
     changed = [] if stored is None else stored.changes(manifest)
-    if stored is None or (changed and not _has_work(folder) and _is_alone(lock)):
+    other_code = [] if stored is None else stored.code_changes(manifest)
+    if stored is None or ((changed or other_code) and not _has_work(folder) and _is_alone(lock)):
         text = manifest.to_json()
         durable_text(path, text)
         return Manifest.from_json(text)
@@ -107,6 +151,8 @@ def _settle(folder: Path, manifest: Manifest, lock: RunLock) -> Manifest:
             f"{folder}: holds parts of another job:{lines}\n"
             "Use --overwrite to start again, or choose another output.path."
         )
+    if not accept_changes:
+        refuse_other_code(other_code, f"{folder}: holds parts that other code has computed")
     return stored
 
 
@@ -129,7 +175,11 @@ def _make_way(folder: Path, manifest: Manifest, lock: RunLock, shard: Shard | No
         stored = read_manifest(folder / MANIFEST)
     except StoreError:
         stored = None
-    if shard is not None and stored is not None and not stored.changes(manifest):
+    if (
+        shard is not None
+        and stored is not None
+        and not (stored.changes(manifest) or stored.code_changes(manifest))
+    ):
         for part in shard.parts(stored.parts):
             part_path(folder, part).unlink(missing_ok=True)
         return

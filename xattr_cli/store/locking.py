@@ -6,13 +6,14 @@ import errno
 import fcntl
 import os
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from ..errors import StoreError
 from .durable import make_folder
-from .shard import Shard
+from .shard import Shard, shard_lock
 
 __all__ = ["MERGE_LOCK", "SETUP_LOCK", "RunLock", "waiting_lock"]
 
@@ -24,6 +25,10 @@ MERGE_LOCK = "merge.lock"
 
 # what flock says on file systems that know no locks; there the user must see to it
 _UNSUPPORTED = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL}
+
+
+_CHANCES = 4
+"""How often a lock is tried: `status` takes it for a moment to see whether anybody has it."""
 
 
 class RunLock:
@@ -49,18 +54,23 @@ class RunLock:
                 lock._take(folder / "run.lock", fcntl.LOCK_EX, "a run of this job is")
             else:
                 lock._take(folder / "run.lock", fcntl.LOCK_SH, "a run of the whole job is")
-                name = f"shard-{shard.index}-of-{shard.count}.lock"
-                lock._take(folder / name, fcntl.LOCK_EX, f"shard {shard} of this job is")
+                for index in shard.indices:
+                    path = folder / shard_lock(index, shard.count)
+                    lock._take(path, fcntl.LOCK_EX, f"shard {index}/{shard.count} of this job is")
         except BaseException:
             lock.release()
             raise
         return lock
 
     def _take(self, path: Path, operation: int, whose: str) -> None:
-        try:
-            self._descriptors.append(_lock(path, operation | fcntl.LOCK_NB))
-        except BlockingIOError:
-            raise StoreError(_busy(path, whose)) from None
+        for chance in reversed(range(_CHANCES)):
+            try:
+                self._descriptors.append(_lock(path, operation | fcntl.LOCK_NB))
+                break
+            except BlockingIOError:
+                if not chance:
+                    raise StoreError(_busy(path, whose)) from None
+                time.sleep(0.05)
         holder = f"process {os.getpid()} on {socket.gethostname()}" if operation == fcntl.LOCK_EX else ""
         _sign(self._descriptors[-1], holder)
 

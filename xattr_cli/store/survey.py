@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +14,28 @@ import h5py
 import numpy as np
 
 from ..errors import StoreError
-from .columns import AXIS, Axis
+from .columns import AXIS, STRINGS, Axis, ResultColumn
 from .durable import reason
 
-__all__ = ["REPAIR", "Entry", "Survey", "datasets", "open_part", "reading", "survey"]
+__all__ = [
+    "CODE_CHANGES",
+    "LAYOUT",
+    "REPAIR",
+    "Entry",
+    "Survey",
+    "datasets",
+    "entries_of",
+    "layout_of",
+    "open_part",
+    "reading",
+    "survey",
+]
+
+CODE_CHANGES = "code_changes"
+"""Attribute of a part: how the code that computed it differs from the first; of a result: of which parts."""
+
+LAYOUT = "layout"
+"""Root attribute of a part: what its datasets are, lest thousands of parts have each of theirs looked into."""
 
 REPAIR = "Delete it and run the same command again, which computes only this part again."
 """What to do about a part that cannot be merged."""
@@ -56,6 +76,32 @@ class Entry:
         return replace(self, shape=shape, compression=self.compression or other.compression)
 
 
+def layout_of(columns: Mapping[str, ResultColumn], compression: Mapping[str, str | None]) -> str:
+    """The layout of a part with these columns, by path; `compression` says how each of them is stored."""
+    layout = {}
+    for name, column in columns.items():
+        dtype = "text" if column.dtype is STRINGS else column.dtype.str
+        layout[name] = (column.axis, dtype, column.values.shape, column.axes, compression[name])
+    return json.dumps(layout)
+
+
+@lru_cache(256)
+def _parsed(layout: str) -> Mapping[str, Entry]:
+    entries = {}
+    for name, (axis, dtype, shape, axes, compression) in json.loads(layout).items():
+        kind = STRINGS if dtype == "text" else np.dtype(dtype)
+        entries[name] = Entry(axis, kind, tuple(shape), tuple(axes), compression)
+    return entries
+
+
+def entries_of(part: h5py.File) -> Mapping[str, Entry]:
+    """The datasets of a part, by path: as its layout says, or as they are looked at one by one."""
+    layout = part.attrs.get(LAYOUT)
+    if layout is not None:
+        return _parsed(layout)
+    return {name: Entry.of(dataset, dict(dataset.attrs)) for name, dataset in datasets(part).items()}
+
+
 @dataclass(frozen=True)
 class Survey:
     """What the parts hold together.
@@ -63,12 +109,12 @@ class Survey:
     Attributes:
         entries: every dataset of the result, by path in the file.
         attributes: of groups and datasets, by path; those of the first part that has them.
-        datasets: of each part, the paths of its datasets.
+        code_changes: how code differs from the first → the parts that it has computed.
     """
 
     entries: dict[str, Entry]
     attributes: dict[str, dict[str, Any]]
-    datasets: list[list[str]]
+    code_changes: dict[str, list[int]]
 
 
 def survey(parts: Sequence[Path], rows: int) -> Survey:
@@ -85,12 +131,17 @@ def survey(parts: Sequence[Path], rows: int) -> Survey:
         StoreError: a part cannot be read, or does not fit the others.
     """
     total: dict[str, Entry] = {}
-    seen = Survey(total, {}, [])
+    seen = Survey(total, {}, {})
     first = None
-    for path in parts:
+    alike: list[Mapping[str, Entry]] = []  # entries that were seen before, so that nothing new is to be found
+    for number, path in enumerate(parts):
         with open_part(path) as part, reading(path):
-            found = _entries(part, seen.attributes)
-        seen.datasets.append([*found])
+            found = entries_of(part)
+            if CODE_CHANGES in part.attrs:
+                seen.code_changes.setdefault(str(part.attrs[CODE_CHANGES]), []).append(number)
+            if not any(found is entries for entries in alike):
+                _collect_attributes(part, seen.attributes)
+                alike = [*alike, found][-2:]
         if any(entry.axis != "single" for entry in found.values()):
             first = first or path
             if path != first:
@@ -106,22 +157,18 @@ def survey(parts: Sequence[Path], rows: int) -> Survey:
     return seen
 
 
-def _entries(part: h5py.File, attributes: dict[str, dict[str, Any]]) -> dict[str, Entry]:
-    """The datasets of a part; attributes of what is not among `attributes` yet are added to them."""
-    found: dict[str, Entry] = {}
+def _collect_attributes(part: h5py.File, attributes: dict[str, dict[str, Any]]) -> None:
+    """Add the attributes of whatever is not among `attributes` yet."""
 
     def visit(name: str, item: h5py.HLObject) -> None:
-        own = dict(item.attrs)
-        if isinstance(item, h5py.Dataset):
-            found[name] = Entry.of(item, own)
         if name not in attributes:
+            own = dict(item.attrs)
             attributes[name] = {key: value for key, value in own.items() if key not in _BOOKKEEPING}
 
     part.visititems(visit)
-    return found
 
 
-def _refuse_odd(path: Path, first: Path, total: dict[str, Entry], found: dict[str, Entry]) -> None:
+def _refuse_odd(path: Path, first: Path, total: dict[str, Entry], found: Mapping[str, Entry]) -> None:
     for name in sorted({*total, *found}):
         if name in total and name in found:
             if not total[name].fits(found[name]):
@@ -139,7 +186,7 @@ def reading(path: Path) -> Iterator[None]:
     """Turn what HDF5 raises about a damaged part into a StoreError that names it."""
     try:
         yield
-    except (OSError, RuntimeError, KeyError) as error:
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
         raise StoreError(f"{path}: cannot be read: {reason(error)}. {REPAIR}") from error
 
 

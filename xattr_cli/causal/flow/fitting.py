@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from ...errors import DataError
 from ..options import FlowOptions
 from .encoding import Encoding, Targets
 from .mechanisms import Mechanisms
+from .resuming import FitMemory, Keeper
 
 __all__ = ["Fit", "fit_mechanisms"]
 
@@ -58,15 +60,19 @@ def fit_mechanisms(
     *,
     seed: int,
     progress: Callable[[int, int], None] = lambda done, total: None,
+    memory: FitMemory | None = None,
 ) -> Fit:
     """Fit the mechanisms to data by Adam, on the CPU; the global random state stays as it is.
+
+    A fit that goes on from what a killed one has kept ends with the bits of an uninterrupted one.
 
     Arguments:
         encoding: of the rows.
         rows: (n, D) float64.
         options: of the fit.
         seed: of weights, split and batches.
-        progress: told the epochs done and the most there can be.
+        progress: told the epochs done and the most there can be; may raise to stop.
+        memory: of the fit on its way; None for none.
 
     Raises:
         DataError: a column is a linear function of its parents, so that it has no noise.
@@ -80,11 +86,7 @@ def fit_mechanisms(
     _start_linear(mechanisms, rows, generator)
     training = _Training(mechanisms, rows[order[held:]], rows[order[:held]], options, generator)
     with _one_thread():
-        for epoch in range(1, options.epochs + 1):
-            training.epoch(epoch)
-            progress(epoch, options.epochs)
-            if training.finished:
-                break
+        _train(training, options.epochs, progress, Keeper(memory, training.state))
     best = training.keep_best()
     return Fit(
         training.average.double().requires_grad_(False),
@@ -93,6 +95,20 @@ def fit_mechanisms(
         best,
         exhausted=not training.finished,
     )
+
+
+def _train(training: _Training, epochs: int, progress: Callable[[int, int], None], keeper: Keeper) -> None:
+    kept = keeper.recalled()
+    if kept is not None:
+        training.go_on(kept)
+    while training.epochs < epochs and not training.finished:
+        training.epoch(training.epochs + 1)
+        try:
+            progress(training.epochs, epochs)
+        except BaseException:
+            keeper.now()
+            raise
+        keeper.now_and_then()
 
 
 @contextmanager
@@ -131,7 +147,36 @@ class _Training:
         self.stale, self.lowered = 0, 0
         self.progressed = float(self.start.mean())
         targets = _single(mechanisms.encoding.targets(rows, generator))
-        self.curve = [(self._likelihood(targets, self.features), float(self.start.mean()))]
+        self.curve: list[tuple[float, float]] = [
+            (self._likelihood(targets, self.features), float(self.start.mean()))
+        ]
+
+    @property
+    def epochs(self) -> int:
+        """How many have been trained."""
+        return len(self.curve) - 1
+
+    def state(self) -> dict[str, Any]:
+        """All that an epoch changes."""
+        return {
+            "weights": [self.live.state_dict(), self.average.state_dict(), self.best_weights],
+            "optimizer": self.optimizer.state_dict(),
+            "generator": self.generator.get_state(),
+            "best": self.best,
+            "numbers": [self.best_epoch, self.stale, self.lowered, self.progressed],
+            "curve": self.curve,
+        }
+
+    def go_on(self, state: Mapping[str, Any]) -> None:
+        """Take up where `state` was called."""
+        live, average, self.best_weights = state["weights"]
+        self.live.load_state_dict(live)
+        self.average.load_state_dict(average)
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.generator.set_state(state["generator"])
+        self.best = state["best"]
+        self.best_epoch, self.stale, self.lowered, self.progressed = state["numbers"]
+        self.curve = [tuple(point) for point in state["curve"]]
 
     @property
     def finished(self) -> bool:

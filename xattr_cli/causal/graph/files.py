@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ...errors import JobError, nearest
+from ...errors import JobError, nearest, reported
 from .formats import read_adjacency_list, read_graph_json, read_graphml, read_yaml
 from .graph import Graph, among, listed
 
@@ -52,7 +52,8 @@ def read_graph(source: Path | str | Mapping[Any, Any], names: Sequence[str], fol
             or a duplicate edge.
     """
     if isinstance(source, Mapping):
-        return _build(_from_mapping(source, "graph"), names)
+        with reported("graph: is none", JobError):  # such as a list where a name should be
+            return _build(_from_mapping(source, "graph"), names)
     path = folder / Path(source).expanduser()
     reader = _READERS.get(path.suffix.lower())
     if reader is None:
@@ -61,8 +62,9 @@ def read_graph(source: Path | str | Mapping[Any, Any], names: Sequence[str], fol
         others = [p.name for p in path.parent.glob("*") if p.suffix in _READERS] if path.parent.is_dir() else []
         match = nearest(path.name, others)
         raise JobError(f"graph: {path}: no such file.{f' Did you mean {match!r}?' if match else ''}")
-    graph = reader(path)
-    return _build(_from_mapping(graph, f"graph: {path}"), names)
+    found = reader(path)
+    with reported(f"graph: {path} holds none", JobError):
+        return _build(_from_mapping(found, f"graph: {path}"), names)
 
 
 # --- what was written ---------------------------------------------------------------------------

@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ...errors import JobError
+from ...errors import JobError, reported
 from ...importing import import_optional
-from ...job.yaml_text import parse_yaml
+from ...untrusted.files import read_text
+from ...untrusted.yaml_text import parse_yaml
 
 __all__ = ["read_adjacency_list", "read_graph_json", "read_graphml", "read_yaml"]
 
@@ -20,7 +21,7 @@ def read_yaml(path: Path) -> Any:
     Raises:
         JobError: unreadable, or not YAML.
     """
-    return parse_yaml(_text(path), f"graph: {path}")
+    return parse_yaml(_text(path), f"graph: {path}", JobError)
 
 
 def read_graphml(path: Path) -> Mapping[str, Any]:
@@ -46,7 +47,7 @@ def read_graph_json(path: Path) -> Mapping[str, Any]:
     networkx = _networkx(path)
     try:
         content = json.loads(_text(path))
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise JobError(f"graph: {path} is not valid JSON: {error}.") from error
     if not isinstance(content, dict) or not {"adjacency", "edges", "links"} & set(content):
         raise JobError(
@@ -71,7 +72,8 @@ def read_adjacency_list(path: Path) -> Mapping[str, Any]:
     """
     networkx = _networkx(path)
     lines = _text(path).splitlines()
-    return _sections(networkx.parse_adjlist(lines, create_using=networkx.DiGraph), path)
+    with reported(f"graph: {path} is no adjacency list", JobError):
+        return _sections(networkx.parse_adjlist(lines, create_using=networkx.DiGraph), path)
 
 
 # --- helpers ------------------------------------------------------------------------------------
@@ -94,7 +96,4 @@ def _networkx(path: Path) -> Any:
 
 
 def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise JobError(f"graph: {path} cannot be read: {error}.") from error
+    return read_text(path, f"graph: {path}", JobError)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["job"]
 
 _KINDS = {"model": "models", "dataset": "datasets", "score": "scores", "engines": "engines"}
-_SECTIONS = ("model", "dataset", "target", "score", "explain", "engines", "compute", "output")
+_SECTIONS = ("model", "dataset", "target", "score", "explain", "engines", "stability", "compute", "output")
 
 _TARGETS = """\
 Which outputs of the network are explained, a row each:
@@ -33,7 +33,7 @@ Which outputs of the network are explained, a row each:
 def job(section: str | None, as_json: bool) -> None:
     """Document the sections of a job file, or all options of one SECTION.
 
-    Sections: model, dataset, target, score, explain, engines, compute, output.
+    Sections: model, dataset, target, score, explain, engines, stability, compute, output.
 
     \b
     Example:
@@ -42,6 +42,7 @@ def job(section: str | None, as_json: bool) -> None:
     """
     from ...job.config import Compute, Explain, Job, Output
     from ...job.documentation import document
+    from ...job.stability import Stability
 
     if section in _KINDS:
         kind = _KINDS[section]
@@ -59,7 +60,12 @@ def job(section: str | None, as_json: bool) -> None:
         text = f"{section}: {Job.model_fields[section].description}\n\n{forms.replace('Attributes:', 'Options:')}"
         click.echo(json_format.dumps({section: text}, indent=2) if as_json else text)
         return
-    sections: dict[str | None, type[Options]] = {None: Job, "compute": Compute, "output": Output}
+    sections: dict[str | None, type[Options]] = {
+        None: Job,
+        "stability": Stability,
+        "compute": Compute,
+        "output": Output,
+    }
     about = document(sections[section])
     if section is None:  # the options of a section have a page of their own
         about["options"] = {name: _without_inner(option) for name, option in about["options"].items()}

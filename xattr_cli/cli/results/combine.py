@@ -7,10 +7,12 @@ from pathlib import Path
 
 import click
 
+from ..reading import ReadingCommand
+
 __all__ = ["combine"]
 
 
-@click.command()
+@click.command(cls=ReadingCommand)
 @click.argument("files", type=click.Path(path_type=Path), nargs=-1, required=True)
 @click.option(
     "--output", "-o", type=click.Path(path_type=Path), required=True, metavar="PATH", help="The result to write."

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from ...errors import ExitCode
+from ..reading import ReadingCommand
 
 __all__ = ["diff"]
 
@@ -28,7 +29,7 @@ class _Share(click.ParamType[float]):
         return share
 
 
-@click.command()
+@click.command(cls=ReadingCommand)
 @click.argument("a", type=click.Path(path_type=Path))
 @click.argument("b", type=click.Path(path_type=Path))
 @click.option(

@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..reading import ReadingCommand
+
 if TYPE_CHECKING:
     from ...export.base import Exporter
 
 __all__ = ["export"]
 
 
-@click.command()
+@click.command(cls=ReadingCommand)
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option(
     "--to", "format_", required=True, metavar="FORMAT", help="Which; `xattr-cli ls exporters` lists them."

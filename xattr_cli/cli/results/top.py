@@ -8,10 +8,12 @@ from typing import Any
 
 import click
 
+from ..reading import ReadingCommand
+
 __all__ = ["top"]
 
 
-@click.command()
+@click.command(cls=ReadingCommand)
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option(
     "--row",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,6 +13,7 @@ from pydantic import BeforeValidator, WithJsonSchema
 from ...errors import DataError
 from ...job.config import JobPath
 from ...job.yaml_text import VARIABLE
+from ...untrusted.files import read_text
 from ..files import existing_file
 
 __all__ = ["ClassNames", "read_class_names"]
@@ -57,10 +59,7 @@ def read_class_names(path: Path, key: str) -> tuple[str, ...]:
         DataError: no such file, or not one of these; a line or a number without a name.
     """
     where = f"{key}: {path}"
-    try:
-        text = existing_file(path, key).read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{where}: cannot be read: {error}.") from error
+    text = read_text(existing_file(path, key), where, DataError).removeprefix("\ufeff")
     names = _of_json(text, where) if path.suffix.lower() == ".json" else _of_lines(text, where)
     if not names:
         raise DataError(f"{where}: there are no names in it.")
@@ -78,7 +77,7 @@ def _of_lines(text: str, where: str) -> tuple[str, ...]:
 def _of_json(text: str, where: str) -> tuple[str, ...]:
     try:
         content = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{where}: is not valid JSON: {error}.") from error
     if isinstance(content, list):
         content = dict(enumerate(content))
@@ -95,8 +94,8 @@ def _of_json(text: str, where: str) -> tuple[str, ...]:
 
 
 def _check_once(numbers: list[int], where: str) -> None:
-    twice = next((number for number in numbers if numbers.count(number) > 1), None)
-    if twice is not None:
+    twice, times = Counter(numbers).most_common(1)[0] if numbers else (0, 0)
+    if times > 1:
         raise DataError(f"{where}: output {twice} has several names.")
 
 

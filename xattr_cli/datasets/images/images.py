@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import contextlib
+import warnings
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from pydantic import Field, field_validator
 
 from ...errors import DataError
-from ...fingerprint import fingerprint_files
+from ...fingerprint import hash_files
 from ...job.config import JobPath
 from ...registry import DATASETS
 from ...samples import Batch, InputSpec
+from ...untrusted.files import oddity
 from ..base import DatasetSource, Samples
 from ..classes.labels import Labels, name_labels
-from ..files import existing_folder
+from ..files import combined, existing_folder
 from ..scaling import default_axes, per_feature
 from .listing import list_images
 from .transform import ImageTransform, Preparation
@@ -65,7 +68,7 @@ class Images(DatasetSource):
             raise DataError(f"dataset.path: the dataset is empty: no {', '.join(self.extensions)} in {folder}.")
         preparation = self.transform.prepare(self._job_folder, "dataset.transform")
         labels = self._labels(paths, preparation.classes)
-        return _Pictures(folder, paths, labels, preparation, self.bad_rows == "quarantine")
+        return _Pictures(folder, paths, labels, preparation, self.bad_rows == "quarantine", self.limit)
 
     def _labels(self, paths: list[PurePosixPath], known: tuple[str, ...]) -> Labels | None:
         loose = [path for path in paths if len(path.parts) == 1]
@@ -92,6 +95,7 @@ class _Pictures(Samples):
         labels: Labels | None,
         preparation: Preparation,
         quarantine: bool,
+        limit: int | None,
     ) -> None:
         self._folder = folder
         self._paths = paths
@@ -102,7 +106,9 @@ class _Pictures(Samples):
         self.inputs = (self._spec,)
         self.classes = labels.classes if labels else preparation.classes
         self.notes = (*((labels.note,) if labels and labels.note else ()), *_conversions(folder, paths))
-        self.fingerprint = fingerprint_files(folder, [folder / path for path in paths])
+        # names decide the classes; pictures beyond the limit are never read
+        self._hashed = hash_files(folder, [folder / path for path in paths[:limit]])
+        self.fingerprint = combined([self._hashed.digest, *map(str, paths[limit:] if limit else ())])
 
     def __len__(self) -> int:
         return len(self._paths)
@@ -120,6 +126,9 @@ class _Pictures(Samples):
 
     def known_labels(self) -> np.ndarray | None:
         return None if self._labels is None else self._labels.values.copy()
+
+    def changed(self, start: int, stop: int) -> Path | None:
+        return self._hashed.changed(start, stop)
 
     def _first(self) -> np.ndarray:
         """The first picture that can be read; its shape is that of all."""
@@ -147,16 +156,15 @@ class _Pictures(Samples):
 
     def _decode(self, path: PurePosixPath) -> np.ndarray:
         where = f"dataset.path: {self._folder / path}"
+        if odd := oddity(self._folder / path):
+            raise DataError(f"{where} is {odd}, not a picture.")
         try:
-            with Image.open(self._folder / path) as picture:
+            # PostScript would be handed to Ghostscript, whatever the file is called
+            with warnings.catch_warnings(), Image.open(self._folder / path, formats=_formats()) as picture:
+                warnings.simplefilter("error", Image.DecompressionBombWarning)
+                _refuse_bomb(picture)
                 picture.load()
-        except (
-            OSError,
-            SyntaxError,
-            ValueError,
-            UnidentifiedImageError,
-            Image.DecompressionBombError,
-        ) as error:
+        except Exception as error:  # decoders raise what the bytes of a damaged picture mean
             raise _DamagedError(
                 f"{where} is damaged or no picture: {error}. Remove it, or set dataset.bad_rows: quarantine."
             ) from error
@@ -181,6 +189,22 @@ def _conversions(folder: Path, paths: Sequence[PurePosixPath]) -> tuple[str, ...
 
 _LOOKED_AT = 64
 _ORIENTATION = 0x0112
+
+
+@cache
+def _formats() -> list[str]:
+    """Those of Pillow's formats that are decoded in this process."""
+    Image.init()
+    return [name for name in Image.ID if name not in _RUN_PROGRAMS]
+
+
+def _refuse_bomb(picture: Image.Image) -> None:
+    pixels, most = picture.width * picture.height, Image.MAX_IMAGE_PIXELS
+    if most is not None and pixels > most:
+        raise DataError(f"{pixels:,} pixels; more than {most:,} are taken for a decompression bomb")
+
+
+_RUN_PROGRAMS = {"EPS", "FPX", "WMF"}
 
 
 class _DamagedError(DataError):

@@ -14,7 +14,7 @@ from ...registry import DATASETS
 from ...samples import InputSpec
 from ..base import DatasetSource, Samples
 from ..files import optional
-from ..map_style import MapSamples
+from ..map_style import Hashing, MapSamples, hashing_field
 from .images import picture_spec
 from .transform import ImageTransform
 
@@ -33,6 +33,7 @@ class Torchvision(DatasetSource):
     transform: ImageTransform = Field(
         default=ImageTransform(), description="how a picture becomes what the network is given"
     )
+    hashing: Hashing = hashing_field()
 
     @field_validator("kwargs")
     @classmethod
@@ -66,7 +67,13 @@ class Torchvision(DatasetSource):
         names = tuple(classes) if all(isinstance(name, str) for name in classes) else ()
         where = f"dataset {self.name}"
         return MapSamples(
-            items, where, convert=preparation.apply, describe=describe, classes=names or preparation.classes
+            items,
+            where,
+            convert=preparation.apply,
+            describe=describe,
+            classes=names or preparation.classes,
+            limit=self.limit,
+            hashing=self.hashing,
         )
 
     def _build(self, cls: type) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -123,7 +124,7 @@ def _read_csv(path: Path, key: str) -> tuple[list[dict[str, Any]], list[int]]:
     records, lines = [], []
     with path.open(encoding="utf-8-sig", newline="") as file:
         reader = csv.DictReader(file, strict=True)
-        doubled = [name for name in reader.fieldnames or () if (reader.fieldnames or []).count(name) > 1]
+        doubled = [name for name, times in Counter(reader.fieldnames or ()).items() if times > 1]
         if doubled:
             raise DataError(f"{key}: {path}: several columns are called {doubled[0]!r}.")
         start = reader.line_num
@@ -145,7 +146,7 @@ def _read_json_lines(path: Path, key: str) -> tuple[list[dict[str, Any]], list[i
             continue
         try:
             record = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise DataError(f"{key}: {path}, line {number}: is no JSON: {error}") from error
         if not isinstance(record, dict):
             raise DataError(f'{key}: {path}, line {number}: an object such as {{"text": ...}} is needed.')

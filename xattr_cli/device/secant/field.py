@@ -91,7 +91,8 @@ class SecantField:
                 chains.take(members[0]),
                 {name: tensor[row] for name, tensor in self.rows.context.items()},
                 [self.rows.target[chains.row[some]] for some in members],
-                rows,
+                # the axis of rows is told by its length: one that no axis of features is likely to have
+                rows if eager.packing.fixed else rows + 1,
                 self._see,
             )
             begins = ~chains.last[members[0]]

@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import BeforeValidator, Field, ValidationInfo, model_serializer
 
-from ...errors import nearest, suggestion
+from ...errors import JobError, nearest, suggestion
 from ...job.config import JobPath
 from ...registry import Options
+from ...untrusted.files import is_there, read_text
+from ...untrusted.yaml_text import parse_yaml
 
 __all__ = ["FeatureKey", "Groups", "GroupsField"]
 
@@ -88,14 +89,14 @@ def _named(groups: Mapping[Any, Any]) -> Groups:
 
 def _read_file(path: Path) -> Mapping[Any, Any]:
     """The mapping in a file of groups; it becomes part of the job, which then says all by itself."""
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    if not is_there(path):
         others = [other.name for other in path.parent.glob("*.y*ml")] if path.parent.is_dir() else []
         match = nearest(path.name, others)
         hint = f" Did you mean {str(path.parent / match)!r}?" if match else ""
-        raise ValueError(f"{path}: no such file.{hint}") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ValueError(f"{path}: no such file.{hint}")
+    try:
+        content = parse_yaml(read_text(path, "it", JobError), "it", JobError)
+    except JobError as error:
         raise ValueError(f"{path}: cannot be read as YAML: {error}") from error
     if not isinstance(content, dict) or not content:
         raise ValueError(f"{path}: must hold a mapping from the name of each group to its features.")

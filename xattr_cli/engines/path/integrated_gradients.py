@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from ...errors import JobError
 from ...registry import ENGINES
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 __all__ = ["IntegratedGradients"]
 
 FIRST_INTERVALS = 6
+
+log = logging.getLogger(__name__)
 
 
 @ENGINES.register("integrated_gradients")
@@ -56,6 +59,14 @@ class IntegratedGradients(PathEngine):
         description="axis of one-hot categories, such as the nucleotides of a sequence: also store what each "
         "category would contribute in the place of the one that is there",
     )
+
+    @field_validator("rule", mode="before")
+    @classmethod
+    def _was_called_otherwise(cls, rule: object) -> object:
+        if rule != "nested":
+            return rule
+        log.warning("rule: nested is called gradient now, and is the same; auto may take fewer evaluations")
+        return "gradient"
 
     @model_validator(mode="after")
     def _nodes_go_with_fixed_rules(self) -> Any:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["StudiedModel", "model_of"]
 
-FILE, TOLD = "file", "told"
+FILE, TOLD, FIT = "file", "told", "fit"
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,21 @@ def _open(
         save_to=_path(population),
         tell=tell,
         progress=population.progress,
+        memory=_FitMemory(population),
     )
+
+
+@dataclass(frozen=True)
+class _FitMemory:
+    """The memory of a population engine, for its fit; see `causal.flow.resuming.FitMemory`."""
+
+    population: Population
+
+    def recall(self) -> Mapping[str, np.ndarray] | None:
+        return self.population.memo.recall(self.population.label, FIT)
+
+    def keep(self, arrays: Mapping[str, np.ndarray]) -> None:
+        self.population.memo.keep(self.population.label, FIT, arrays)
 
 
 def _path(population: Population) -> Path:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import ModelError, nearest
+from ...untrusted.files import read_text
 
 __all__ = ["CONFIG", "as_mapping", "local_folder", "package_folder", "read_config", "weight_files"]
 
@@ -84,9 +85,10 @@ def read_config(path: Path) -> Any:
     Raises:
         ModelError: it cannot be read.
     """
+    text = read_text(path, f"model: {path}", ModelError)
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
         raise ModelError(f"model: {path} cannot be read: {error}") from error
 
 

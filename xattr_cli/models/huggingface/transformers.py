@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from pathlib import Path
 from typing import Any, Literal
@@ -86,11 +87,12 @@ class TransformersModel(ModelSource):
         folder = self._folder()
         recipe = read_recipe(folder)
         task = self._task(recipe)
+        fingerprint = self._fingerprint(recipe.folder)
         network = self._network(recipe.folder, task)
         module, outputs = self._scored(network, task, recipe)
-        return LoadedModel(
-            module.eval(), self._fingerprint(recipe.folder), (f"task: {task}", *recipe.notes), outputs=outputs
-        )
+        if self._fingerprint(recipe.folder) != fingerprint:
+            raise ModelError(f"model.path: {recipe.folder}: was written to while it was read; run again.")
+        return LoadedModel(module.eval(), fingerprint, (f"task: {task}", *recipe.notes), outputs=outputs)
 
     def _scored(self, network: Any, task: Task, recipe: Recipe) -> tuple[nn.Module, tuple[str, ...]]:
         """The network with scores as outputs, and their names."""
@@ -136,7 +138,7 @@ class TransformersModel(ModelSource):
                 f"{f' and {len(missing) - 3} more' if len(missing) > 3 else ''}: random numbers would be "
                 "explained. Choose the task that the model was trained for."
             )
-        return network
+        return copy.deepcopy(network)  # out of the mapped file: if somebody cut that off, the process would die
 
     def _sentence_similarity(self, network: Any, recipe: Recipe) -> tuple[SentenceSimilarity, tuple[str, ...]]:
         module = SentenceSimilarity(

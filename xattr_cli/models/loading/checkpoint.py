@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -102,7 +103,9 @@ def _read_torch(path: Path, *, trust_pickle: bool) -> tuple[Any, tuple[str, ...]
 def _torch_load(path: Path, *, weights_only: bool) -> Any:
     # mapped, a checkpoint with optimizer state costs no memory beyond the weights that are copied out
     mapped = zipfile.is_zipfile(path)
-    return torch.load(path, map_location="cpu", weights_only=weights_only, mmap=mapped)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about protocols of pickle: what is wrong is said by an error
+        return torch.load(path, map_location="cpu", weights_only=weights_only, mmap=mapped)
 
 
 def _unreadable(path: Path, error: Exception) -> ModelError:

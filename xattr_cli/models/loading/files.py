@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Literal
 
-from ...errors import ModelError, nearest
+from ...errors import ModelError, nearest, reported
+from ...untrusted.archives import swelling
+from ...untrusted.files import oddity
 
 __all__ = ["ArchiveKind", "archive_kind", "check_file"]
 
@@ -30,7 +33,8 @@ def check_file(path: Path, option: str) -> None:
     Raises:
         ModelError: missing, a folder, empty, a Git LFS pointer, truncated, or with a wrong checksum.
     """
-    fault = _absence(path) or _damage(path)
+    with reported(f"{option}: {path}: is damaged; copy it again", ModelError):
+        fault = _absence(path) or _damage(path)
     if fault:
         raise ModelError(f"{option}: {path}: {fault}")
 
@@ -39,7 +43,7 @@ def archive_kind(path: Path) -> ArchiveKind | None:
     """What `torch.save`, `torch.jit.save` or `torch.export.save` left there; None if it is none of them."""
     if not zipfile.is_zipfile(path):
         return None
-    with zipfile.ZipFile(path) as archive:
+    with reported(f"{path}: is a damaged archive; copy it again", ModelError), zipfile.ZipFile(path) as archive:
         entries = {name.rpartition("/")[2] for name in archive.namelist()}
     if "constants.pkl" in entries:
         return "torchscript"
@@ -51,6 +55,8 @@ def archive_kind(path: Path) -> ArchiveKind | None:
 def _absence(path: Path) -> str | None:
     if path.is_dir():
         return "is a folder; name the file in it."
+    if odd := oddity(path):
+        return f"is {odd}, not a file."
     if path.exists():
         return None
     if not path.parent.is_dir():
@@ -74,6 +80,9 @@ def _damage(path: Path) -> str | None:
         return None
     if not zipfile.is_zipfile(path):
         return f"is truncated: its archive breaks off after {size} bytes; save or copy it again."
+    bomb = swelling(path)
+    if bomb:
+        return bomb
     entry = _corrupt_entry(path)
     return f"is damaged: the checksum of its entry {entry!r} is wrong; copy it again." if entry else None
 
@@ -87,6 +96,6 @@ def _corrupt_entry(path: Path) -> str | None:
                 with archive.open(entry) as file:
                     while file.read(_BLOCK):
                         pass
-            except (zipfile.BadZipFile, EOFError):
+            except (zipfile.BadZipFile, EOFError, zlib.error):
                 return entry.filename
     return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+import warnings
 import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import BinaryIO
 from torch import Tensor
 from torch.serialization import get_unsafe_globals_in_checkpoint
 
-from ...errors import ModelError
+from ...errors import ModelError, one_line, reported
 
 __all__ = ["code_in_checkpoint", "code_in_program", "from_script", "read_safetensors", "refuse"]
 
@@ -65,7 +66,7 @@ def code_in_checkpoint(path: Path, error: BaseException) -> list[str]:
 def code_in_program(path: Path) -> list[str]:
     """Dotted names and compiled libraries that loading a `torch.export` archive asks for."""
     found: set[str] = set()
-    with zipfile.ZipFile(path) as archive:
+    with reported(f"{path}: is damaged; export it again", ModelError), zipfile.ZipFile(path) as archive:
         for name in archive.namelist():
             if "/data/aotinductor/" in name:
                 found.add("a compiled library")
@@ -88,9 +89,11 @@ def _pickled_entries(archive: zipfile.ZipFile) -> Iterator[str]:
 
 def _unsafe(file: Path | BinaryIO) -> list[str]:
     try:
-        return sorted(get_unsafe_globals_in_checkpoint(file))
-    except (ValueError, RuntimeError) as error:
-        return [f"something that torch cannot list ({error})"]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about protocols of pickle, beside the error that is on its way
+            return sorted(get_unsafe_globals_in_checkpoint(file))
+    except Exception as error:  # a pickle of a protocol that torch does not speak, or a damaged one
+        return [f"something that torch cannot list ({one_line(error)})"]
 
 
 try:
@@ -116,7 +119,7 @@ def read_safetensors(path: Path, option: str) -> dict[str, Tensor]:
         return load_file(path)
     except PermissionError as error:
         raise ModelError(f"{option}: {path}: cannot be read: {error.strerror or error}.") from error
-    except (SafetensorError, OSError) as error:
+    except (SafetensorError, OSError, ValueError, RuntimeError, TypeError, KeyError) as error:
         raise ModelError(
             f"{option}: {path}: is truncated or damaged, or no safetensors file ({error})."
         ) from error

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from itertools import combinations
 from typing import Any
 
 import torch
@@ -22,18 +21,18 @@ from .secant_error import (
     secant_error,
     share_of_movement,
 )
-from .secants import SecantRule, evidence_of, sum_cells
+from .secants import MOST_TIMES, CellSums, SecantRule, evidence_of, next_cells, sum_cells
 from .straight import PowerWarp, StraightPath
 
 __all__ = ["Calibration", "calibrate"]
 
-LEVELS = (3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
-FINEST = 256
-FINER = 4
-"""Cells of the reference for each one that is judged by it."""
-FEWEST_LEVELS = 3
-MOST_STRIDE = 3
-"""A pass of more than so many times the cells of another is not judged by the move from it."""
+LEVELS = (3, 4, 5, 6, 8, 10, 12, 16, 20, 24, 32, 40, 48, 64)
+FIRST_LEVELS = 5
+"""So many are always judged: two of them have twice as many cells as others."""
+FINER, FINEST = 4, 256
+"""Cells of the reference for each one that is judged by it, and the most."""
+LEAST_ORDER = 0.8
+"""Of the error in the number of cells."""
 
 
 @dataclass(frozen=True)
@@ -75,19 +74,20 @@ def calibrate(field: CellField, path: StraightPath, rule: SecantRule) -> Calibra
     rows = torch.arange(len(path.input), device=path.input.device)
     warp, levels = PowerWarp(rule.warp), _Levels(path.delta)
     reference, finest, evaluations = path.delta, 0, 0
-    for cells in LEVELS:
-        count = torch.full_like(rows, cells)
-        sums = sum_cells(field, path, rows, count, warp)
+    for number, cells in enumerate(LEVELS, 1):
+        sums = sum_cells(field, path, rows, torch.full_like(rows, cells), warp)
         evaluations += len(rows) * (cells + 1)
         if finest < FINER * cells:
-            finest = min(2 * FINER * cells, FINEST)
+            finest = FINER * (LEVELS[FIRST_LEVELS - 1] if number < FIRST_LEVELS else 2 * cells)
             reference = sum_cells(field, path, rows, torch.full_like(rows, finest), warp).mean_gradient
             evaluations += len(rows) * (finest + 1)
-        levels.add(cells, sums.mean_gradient, evidence_of(sums, path.delta, count))
-        enough = len(levels) >= FEWEST_LEVELS and levels.good_enough(reference, rule.rtol)
-        if enough or 2 * FINER * cells >= FINEST:
+        levels.add(sums)
+        if number < FIRST_LEVELS:
+            continue
+        share = levels.share(reference)
+        if levels.good_enough(share, rule.rtol) or 2 * FINER * cells > FINEST:
             break
-    return replace(levels.settled(reference, rule), evaluations=evaluations)
+    return replace(levels.settled(replace(rule, share=share)), evaluations=evaluations)
 
 
 class _Levels:
@@ -95,69 +95,76 @@ class _Levels:
 
     def __init__(self, delta: Tensor) -> None:
         self._delta = delta
-        self._cells: list[int] = []
-        self._maps: list[Tensor] = []
-        self._evidence: list[CellEvidence] = []
+        self._passes: dict[int, CellSums] = {}
 
-    def __len__(self) -> int:
-        return len(self._cells)
-
-    def add(self, cells: int, mean_gradient: Tensor, evidence: CellEvidence) -> None:
-        self._cells.append(cells)
-        self._maps.append(mean_gradient)
-        self._evidence.append(evidence)
+    def add(self, sums: CellSums) -> None:
+        self._passes[int(sums.cells[0])] = sums
 
     def share(self, reference: Tensor) -> ErrorShare:
         """From all passes so far; the cautious one where rows are not finite or do not change."""
-        errors = torch.stack([self._error(number, reference) for number in range(len(self._cells))], dim=1)
-        roughness = torch.stack([evidence.roughness() for evidence in self._evidence], dim=1).cpu()
+        evidence = [evidence_of(sums, self._delta) for sums in self._passes.values()]
+        size = evidence[-1].size.cpu()
+        roughness = torch.stack([each.roughness().cpu() for each in evidence], dim=1) / size[:, None]
+        errors = torch.stack([self._distance(sums, reference) for sums in self._passes.values()], dim=1)
+        errors = errors / size[:, None]
         usable = torch.isfinite(errors).all(dim=1) & (roughness > 0).all(dim=1)
         if int(usable.sum()) < 2:
             return CAUTIOUS
-        cells, errors = torch.tensor(self._cells), errors[usable]
-        converges = power_of_cells(cells, errors, ErrorShare.converges)
+        cells, errors = torch.tensor(list(self._passes)), errors[usable]
+        floor = 2 * rounding_of(self._delta.dtype)
+        converges = max(power_of_cells(cells, (errors - floor).clamp(min=0), CAUTIOUS.converges), LEAST_ORDER)
         return replace(
-            fitted_share(cells, errors / roughness[usable]),
-            moves=share_of_movement(self._of_moves(errors, usable, converges)),
+            fitted_share(cells, errors, roughness[usable], floor),
+            moves=share_of_movement(self._of_moves(errors.clamp(min=floor), usable, converges)),
             converges=converges,
         )
 
-    def _error(self, number: int, reference: Tensor) -> Tensor:
-        """(rows,) float64, length of the error of a pass beyond rounding; where there is none, 0."""
-        size = self._evidence[number].size
-        rounding = 2 * rounding_of(self._delta.dtype) * size
-        return (self._distance(self._maps[number], reference) - rounding).clamp(min=0).cpu()
-
-    def _distance(self, one: Tensor, other: Tensor) -> Tensor:
+    def _distance(self, sums: CellSums, reference: Tensor) -> Tensor:
         """(rows,) float64, length of the difference of two maps."""
-        length: Tensor = torch.linalg.vector_norm((one - other) * self._delta, dim=1, dtype=torch.float64)
-        return length
+        apart = (sums.mean_gradient - reference) * self._delta
+        length: Tensor = torch.linalg.vector_norm(apart, dim=1, dtype=torch.float64)
+        return length.cpu()
 
     def _of_moves(self, errors: Tensor, usable: Tensor, converges: float) -> Tensor:
-        """(k,) errors over what is expected of the move from a pass to a finer one, of rows that moved."""
-        shares = [torch.zeros(0, dtype=torch.float64)]
-        for fine, coarse in combinations(range(len(self._cells) - 1, -1, -1), 2):
-            n, m = self._cells[fine], self._cells[coarse]
-            if n <= MOST_STRIDE * m:
-                moved = self._distance(self._maps[fine], self._maps[coarse]).cpu()[usable]
-                least = rounding_of(self._delta.dtype) * self._evidence[fine].size.cpu()[usable]
-                expected = expected_after(torch.maximum(moved, least), torch.tensor(m), torch.tensor(n), converges)
-                shares.append(errors[:, fine] / expected)
-        return torch.cat(shares)
+        """(k, pairs) errors over what is expected of the move from a pass to one of several times the cells."""
+        shares = [errors.new_zeros(len(errors), 0)]
+        for number, fine in enumerate(self._passes):
+            for coarse in self._passes:
+                if coarse < fine <= MOST_TIMES * coarse and fine % coarse == 0:
+                    found = self._evidence(fine, coarse)
+                    moved = (found.moved / found.size).cpu()[usable].clamp(min=rounding_of(found.dtype))
+                    expected = expected_after(moved, torch.tensor(coarse), torch.tensor(fine), converges)
+                    shares.append((errors[:, number] / expected)[:, None])
+        return torch.cat(shares, dim=1)
 
-    def good_enough(self, reference: Tensor, rtol: float) -> bool:
+    def _evidence(self, cells: int, before: int) -> CellEvidence:
+        return evidence_of(self._passes[cells], self._delta, self._passes.get(before))
+
+    def good_enough(self, share: ErrorShare, rtol: float) -> bool:
         """Whether most rows would stop at the last pass."""
-        error = secant_error(self._evidence[-1], self.share(reference))
+        error = secant_error(self._evidence([*self._passes][-1], 0), share)
         return bool((error <= rtol).double().mean() >= 0.75)
 
-    def settled(self, reference: Tensor, rule: SecantRule) -> Calibration:
+    def settled(self, rule: SecantRule) -> Calibration:
         """The share, and the first pass that would have cost least."""
-        share = self.share(reference)
-        costs = {}
-        for cells, evidence in zip(self._cells, self._evidence, strict=True):
-            error = secant_error(evidence, share)
-            factor = (error / rule.rtol).nan_to_num(nan=1.0).clamp(1, 1e3) ** (1 / share.order)
-            more = torch.where(error > rule.rtol, cells * factor + 1, 0.0)
-            costs[cells] = cells + 1 + float(more.mean())
+        every = torch.arange(len(self._delta), device=self._delta.device)
+        first = torch.full_like(every, torch.nan, dtype=torch.float64)
+        costs = {
+            cells: self._cost(every, first, cells, 0, rule.max_nodes, rule) / len(every) for cells in self._passes
+        }
         cells = min(costs, key=costs.__getitem__)
-        return Calibration(share, cells, costs[cells], len(self._delta))
+        return Calibration(rule.share, cells, costs[cells], len(every))
+
+    def _cost(self, rows: Tensor, expected: Tensor, cells: int, before: int, left: int, rule: SecantRule) -> float:
+        """Evaluations of some rows from a pass on, by its error as it is seen here, or else as it is expected."""
+        error, left = expected, left - cells - 1
+        if cells in self._passes:
+            error = secant_error(self._evidence(cells, before), rule.share)[rows]
+        wanted = next_cells(torch.full_like(rows, cells), error, torch.full_like(rows, left), rule)
+        wanted = torch.where(error > rule.rtol, wanted, cells)
+        spent = float(len(rows) * (cells + 1))
+        for more in sorted(set(wanted.tolist()) - {cells}):
+            some = wanted == more
+            expected = error[some] * (cells / more) ** rule.share.converges
+            spent += self._cost(rows[some], expected, more, cells, left, rule)
+        return spent

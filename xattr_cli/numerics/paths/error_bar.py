@@ -14,6 +14,7 @@ __all__ = [
     "adaptive_error",
     "completeness_gap",
     "directional_factor",
+    "doubt",
     "effective_directions",
     "fixed_rule_error",
     "percentile_factor",
@@ -68,6 +69,7 @@ LONGEST_TAIL = 3.0
 UNLIKELY_GAP = 3.0
 MOST_SUSPICION = 4.0
 CURVATURE = 1.5
+DOUBT = 0.4
 SMOOTH = 0.5
 SEEN_SMOOTH = 0.25
 """Roughness below which an integrand is seen to be smooth at the distance of its nodes; see `NodeErrors`."""
@@ -104,8 +106,7 @@ def adaptive_error(
         (open,) reported error; 0 where the map and its error are exactly 0.
     """
     squares = errors.squares.sum(dim=1)
-    jumps = squares.square() / errors.squares.square().sum(dim=1).clamp(min=1e-300)
-    tail = (1 + FEW_JUMPS / jumps.clamp(min=1e-9).sqrt()).clamp(max=LONGEST_TAIL).sqrt()
+    tail = (1 + FEW_JUMPS / _jumps(errors).sqrt()).clamp(max=LONGEST_TAIL).sqrt()
     gap = completeness_gap(errors, score_difference, rounding)
     suspicion = (gap / errors.sum_spread.clamp(min=1e-300) / UNLIKELY_GAP).clamp(max=MOST_SUSPICION)
     seen_smooth = smooth & (errors.roughness < SEEN_SMOOTH)
@@ -113,6 +114,37 @@ def adaptive_error(
     length = torch.hypot(spread * torch.maximum(tail, suspicion), CURVATURE * errors.curvature)
     length = torch.maximum(length, gap)
     return _with_rounding(ratio(length, torch.linalg.vector_norm(attribution, dim=1)), dtype)
+
+
+def _jumps(errors: NodeErrors) -> Tensor:
+    """(open,) effective number of cells that jump: how many equal ones would scatter as much."""
+    squares = errors.squares
+    return (squares.sum(dim=1).square() / squares.square().sum(dim=1).clamp(min=1e-300)).clamp(min=1e-9)
+
+
+def doubt(errors: NodeErrors, looks: int, *, smooth: bool) -> Tensor:
+    """(open,) how many times its reported error a row should keep below the tolerance at which it stops.
+
+    Whoever looks again and again, and stops at the first figure that is small enough, stops too early more often
+    than the figure is wrong: the fewer the jumps, the more it varies. The reported error stays as it is. Of ReLU
+    MLPs, 2 to 8 % of rows ended beyond a tolerance of .1 or 1 %, with this factor 1 to 5 %, for 8 % more gradients
+    (`make bench-untuned`).
+
+    Arguments:
+        errors: from the nodes.
+        looks: passes so far, at each of which the row might have stopped.
+        smooth: the network has no operation with kinks.
+
+    Example:
+        >>> cells, row = torch.tensor([[4.0, 0, 0, 0], [1, 1, 1, 1]]), torch.zeros(2)
+        >>> one_jump_and_four = NodeErrors(cells, cells, row, row, row, cells, torch.ones(2))
+        >>> doubt(one_jump_and_four, 1, smooth=False).tolist()
+        [1.0, 1.0]
+        >>> doubt(one_jump_and_four, 2, smooth=False).tolist()
+        [1.2000000476837158, 1.100000023841858]
+    """
+    few = 1 + DOUBT * (1 - 1 / looks) / _jumps(errors).clamp(min=1).sqrt()
+    return torch.where(smooth & (errors.roughness < SEEN_SMOOTH), 1.0, few)
 
 
 def completeness_gap(errors: NodeErrors, score_difference: Tensor, rounding: Tensor) -> Tensor:

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from ...samples import Status
-from .error_bar import Evidence, adaptive_error, completeness_gap, fixed_rule_error, suspected_squares
+from .error_bar import (
+    Evidence,
+    adaptive_error,
+    completeness_gap,
+    doubt,
+    fixed_rule_error,
+    suspected_squares,
+)
 from .field import Evaluation, Field
 from .node_record import NodeErrors, NodeRecord
 from .panels import Nodes, Panels, panels_to_refine
@@ -92,15 +100,17 @@ class _Judgement:
         errors: of the trapezoid rules.
         gap: (open,) what the map's sum misses of the score's change, beyond rounding.
         error: (open,) reported relative error.
+        doubt: (open,) how many times that has to keep below the tolerance.
     """
 
     errors: NodeErrors
     gap: Tensor
     error: Tensor
+    doubt: Tensor
 
     def of(self, rows: Tensor) -> _Judgement:
         """Those of some of the open rows, (open,) bool."""
-        return _Judgement(self.errors.of(rows), self.gap[rows], self.error[rows])
+        return _Judgement(self.errors.of(rows), self.gap[rows], self.error[rows], self.doubt[rows])
 
 
 class _Trapezoids:
@@ -113,6 +123,7 @@ class _Trapezoids:
         record: of the nodes of the open rows.
         budget: (open,) int64, gradients that the open rows may still take.
         judgement: of the open rows, after the latest pass; None before the first one.
+        looks: passes so far.
     """
 
     def __init__(
@@ -133,6 +144,7 @@ class _Trapezoids:
         self.record = NodeRecord(self.delta)
         self.budget = torch.full((len(self.delta),), rule.max_nodes, device=self.delta.device)
         self.judgement: _Judgement | None = None
+        self.looks = 0
         self.largest_score = torch.zeros_like(self.delta[:, 0], dtype=torch.float64)
         self.observers, self._skips_baseline = observers, self._may_skip_baseline(observers)
         self.score_input = torch.full_like(self.delta[:, 0], torch.nan)
@@ -143,7 +155,7 @@ class _Trapezoids:
         is_first = self.judgement is None
         nodes = self._first_nodes() if self.judgement is None else self._finer_nodes(self.judgement)
         gradients = nodes.per_row(len(rows))
-        self.budget = self.budget - gradients
+        self.budget, self.looks = self.budget - gradients, self.looks + 1
         self._evaluate(rows, nodes, self._watch if is_first else None)
         running = self.panels.running()
         self.judgement = self._judged(rows, running)
@@ -154,6 +166,7 @@ class _Trapezoids:
             score_baseline=self.score_baseline[rows],
             evaluations=gradients + int(is_first),  # and the score of the baseline
             exhausted=self.budget < self.panels.cells.min(dim=1).values,
+            doubt=self.judgement.doubt,
         )
 
     def keep(self, remaining: Tensor) -> None:
@@ -177,7 +190,7 @@ class _Trapezoids:
         panel = (errors.cell * self.panels.count).clamp(max=self.panels.count - 1).long()
         squares = torch.zeros_like(self.panels.cells, dtype=torch.float64)
         squares.scatter_add_(1, panel, suspected_squares(errors, judged.gap))
-        share = self.rtol / judged.error.clamp(min=1e-300)
+        share = self.rtol / (judged.error * judged.doubt).clamp(min=1e-300)
         return self.panels.halve(panels_to_refine(squares, self.panels.cells, share, self.budget))
 
     def _watch(self, row: Tensor, column: Tensor, evaluation: Evaluation) -> None:
@@ -247,7 +260,8 @@ class _Trapezoids:
             smooth=self.smooth,
             dtype=self.delta.dtype,
         )
-        return _Judgement(errors, completeness_gap(errors, difference, rounding), error)
+        gap = completeness_gap(errors, difference, rounding)
+        return _Judgement(errors, gap, error, doubt(errors, self.looks, smooth=self.smooth))
 
 
 def integrate_fixed(field: Field, path: StraightPath, rule: FixedRule) -> PathIntegral:
@@ -268,38 +282,58 @@ def integrate_fixed(field: Field, path: StraightPath, rule: FixedRule) -> PathIn
         >>> (found.mean_gradient * path.delta).tolist()  # 3 · 1² · 2
         [[6.0]]
     """
-    rows, dim = path.input.shape
-    delta = path.delta
-    nodes, weights = (torch.from_numpy(numbers).to(delta) for numbers in (rule.nodes, rule.weights))
-    slot = torch.arange(rows, device=delta.device).repeat_interleave(len(nodes))
-    node = torch.arange(len(nodes), device=delta.device).repeat(rows)
-    halves = delta.new_zeros(2 * rows, dim)
-    belongs = _halves_of(rule).to(delta)
-    evidence = Evidence.none_yet(delta)
-    for evaluation in field.gradients(path.at(slot, nodes[node])):
-        row, which = slot[evaluation.part], node[evaluation.part]
-        for half in (0, 1):
-            share = (weights * belongs[:, half])[which][:, None]
-            halves.index_add_(0, 2 * row + half, share * evaluation.gradients)
-        evidence.add(row, evaluation.gradients * delta[row], evaluation.values)
-    halves = halves.view(rows, 2, dim)
-    shares = weights @ belongs
-    every = torch.arange(rows, device=delta.device)
-    score_input, score_baseline = (
-        field.values(path.at(every, torch.full_like(delta[:, 0], t))) for t in (1.0, 0.0)
-    )
-    error = fixed_rule_error(
-        halves * delta[:, None], shares, score_input - score_baseline, evidence, rule.error_share
-    )
-    finite = torch.isfinite(halves).all(dim=(1, 2)) & torch.isfinite(score_input + score_baseline)
-    return PathIntegral(
-        running=halves.sum(dim=1, keepdim=True).masked_fill(~finite[:, None, None], torch.nan),
-        relative_error=error.masked_fill(~finite, torch.nan),
-        score_input=score_input,
-        score_baseline=score_baseline,
-        evaluations=torch.full_like(every, len(nodes) + 2),
-        status=torch.where(finite, Status.NOT_JUDGED, Status.QUARANTINED).to(torch.int8),
-    )
+    found = sweep(_FixedNodes(field, path, rule), path)
+    judged = found.status != Status.NOT_CONVERGED
+    return replace(found, status=torch.where(judged, found.status, Status.NOT_JUDGED).to(torch.int8))
+
+
+class _FixedNodes:
+    """The nodes of one rule for all rows, at work on a block: an `Integrator` of a single pass.
+
+    Attributes:
+        rtol: no error is small enough, or too large.
+        marks: number of running integrals.
+    """
+
+    rtol, marks = math.nan, 1
+
+    def __init__(self, field: Field, path: StraightPath, rule: FixedRule) -> None:
+        self.field, self.path, self.rule = field, path, rule
+
+    def advance(self, rows: Tensor) -> PathPass:
+        """All nodes of all rows."""
+        delta, path = self.path.delta, self.path
+        halves, shares, evidence = self._halves(rows, delta)
+        score_input, score_baseline = (
+            self.field.values(path.at(rows, torch.full_like(delta[:, 0], t))) for t in (1.0, 0.0)
+        )
+        change, share = score_input - score_baseline, self.rule.error_share
+        return PathPass(
+            running=halves.sum(dim=1, keepdim=True),
+            relative_error=fixed_rule_error(halves * delta[:, None], shares, change, evidence, share),
+            score_input=score_input,
+            score_baseline=score_baseline,
+            evaluations=torch.full_like(rows, len(self.rule.nodes) + 2),
+            exhausted=torch.ones_like(rows, dtype=torch.bool),
+        )
+
+    def keep(self, remaining: Tensor) -> None:
+        """Nothing is remembered."""
+
+    def _halves(self, rows: Tensor, delta: Tensor) -> tuple[Tensor, Tensor, Evidence]:
+        """Sums over both halves of the nodes (rows, 2, D), the weights (2,) of those, and what all nodes tell."""
+        nodes, weights = (torch.from_numpy(numbers).to(delta) for numbers in (self.rule.nodes, self.rule.weights))
+        slot, node = rows.repeat_interleave(len(nodes)), torch.arange(len(nodes), device=delta.device)
+        node = node.repeat(len(rows))
+        belongs, evidence = _halves_of(self.rule).to(delta), Evidence.none_yet(delta)
+        halves = delta.new_zeros(2 * len(rows), delta.shape[1])
+        for evaluation in self.field.gradients(self.path.at(slot, nodes[node])):
+            row, which = slot[evaluation.part], node[evaluation.part]
+            for half in (0, 1):
+                share = (weights * belongs[:, half])[which][:, None]
+                halves.index_add_(0, 2 * row + half, share * evaluation.gradients)
+            evidence.add(row, evaluation.gradients * delta[row], evaluation.values)
+        return halves.view(len(rows), 2, -1), weights @ belongs, evidence
 
 
 def _halves_of(rule: FixedRule) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -29,8 +30,9 @@ class CellEvidence:
         widths: (open, most) float64, dt of each cell; 0 where a row has no more.
         cells: (open,) int64.
         size: (open,) float64, length of the map.
-        moved: (open,) float64, distance of the map to the one before, of fewer cells; NaN if there was none.
-        cells_before: (open,) int64, cells of the one before; 0 if there was none.
+        moved: (open,) float64, by how much the pass differs from the one before: distance of the maps, or root of
+            the squared distances between the cells before and what became of each; NaN if there was none.
+        cells_before: (open,) int64, cells of the one before, of which `cells` is a multiple; 0 if there was none.
         dtype: of the computation.
     """
 
@@ -52,14 +54,16 @@ class CellEvidence:
 
 @dataclass(frozen=True)
 class ErrorShare:
-    """What is reported of the differences between neighbouring cells, and of the move from a pass to the next.
+    """What is reported of the roughness of a pass, and of how far it is from the one before.
 
     One unit that switches is integrated exactly wherever it does; what is left comes from pairs of units in one
     cell, so the error falls faster than the differences between neighbours do, which fall like 1 / n. Rows with
     few such pairs are far better than others with the same differences: they show in maps that hardly move.
 
     Attributes:
-        at_eight, falls, most: the error is at most min(most, at_eight · (8 / n)^falls) of s₁, in 95 % of rows.
+        at_eight, falls, most: in 95 % of rows the relative error is at most min(most, at_eight · (8 / n)^falls)
+            times (s₁ / ‖map‖)^power.
+        power: 1 where rows of large differences between neighbours are the bad ones, 0 where they tell nothing.
         moves: ... and at most this share of what `expected_after` makes of the move; 0 where that is not known.
         converges: errors fall like n^-converges.
 
@@ -71,6 +75,7 @@ class ErrorShare:
     at_eight: float
     falls: float
     most: float = 0.5
+    power: float = 1.0
     moves: float = 0.0
     converges: float = 1.5
 
@@ -78,43 +83,36 @@ class ErrorShare:
         """Of numbers of cells (k,), as float64."""
         return (self.at_eight * (8 / cells.double()) ** self.falls).clamp(max=self.most)
 
-    @property
-    def order(self) -> float:
-        """The reported error of n cells falls like n^-order."""
-        return 1 + self.falls
 
-
-CAUTIOUS = ErrorShare(0.42, 0.25)
+CAUTIOUS = ErrorShare(0.4, 0.4, moves=4.5, converges=1.2)
 """For a network of which nothing is known: that of photographs through efficientnet-lite0, the largest measured.
 
-95th percentiles of true error over s₁ at 4, 8 and 16 cells: efficientnet-lite0 –, .39, .32; ReLU CNN with max-pool
-.20, .14, .12; MLPs .05–.32, .04–.13, .02–.06; GRU .14, .07, .05; GELU MLP .008, .005, .004.
+95th percentiles of true error over s₁ at 4, 8, 16, 24 and 36 cells: efficientnet-lite0 –, .39, .32, .30, .22; ReLU
+CNN with max-pool .20, .14, .12; MLPs .05–.32, .04–.13, .02–.06; GRU .14, .07, .05; GELU MLP .008, .005, .004. Of
+true error over what the move to twice the cells makes expected: ReLU MLPs 3.8–5.0 (deep and narrow, or of two
+features, 7), Maxout 6.0, ReLU CNN 2.3, smooth networks .9–1.2.
 """
 
 FEWEST = 3
 """Cells below which neighbours tell nothing."""
-LEAST_STRIDE = 1.3
-"""A pass of less than so many times the cells of the one before hardly moves, however wrong both are."""
 
 
 def secant_error(evidence: CellEvidence, share: ErrorShare = CAUTIOUS) -> Tensor:
     """(open,) relative error of the maps: a share of the differences between neighbouring cells.
 
-    Where a pass of fewer cells came before, the map has moved by about that one's error, which tells what is left
-    of it: no less than that is reported and, where the job's own rows have told how far that can be trusted, no
-    more than their share of it. Infinite for fewer than three cells.
+    Where a pass of fewer cells came before, each of which became several, the distance between both is about the
+    error of the former, and tells what is left of it: no more than a share of that is reported. Infinite for fewer
+    than three cells.
     """
-    roughness, moved = evidence.roughness(), evidence.moved.nan_to_num(0.0)
-    finer = (evidence.cells_before / evidence.cells.double()) ** share.order
-    length = torch.maximum(share.of(evidence.cells) * roughness, moved * finer)
+    roughness = evidence.roughness() / evidence.size.clamp(min=1e-300)
+    error = share.of(evidence.cells) * roughness**share.power
     if share.moves > 0:
-        after = expected_after(moved, evidence.cells_before, evidence.cells, share.converges)
-        known = (evidence.cells_before > 0) & (evidence.cells >= LEAST_STRIDE * evidence.cells_before)
-        length = torch.where(known, torch.minimum(length, share.moves * after), length)
-    error = length / evidence.size.clamp(min=1e-300)
+        after = expected_after(evidence.moved, evidence.cells_before, evidence.cells, share.converges)
+        left = share.moves * after / evidence.size.clamp(min=1e-300)
+        error = torch.where(evidence.cells_before > 0, torch.minimum(error, left), error)
     rounding = torch.full_like(error, rounding_of(evidence.dtype))
-    error = torch.where(roughness > 0, torch.hypot(error, rounding), error)
-    return torch.where(evidence.cells < FEWEST, torch.inf, error)
+    error = torch.where(roughness > 0, torch.hypot(error, rounding), 0.0)
+    return torch.where((evidence.cells < FEWEST) | ~roughness.isfinite(), torch.inf, error)
 
 
 def rounding_of(dtype: torch.dtype) -> float:
@@ -147,40 +145,56 @@ def expected_after(moved: Tensor, before: Tensor, cells: Tensor, converges: floa
 
 
 ANYTHING = 1e6
-"""Largest share of s₁ that was measured on a job's own rows: as large as they say."""
-COVERED = 0.98
-"""Percentile of the shares of some rows at some numbers of cells that is taken, where there are 16 rows."""
-MARGIN = 1.4
-SIXTEEN = 16
-FEWER = 0.25
+"""Largest share that was measured on a job's own rows: as large as they say."""
+POWERS = (0.0, 0.5, 1.0)
+COVERED = 0.95
+"""Percentile of the shares of some rows at some numbers of cells that is taken, times a margin."""
+MARGIN = 1.08
+UNCERTAIN, WIDEST = 0.4, 1.2
+"""... that grows with the distance of this percentile from the median, in logarithms: what 16 rows tell of it is
+uncertain by half the spread of rows, of which 1.25 covers some. Exact rows are as far from others as rounding is.
+"""
+SIXTEEN, FEWER = 16, 0.25
 """The largest of k log-normal values, spread as rows are, falls like (k / 16)^0.4 where k is smaller; several
 numbers of cells of a row are worth more than one.
 """
 EXACT = 0.15
 """Of the largest value among the rows: smaller ones count as this."""
-MOVES_COVERED = 0.95
-MOVES_MARGIN = 4.0
-"""Of the smaller of two bounds, one must be more than sure."""
 
 
-def fitted_share(cells: Tensor, shares: Tensor) -> ErrorShare:
-    """The share that covers 95 of 100 rows like these, from true errors over s₁ of a few of them.
+def fitted_share(cells: Tensor, errors: Tensor, roughness: Tensor, floor: float) -> ErrorShare:
+    """The share that covers 95 of 100 rows like these, from what is known of a few of them.
 
     An upper percentile of the shares themselves, about a power of the number of cells: in many networks some rows
     are integrated exactly and others are not, so that a mean and a spread of their logarithms would say nothing.
+    In some networks rough rows are the bad ones, in others not: what tells the rows apart best is taken.
 
     Arguments:
         cells: (levels,) int64, increasing.
-        shares: (rows, levels) float64, at least two rows; 0 where there is no error beyond rounding.
+        errors: (rows, levels) float64, true relative errors of at least two rows.
+        roughness: (rows, levels) float64, s₁ / ‖map‖ of the same.
+        floor: relative error that is none, but rounding.
     """
-    falls = power_of_cells(cells, shares, CAUTIOUS.falls)
-    levelled = shares * (cells.double() / 8) ** falls
+    fits = []
+    for power in POWERS:
+        shares = errors.clamp(min=floor) / roughness.clamp(min=floor) ** power
+        falls = power_of_cells(cells, shares, CAUTIOUS.falls)
+        at_eight, spread = _upper(shares * (cells.double() / 8) ** falls)
+        fits.append((spread, ErrorShare(at_eight, falls, ANYTHING, power)))
+    return min(fits, key=lambda fit: fit[0])[1]
+
+
+def _upper(shares: Tensor) -> tuple[float, float]:
+    """The share that covers rows like these (rows, values), and how far it is above the median, in logarithms."""
+    logarithms = shares.log().flatten()
+    upper = float(logarithms.quantile(COVERED))
+    spread = upper - float(logarithms.median())
     margin = MARGIN * (SIXTEEN / min(len(shares), SIXTEEN)) ** FEWER
-    return ErrorShare(margin * float(levelled.flatten().quantile(COVERED)), falls, most=ANYTHING)
+    return margin * math.exp(upper + UNCERTAIN * min(spread, WIDEST)), spread
 
 
 def power_of_cells(cells: Tensor, values: Tensor, unknown: float) -> float:
-    """The power p, from 0 to 2, with which the larger values (rows, levels) fall like n^-p.
+    """The power p, from 0 to 2.5, with which the larger values (rows, levels) fall like n^-p.
 
     `unknown` where they are 0, or all of one level.
 
@@ -197,14 +211,14 @@ def power_of_cells(cells: Tensor, values: Tensor, unknown: float) -> float:
     level = torch.maximum(values, EXACT * largest)[:, some].log().mean(dim=0)
     x = cells.double()[some].log()
     centred = x - x.mean()
-    return min(max(-float((centred * level).sum() / centred.square().sum()), 0.0), 2.0)
+    return min(max(-float((centred * level).sum() / centred.square().sum()), 0.0), 2.5)
 
 
 def share_of_movement(shares: Tensor) -> float:
-    """The share of `expected_after` that covers rows like these, from errors over it of some (k,); 0 for none.
+    """The share of `expected_after` that covers rows like these (rows, pairs), from errors over it; 0 for none.
 
     Example:
-        >>> share_of_movement(torch.zeros(0))
+        >>> share_of_movement(torch.zeros(4, 0))
         0.0
     """
-    return max(1.0, MOVES_MARGIN * float(shares.quantile(MOVES_COVERED))) if len(shares) else 0.0
+    return _upper(shares)[0] if shares.numel() else 0.0

@@ -16,10 +16,23 @@ from .sketch import CountSketch
 from .straight import PowerWarp, StraightPath
 from .sweep import PathIntegral, PathPass, sweep
 
-__all__ = ["CellMaps", "CellSums", "SecantRule", "cell_maps", "evidence_of", "integrate_secants", "sum_cells"]
+__all__ = [
+    "MOST_TIMES",
+    "CellMaps",
+    "CellSums",
+    "SecantRule",
+    "cell_maps",
+    "evidence_of",
+    "integrate_secants",
+    "next_cells",
+    "sum_cells",
+]
 
 SKETCH_SIZE = 128
-SPARE = 1.25
+SPARE = 1.1
+"""Of the error expected of a pass: one that misses by a little has to be made again as a whole."""
+MOST_TIMES = 5
+"""As many cells in the next pass: what a larger one tells of itself, a smaller one may tell before."""
 
 
 @dataclass(frozen=True)
@@ -53,12 +66,14 @@ class CellSums:
         mean_gradient: (rows, D), Σ dt · G over the cells.
         sketches: (rows, most, s) of Δ ⊙ G.
         widths: (rows, most) float64, dt of each cell.
+        cells: (rows,) int64, number of cells.
         score_baseline, score_input: (rows,) f(x') and f(x).
     """
 
     mean_gradient: Tensor
     sketches: Tensor
     widths: Tensor
+    cells: Tensor
     score_baseline: Tensor
     score_input: Tensor
 
@@ -67,6 +82,15 @@ class CellSums:
         """(rows,) bool, whether the map is finite, and both scores."""
         ends = self.score_baseline + self.score_input
         return torch.isfinite(self.mean_gradient).all(dim=1) & torch.isfinite(ends)
+
+    @property
+    def parts(self) -> Tensor:
+        """(rows, most, s) of Δ ⊙ dt · G, what each cell adds to the sketch of the map."""
+        return self.sketches * self.widths.to(self.sketches)[:, :, None]
+
+    def of(self, rows: Tensor) -> CellSums:
+        """Of some of the rows."""
+        return CellSums(**{name: numbers[rows] for name, numbers in vars(self).items()})
 
 
 def sum_cells(field: CellField, path: StraightPath, row: Tensor, cells: Tensor, warp: PowerWarp) -> CellSums:
@@ -82,6 +106,7 @@ def sum_cells(field: CellField, path: StraightPath, row: Tensor, cells: Tensor, 
         mean_gradient=delta.new_zeros(len(row), delta.shape[1]),
         sketches=delta.new_zeros(len(row), most, sketch.size),
         widths=torch.zeros(len(row), most, dtype=torch.float64, device=delta.device),
+        cells=cells,
         score_baseline=delta.new_full((len(row),), torch.nan),
         score_input=delta.new_full((len(row),), torch.nan),
     )
@@ -99,27 +124,40 @@ def sum_cells(field: CellField, path: StraightPath, row: Tensor, cells: Tensor, 
     return found
 
 
-def evidence_of(
-    sums: CellSums, delta: Tensor, cells: Tensor, before: Tensor | None = None, cells_before: Tensor | None = None
-) -> CellEvidence:
+def evidence_of(sums: CellSums, delta: Tensor, before: CellSums | None = None) -> CellEvidence:
     """What a pass tells about its error.
 
     Arguments:
         sums: of the pass.
         delta: (rows, D), Δ.
-        cells: (rows,) int64.
-        before, cells_before: (rows, D) mean gradients of a pass before, and its cells (rows,); None for none.
+        before: of a pass before, of each of whose cells there are several now; None for none.
     """
-    before = torch.full_like(delta, torch.nan) if before is None else before
+    size = torch.linalg.vector_norm(sums.mean_gradient * delta, dim=1, dtype=torch.float64)
     return CellEvidence(
         sketches=sums.sketches,
         widths=sums.widths,
-        cells=cells,
-        size=torch.linalg.vector_norm(sums.mean_gradient * delta, dim=1, dtype=torch.float64),
-        moved=torch.linalg.vector_norm((sums.mean_gradient - before) * delta, dim=1, dtype=torch.float64),
-        cells_before=torch.zeros_like(cells) if cells_before is None else cells_before,
+        cells=sums.cells,
+        size=size,
+        moved=torch.full_like(size, torch.nan) if before is None else _moved(sums, before, delta),
+        cells_before=torch.zeros_like(sums.cells) if before is None else before.cells,
         dtype=delta.dtype,
     )
+
+
+def _moved(sums: CellSums, before: CellSums, delta: Tensor) -> Tensor:
+    """(rows,) float64, distance of two passes, of which one has several times as many cells.
+
+    Of smooth integrands the errors of cells add up, and the maps tell of it; of kinks they point anywhere, and in
+    few dimensions they may cancel in the sum by chance, but not in the cells.
+    """
+    whole = torch.linalg.vector_norm(
+        (sums.mean_gradient - before.mean_gradient) * delta, dim=1, dtype=torch.float64
+    )
+    parts, apart = sums.parts, -before.parts
+    into = torch.arange(parts.shape[1], device=delta.device) // (sums.cells // before.cells)[:, None]
+    into = into.clamp(max=apart.shape[1] - 1)  # cells that a row does not have add nothing
+    apart.scatter_add_(1, into[:, :, None].expand_as(parts), parts)
+    return torch.maximum(whole, torch.linalg.vector_norm(apart.flatten(1), dim=1, dtype=torch.float64))
 
 
 @dataclass(frozen=True)
@@ -144,7 +182,7 @@ def cell_maps(field: CellField, path: StraightPath, cells: int, warp: float) -> 
     count = torch.full_like(rows, cells)
     sums = sum_cells(field, path, rows, count, PowerWarp(warp))
     attribution = sums.mean_gradient * path.delta
-    evidence = evidence_of(sums, path.delta, count)
+    evidence = evidence_of(sums, path.delta)
     finite = sums.finite
     return CellMaps(
         attribution=attribution.masked_fill(~finite[:, None], torch.nan),
@@ -164,7 +202,8 @@ def integrate_secants(
     """∫₀¹ ∇f(γ(t)) dt for every row of a block, each to its own accuracy, by secant cells.
 
     Halving a cell would re-use its forward passes, but none of its gradients: so a first pass of few cells
-    predicts how many are needed, and a second one has them all.
+    predicts how many are needed, and a second one has them all, several for each of the first one's: what became
+    of each tells of the error.
 
     Arguments:
         field: evaluates cells.
@@ -183,7 +222,7 @@ class _SecantCells:
         marks: number of running integrals.
         cells: (open,) int64, of the next pass.
         left: (open,) int64, nodes that the open rows may still take.
-        before, cells_before: (open, D) mean gradients of the latest pass, and its cells (open,).
+        before: the latest pass over the open rows; None before the first one.
     """
 
     marks = 1
@@ -200,38 +239,49 @@ class _SecantCells:
         rows, device = len(self.delta), self.delta.device
         self.cells = torch.full((rows,), min(rule.cells, rule.max_nodes - 1), device=device)
         self.left = torch.full((rows,), rule.max_nodes, device=device)
-        self.before = torch.full_like(self.delta, torch.nan)
-        self.cells_before = torch.zeros_like(self.cells)
+        self.before: CellSums | None = None
 
     def advance(self, rows: Tensor) -> PathPass:
         """All cells of the open rows, made anew."""
         cells, delta = self.cells, self.delta[rows]
         sums = sum_cells(self.field, self.path, rows, cells, self.warp)
-        evidence = evidence_of(sums, delta, cells, self.before, self.cells_before)
+        evidence = evidence_of(sums, delta, self.before)
         error = torch.maximum(self.error(evidence, self.rule.share), _missed(sums, delta))
         self.left = self.left - (cells + 1)
-        self.before, self.cells_before = sums.mean_gradient, cells
-        self.cells = torch.minimum(self._wanted(error), self.left - 1)
+        self.before = sums
+        self.cells = next_cells(cells, error, self.left, self.rule)
         return PathPass(
             running=sums.mean_gradient[:, None],
             relative_error=error,
             score_input=sums.score_input,
             score_baseline=sums.score_baseline,
             evaluations=cells + 1,
-            exhausted=self.cells <= cells,  # a few cells more than there are would be spent in vain
+            exhausted=self.cells <= cells,
         )
 
     def keep(self, remaining: Tensor) -> None:
         """Forget the rows that are done."""
-        self.before, self.cells_before = self.before[remaining], self.cells_before[remaining]
+        self.before = None if self.before is None else self.before.of(remaining)
         self.cells, self.left = self.cells[remaining], self.left[remaining]
 
-    def _wanted(self, error: Tensor) -> Tensor:
-        """(open,) int64, cells at which the error is expected to be small enough; at least one more."""
-        # some more than expected: a pass that misses by a little has to be made again as a whole
-        factor = (SPARE * error / self.rtol).clamp(min=1, max=1e6) ** (1 / self.rule.share.order)
-        wanted = torch.ceil(self.cells.double() * factor.nan_to_num(nan=1.0))
-        return torch.maximum(wanted.long(), self.cells + 1)
+
+def next_cells(cells: Tensor, error: Tensor, left: Tensor, rule: SecantRule) -> Tensor:
+    """(rows,) int64, cells at which the error is expected to be small enough: several times as many as there are.
+
+    Arguments:
+        cells, error: (rows,), of the latest pass.
+        left: (rows,) nodes that are still allowed; where twice the cells have more, `cells` is returned.
+        rule: with the tolerance.
+
+    Example:
+        >>> rule = SecantRule(rtol=0.05, max_nodes=1024, cells=4)
+        >>> error, left = torch.tensor([0.06, 0.2, 0.2]), torch.tensor([1000, 1000, 8])
+        >>> next_cells(torch.tensor([4, 4, 4]), error, left, rule).tolist()
+        [8, 16, 4]
+    """
+    times = torch.ceil((SPARE * error / rule.rtol).nan_to_num(nan=1.0).clamp(1, 1e6) ** (1 / rule.share.converges))
+    times = torch.minimum(times.long().clamp(2, MOST_TIMES), (left - 1) // cells)
+    return torch.where(times >= 2, cells * times, cells)
 
 
 GAP_ROUNDING = 64.0

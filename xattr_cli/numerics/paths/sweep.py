@@ -64,6 +64,8 @@ class PathPass:
         score_input, score_baseline: (open,) f(x) and f(x').
         evaluations: (open,) int64, that this pass took.
         exhausted: (open,) bool, another pass is not allowed, or would be in vain.
+        doubt: (open,) float64, how many times the reported error has to keep below the tolerance while another
+            pass is allowed; None for once.
 
     Example:
         >>> one = torch.ones(1)
@@ -78,6 +80,7 @@ class PathPass:
     score_baseline: Tensor
     evaluations: Tensor
     exhausted: Tensor
+    doubt: Tensor | None = None
 
 
 class Integrator(Protocol):
@@ -157,7 +160,8 @@ def _close(result: PathIntegral, rows: Tensor, found: PathPass, rtol: float) -> 
     finite = torch.isfinite(found.running).all(dim=(1, 2))
     finite &= torch.isfinite(found.score_input + found.score_baseline)
     converged = finite & (found.relative_error <= rtol)
-    done = converged | (finite & found.exhausted)
+    sure = converged if found.doubt is None else converged & (found.relative_error * found.doubt <= rtol)
+    done = sure | (finite & found.exhausted)
     closing = rows[done]
     result.running[closing] = found.running[done]
     result.relative_error[closing] = found.relative_error[done]

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from ...registry import Plugin
 from ...store.results.engines import EngineResults
 from ...store.results.reader import EffectResults
-from .selection import Document, Drawing, Nothing, Selection
+from .selection import Animation, Document, Drawing, Nothing, Selection
 
 __all__ = ["FigureKind"]
 
@@ -36,7 +36,7 @@ class FigureKind(Plugin, ABC):
         return ()
 
     @abstractmethod
-    def draw(self, selection: Selection) -> Iterator[Drawing | Document | Nothing]:
+    def draw(self, selection: Selection) -> Iterator[Drawing | Animation | Document | Nothing]:
         """Finished figures, and why there are none where the file has nothing for this kind.
 
         Arguments:

@@ -16,16 +16,28 @@ from ...store.results.reader import Results
 from .style import GREY, PADDING, SEQUENTIAL, diverging_map
 from .words import shorten
 
-__all__ = ["Canvas", "blank", "is_picture", "is_vector"]
+__all__ = ["Canvas", "blank", "colours_of", "is_picture", "is_vector", "is_waveform", "steps_last"]
 
 _CRISP_UP_TO = 64  # pixels per side below which interpolation would blur
 _RANGE_SAMPLES = 256
 _MOST_NAMES = 12
+_WAVE_FROM = 48  # values; fewer without a name are still told apart as bars
 
 
 def is_vector(shape: tuple[int, ...]) -> bool:
     """One axis: the features of a table."""
     return len(shape) == 1
+
+
+def is_waveform(results: Results, tensor: str, shape: tuple[int, ...]) -> bool:
+    """Many values along one axis without names, such as samples of a sound: to be drawn as a line."""
+    source = results.inputs.get(tensor)
+    return is_vector(shape) and shape[0] >= _WAVE_FROM and not (source is not None and source.features)
+
+
+def steps_last(shape: tuple[int, ...], axes: tuple[str, ...]) -> bool:
+    """Whether a tensor of two axes is channels by steps, as convolutions take signals, not steps by features."""
+    return len(shape) == 2 and (shape[0] == 1 < shape[1] or axes[:1] == ("channel",))
 
 
 def is_picture(shape: tuple[int, ...]) -> bool:
@@ -45,6 +57,7 @@ class Canvas:
 
     Attributes:
         is_image: whether the last two axes are height and width, and not steps and features.
+        is_turned: whether steps come last, after channels.
         stored: samples whose input can be shown.
         is_padded: whether some steps of some samples are padding.
     """
@@ -54,10 +67,12 @@ class Canvas:
         self.tensor = tensor
         self.shape = engine.tensors[tensor]
         self.is_image = len(self.shape) == 3 or engine.axes[tensor] == ("height", "width")
+        self.is_turned = not self.is_image and steps_last(self.shape, engine.axes[tensor])
         source = results.inputs.get(tensor)
         self.stored = frozenset(source.stored) if source and source.shape == self.shape else frozenset()
         self.is_padded = source is not None and source.is_padded and not self.is_image
-        self.names = source.features if source and len(source.features) == self.shape[-1] else ()
+        features = self.shape[-2 if self.is_turned else -1]
+        self.names = source.features if source and len(source.features) == features else ()
 
     @property
     def aspect(self) -> float:
@@ -67,7 +82,7 @@ class Canvas:
     def pixels(self, values: np.ndarray) -> np.ndarray:
         """A map (*shape) as lines of pixels, channels summed."""
         flat = values.sum(axis=0) if values.ndim == 3 else values
-        return flat if self.is_image else flat.T
+        return flat if self.is_image or self.is_turned else flat.T
 
     def paint_map(self, axes: Axes, values: np.ndarray, limit: float, sample: int) -> AxesImage:
         """Draw a map (*shape), zero in the middle of the colours and ±`limit` at their ends; padding is grey."""
@@ -83,13 +98,11 @@ class Canvas:
         values = self.results.original(self.tensor, sample)
         if not self.is_image:
             low, high = self._feature_ranges
+            values = values.T if self.is_turned else values
             self._paint(axes, ((values - low) / (high - low)).T, cmap=SEQUENTIAL, vmin=0, vmax=1)
             self._shade_padding(axes, sample)
-        elif values.ndim == 3 and len(values) == 3:
-            self._paint(axes, _colours(np.moveaxis(values, 0, -1)))
         else:
-            grey = values.mean(axis=0) if values.ndim == 3 else values
-            self._paint(axes, grey, cmap="gray", vmin=min(0.0, float(np.nanmin(grey, initial=0.0))))
+            self._paint(axes, colours_of(values))
 
     @property
     def label_width(self) -> float:
@@ -145,7 +158,8 @@ class Canvas:
         source = self.results.inputs[self.tensor]
         samples = source.stored[:_RANGE_SAMPLES]
         values, real = source.original(samples), source.real(samples)
-        values = (values if real is None else values[real]).reshape(-1, self.shape[-1])
+        values = values.swapaxes(1, 2) if self.is_turned else values
+        values = (values if real is None else values[real]).reshape(-1, values.shape[-1])
         low, high = np.nanmin(values, axis=0), np.nanmax(values, axis=0)
         return low, np.where(high > low, high, low + 1.0)
 
@@ -157,6 +171,17 @@ def blank(axes: Axes, text: str) -> None:
     axes.patch.set(facecolor="white", edgecolor="0.85", hatch="////")
     box = {"facecolor": "white", "edgecolor": "none", "pad": 2.0}
     axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", color=GREY, bbox=box)
+
+
+def colours_of(values: np.ndarray) -> np.ndarray:
+    """(height, width, 4) colours of an image: (3, height, width) as they are, others in grey, dark at zero."""
+    if values.ndim == 3 and len(values) == 3:
+        return _colours(np.moveaxis(values, 0, -1))
+    grey = values.mean(axis=0) if values.ndim == 3 else values
+    finite = np.isfinite(grey)
+    low, high = min(0.0, float(grey[finite].min(initial=0.0))), float(grey[finite].max(initial=-np.inf))
+    shares = np.clip((np.where(finite, grey, low) - low) / (high - low if high > low else 1.0), 0.0, 1.0)
+    return np.dstack([shares, shares, shares, finite])
 
 
 def _colours(values: np.ndarray) -> np.ndarray:

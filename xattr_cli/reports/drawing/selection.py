@@ -12,7 +12,7 @@ from ...errors import JobError, suggestion
 from ...store.results.engines import EngineResults
 from ...store.results.reader import EffectResults, Results
 
-__all__ = ["Document", "Drawing", "Nothing", "Selection", "select", "spread", "tensors_of"]
+__all__ = ["Animation", "Document", "Drawing", "Nothing", "Selection", "select", "spread", "tensors_of"]
 
 _TARGETS_PER_SAMPLE = 3
 
@@ -23,6 +23,15 @@ class Drawing:
 
     stem: str
     figure: Figure
+
+
+@dataclass(frozen=True)
+class Animation:
+    """Finished figures of one size that follow each other, for how many seconds each, and the stem of the file."""
+
+    stem: str
+    frames: tuple[Figure, ...]
+    seconds: tuple[float, ...]
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from itertools import chain
+from textwrap import wrap
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -15,7 +17,7 @@ from ...store.results.reader import Results
 from .page import BAR_WIDTH, Page
 from .pictures import blank
 from .style import GREY, WARNING
-from .words import WARNINGS, describe_map, describe_row, fold
+from .words import WARNINGS, describe_map, describe_row, fold, shorten
 
 __all__ = ["BAR", "CELL", "GAP", "Sheet", "by_unit", "title_lines", "title_map"]
 
@@ -27,6 +29,7 @@ _TITLE, _LEGEND_LINE, _HEAD_LINE, _MAP_TITLE_LINE = 0.26, 0.16, 0.17, 0.15
 _BETWEEN, _LOWEST_LINE = 0.14, 1.7
 _WIDEST, _NARROWEST = 13.0, 6.2
 _HEAD_WIDTH = 20  # characters
+_TITLE_LETTER, _LEGEND_LETTER = 0.096, 0.065  # inches, a little more than the mean letter takes
 
 
 class Sheet(ABC):
@@ -55,8 +58,6 @@ class Sheet(ABC):
     ) -> None:
         self.results = results
         self.rows = list(rows)
-        self._title = title
-        self._legend = legend
         self._heads = {left: fold(head, _HEAD_WIDTH) for left, head in heads.items()}
         self._line_width = _TEXT + width
         self._above = 0.06 + title_lines * _MAP_TITLE_LINE
@@ -64,8 +65,11 @@ class Sheet(ABC):
         across = max(1, min(int(_WIDEST / self._line_width), len(self.rows) // 2))
         self._down = -(-len(self.rows) // across)
         head_lines = max((head.count("\n") + 1 for head in self._heads.values()), default=0)
-        self._top = _MARGIN + _TITLE + (legend.count("\n") + 2) * _LEGEND_LINE + head_lines * _HEAD_LINE
         width = max(across * self._line_width + 2 * _MARGIN, _NARROWEST)
+        self._title = shorten(title, int((width - 2 * _MARGIN) / _TITLE_LETTER))
+        lines = [wrap(line, int((width - 2 * _MARGIN) / _LEGEND_LETTER)) for line in legend.split("\n")]
+        self._legend = "\n".join(chain.from_iterable(lines))
+        self._top = _MARGIN + _TITLE + (self._legend.count("\n") + 2) * _LEGEND_LINE + head_lines * _HEAD_LINE
         self.page = Page(width, self._top + self._down * self._pitch + _MARGIN)
 
     def draw(self) -> Figure:

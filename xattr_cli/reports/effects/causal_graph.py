@@ -47,13 +47,13 @@ def _draw(study: ShareStudy, target: int | None) -> Figure:
     edges = [(int(cause), int(effect)) for cause, effect in study.effects.values("edges")]
     places = _spaced(layered(len(study.nodes), edges))
     width, height = np.ptp(places, axis=0)
-    figure = chart(max(float(width) + 1.6 * _COLUMN, 6.5), float(height) + 1.6 * _ROW + 0.9)
+    figure = chart(max(float(width) + _COLUMN, 4.5), float(height) + 1.1 * _ROW + 0.6)
     axes = figure.subplots()
     _draw_nodes(axes, study, target, places)
     _draw_edges(axes, places, edges, _radii(study, target))
     axes.set(
-        xlim=(places[:, 0].min() - 0.8 * _COLUMN, places[:, 0].max() + 0.8 * _COLUMN),
-        ylim=(places[:, 1].min() - 0.8 * _ROW, places[:, 1].max() + 0.8 * _ROW),
+        xlim=(places[:, 0].min() - 0.5 * _COLUMN, places[:, 0].max() + 0.5 * _COLUMN),
+        ylim=(places[:, 1].min() - 0.45 * _ROW, places[:, 1].max() + 0.65 * _ROW),
     )
     axes.set_axis_off()
     title = f"{study.results.path.name}: {shorten(study.label, 30)}, {study.target_name(target)}"

@@ -18,10 +18,10 @@ from ..drawing.words import displayed_feature_names, number, score_unit, shorten
 __all__ = ["BarSheet"]
 
 _TOP = 8
-_NAME_WIDTH = 24  # characters
+_NAME_WIDTH, _VALUE_WIDTH = 24, 10  # characters
 
 # inches
-_LABELS, _BAR_CELL, _GAP, _LINE, _TICKS = 2.45, 2.0, 0.3, 0.17, 0.36
+_LABELS, _BAR_CELL, _GAP, _LINE, _TICKS, _LETTER = 2.45, 2.0, 0.3, 0.17, 0.36, 0.066
 
 
 class BarSheet(Sheet):
@@ -40,7 +40,10 @@ class BarSheet(Sheet):
         self.names = displayed_feature_names(results, tensor, self.features)
         self.lines = min(_TOP, self.features) + (self.features > _TOP)
         self.cell_height = self.lines * _LINE
-        heads = {_LABELS + k * (_BAR_CELL + _GAP): engine.label for k, engine in enumerate(self.engines)}
+        # as much room as the longest name with its value takes
+        longest = min(max(map(len, self.names)), _NAME_WIDTH)
+        self.labels = min(_LABELS, 0.2 + _LETTER * max(longest + _VALUE_WIDTH, len("sum of 99 others")))
+        heads = {self.labels + k * (_BAR_CELL + _GAP): engine.label for k, engine in enumerate(self.engines)}
         super().__init__(
             results,
             rows,
@@ -49,7 +52,7 @@ class BarSheet(Sheet):
                 f"Orange raises the {score_unit(results)} of the target, blue lowers it. "
                 "±: reported relative L2 error of the map; lines: its share in each feature."
             ),
-            width=_LABELS + len(self.engines) * (_BAR_CELL + _GAP),
+            width=self.labels + len(self.engines) * (_BAR_CELL + _GAP),
             height=self.cell_height + _TICKS,
             title_lines=title_lines(engines, rows),
             heads=heads,
@@ -58,7 +61,7 @@ class BarSheet(Sheet):
     def draw_cells(self, row: int, left: float, top: float) -> None:
         order = self._order(row)
         labels = self._labels(row, order)
-        left += _LABELS
+        left += self.labels
         for engines in self.units:
             bars = [self._bars(engine, row, order) for engine in engines]
             reach = [np.abs(values) + np.nan_to_num(errors) for values, errors in bars]

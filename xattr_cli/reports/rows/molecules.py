@@ -22,7 +22,7 @@ from ..drawing.words import number, score_unit, shorten
 from .molecule_drawing import Colour, Molecule, parsed
 from .molecule_maps import SMILES, MoleculeMap, fingerprint_map, molecule_map
 
-__all__ = ["Molecules"]
+__all__ = ["Molecules", "ground", "maps_of_molecule", "molecule_of"]
 
 _ROWS_PER_PAGE = 8
 _SMILES_SHOWN = 42  # characters
@@ -42,12 +42,14 @@ class Molecules(FigureKind):
             yield Nothing(f"the samples have no text {SMILES!r} in the file")
             return
         try:
-            molecules = {row: _molecule(selection.results, texts, row) for row in selection.rows.tolist()}
+            molecules = {row: molecule_of(selection.results, row) for row in selection.rows.tolist()}
         except JobError as error:
             yield Nothing(str(error))
             return
         maps = {
-            row: _maps(selection, row, molecule) for row, molecule in molecules.items() if molecule is not None
+            row: maps_of_molecule(selection.results, selection.engines, row, molecule)
+            for row, molecule in molecules.items()
+            if molecule is not None
         }
         rows = [row for row, found in maps.items() if found]
         if not rows:
@@ -66,18 +68,25 @@ class Molecules(FigureKind):
             yield Drawing("molecules" if len(starts) == 1 else f"molecules-{page}", figure)
 
 
-def _molecule(results: Results, texts: dict[int, str], row: int) -> Molecule | None:
-    text = texts.get(int(results.rows.sample[row]))
+def molecule_of(results: Results, row: int) -> Molecule | None:
+    """The molecule of a row; None if its sample has none in the file.
+
+    Raises:
+        JobError: RDKit is not installed.
+    """
+    text = results.sample_texts.get(SMILES, {}).get(int(results.rows.sample[row]))
     return None if text is None else parsed(text)
 
 
-def _maps(selection: Selection, row: int, molecule: Molecule) -> dict[str, MoleculeMap]:
+def maps_of_molecule(
+    results: Results, engines: Sequence[EngineResults], row: int, molecule: Molecule
+) -> dict[str, MoleculeMap]:
     """Label of an engine -> what it says about the molecule of a row."""
     found: dict[str, MoleculeMap] = {}
-    for engine in selection.engines:
+    for engine in engines:
         bonded = frozenset(molecule.bonds)
-        one = molecule_map(selection.results, engine, list(engine.tensors), row, bonded, molecule.atoms)
-        one = one or fingerprint_map(selection.results, engine, row, molecule)
+        one = molecule_map(results, engine, list(engine.tensors), row, bonded, molecule.atoms)
+        one = one or fingerprint_map(results, engine, row, molecule)
         if one is not None:
             found[engine.label] = one
     return found
@@ -135,8 +144,8 @@ class MoleculeSheet(Sheet):
         axes = self.page.axes(left, top, _WIDTH, _HEIGHT)
         if not title_map(axes, engine, row):
             return
-        atoms = {atom: _colour(value, limit) for atom, value in found.atoms.items()}
-        bonds = {pair: _colour(value, limit) for pair, value in found.bonds.items()}
+        atoms = {atom: ground(value, limit) for atom, value in found.atoms.items()}
+        bonds = {pair: ground(value, limit) for pair, value in found.bonds.items()}
         picture = self.molecules[row].draw(atoms, bonds, _WIDTH, _HEIGHT)
         axes.imshow(picture, aspect="auto", interpolation="antialiased")
         axes.set_axis_off()
@@ -155,7 +164,8 @@ def _legend(maps: dict[int, dict[str, MoleculeMap]]) -> str:
     return "Features of an atom are summed. Not drawn: dummy nodes, and pairs of atoms without a bond."
 
 
-def _colour(value: float, limit: float) -> Colour:
+def ground(value: float, limit: float) -> Colour:
+    """Colour of the ground of an atom or bond, pale enough for black symbols on it."""
     red, green, blue, _ = _pale_map()(0.5 + 0.5 * float(np.clip(value / limit, -1, 1)))
     return float(red), float(green), float(blue)
 

@@ -10,7 +10,7 @@ from ...registry import FIGURES
 from ...store.results.engines import EngineResults
 from ...store.results.reader import EffectResults, Results
 from ..drawing.figure import FigureKind
-from ..drawing.pictures import Canvas, is_picture, is_vector
+from ..drawing.pictures import Canvas, is_picture, is_vector, is_waveform
 from ..drawing.selection import Drawing, Nothing, Selection, tensors_of
 from ..drawing.sheet import BAR, CELL, GAP, Sheet, by_unit, title_lines, title_map
 from ..drawing.style import symmetric_limit
@@ -42,6 +42,8 @@ class SamplePages(FigureKind):
                 yield Nothing(f"the steps of {name!r} have names; kinds 'tokens' and 'molecules' show them")
             elif is_picture(shape):
                 yield from _pages(selection, name, engines, stem, PictureSheet)
+            elif is_waveform(selection.results, name, shape):
+                yield Nothing(f"{name!r} is a wave of {shape[0]} steps; kind 'lines' shows it")
             elif is_vector(shape):
                 yield from _pages(selection, name, engines, stem, BarSheet)
             else:

@@ -1,4 +1,4 @@
-"""Pieces of an open HDF5 file as arrays, texts and mappings; what is missing or damaged is a `StoreError`."""
+"""Pieces of an open HDF5 file as arrays, texts and mappings; what is missing or damaged is a `ResultError`."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from typing import Any, TypeAlias
 
 import h5py
 import numpy as np
-import yaml
 
-from ...errors import StoreError
+from ...errors import ResultError
+from ...untrusted.archives import is_bomb
+from ...untrusted.yaml_text import parse_yaml
 from ..axes import is_only_an_axis
 
 __all__ = [
@@ -29,6 +30,8 @@ __all__ = [
 BLOCK_BYTES = 32 * 2**20
 """Of rows that are read and worked on at once."""
 
+_MOST_DEFLATED = 1100
+
 RowChoice: TypeAlias = slice | Sequence[int] | np.ndarray
 """Which rows of an array to read: a slice, or positions in any order."""
 
@@ -37,20 +40,32 @@ def dataset(group: h5py.Group, name: str) -> h5py.Dataset:
     """The dataset `name` of a group.
 
     Raises:
-        StoreError: there is none.
+        ResultError: there is none.
     """
     found = group.get(name)
-    if not isinstance(found, h5py.Dataset):
+    if not isinstance(found, h5py.Dataset) or is_only_an_axis(found):
         path = f"{group.name.rstrip('/')}/{name}"
-        raise StoreError(f"{group.file.filename}: the dataset {path} is missing; the file is incomplete.")
+        raise ResultError(f"{group.file.filename}: the dataset {path} is missing; the file is incomplete.")
+    _refuse_what_is_not_stored(found)
     return found
+
+
+def _refuse_what_is_not_stored(data: h5py.Dataset) -> None:
+    """A result stores all its values itself; deflate packs at most a thousand into the room of one."""
+    fault = "its values lie in other files" if data.is_virtual or data.external else ""
+    if data.shape is None:
+        fault = "it is empty"
+    elif is_bomb(data.nbytes, data.id.get_storage_size(), most=_MOST_DEFLATED):
+        fault = f"it takes {data.nbytes:,} bytes, but {data.id.get_storage_size():,} are stored"
+    if fault:
+        raise ResultError(f"{data.file.filename}: {data.name} is not as xattr-cli writes it: {fault}.")
 
 
 def read_rows(data: h5py.Dataset, rows: RowChoice) -> np.ndarray:
     """(chosen rows, ...) of a dataset, in the order asked for.
 
     Raises:
-        StoreError: the file is damaged there.
+        ResultError: the file is damaged there.
     """
     try:
         if isinstance(rows, slice):
@@ -61,7 +76,7 @@ def read_rows(data: h5py.Dataset, rows: RowChoice) -> np.ndarray:
         wanted, places = np.unique(np.asarray(rows), return_inverse=True)
         return np.asarray(data[wanted])[places]
     except OSError as error:
-        raise StoreError(
+        raise ResultError(
             f"{data.file.filename}: {data.name} cannot be read ({error}); the file is damaged: copy or "
             "compute it again."
         ) from error
@@ -79,7 +94,7 @@ def read_any(group: h5py.Group, name: str, rows: RowChoice | None = None) -> np.
     """(*shape) an array of any number of axes, or the chosen rows of it; texts as an array of str.
 
     Raises:
-        StoreError: there is none of that name, or the file is damaged there.
+        ResultError: there is none of that name, or the file is damaged there.
     """
     data = dataset(group, name)
     if h5py.check_string_dtype(data.dtype) is not None:
@@ -106,7 +121,11 @@ def texts(group: h5py.Group, name: str) -> tuple[str, ...]:
 
 def mapping(text: Any) -> dict[str, Any]:
     """A YAML text as a mapping; empty if it is none."""
-    value = yaml.safe_load(plain(text)) if text is not None else None
+    value = (
+        parse_yaml(str(plain(text)), "the job or the options in the file", ResultError)
+        if text is not None
+        else None
+    )
     return value if isinstance(value, dict) else {}
 
 

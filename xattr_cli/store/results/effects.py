@@ -5,7 +5,8 @@ from __future__ import annotations
 import h5py
 import numpy as np
 
-from ...errors import StoreError, suggestion
+from ...errors import ResultError, suggestion
+from ..axes import is_only_an_axis
 from .arrays import RowChoice, dataset, mapping, names_in, plain, read_any, read_rows, texts
 
 __all__ = ["EffectResults"]
@@ -38,17 +39,17 @@ class EffectResults:
         return names_in(self._group)
 
     def __contains__(self, name: str) -> bool:
-        return name in self._group
+        return name in self._group and not is_only_an_axis(self._group[name])
 
     def values(self, name: str) -> np.ndarray:
         """(*shape) an array.
 
         Raises:
-            StoreError: there is none of that name, or it is damaged.
+            ResultError: there is none of that name, or it is damaged.
         """
-        if name not in self._group:
+        if name not in self:
             where = f"{self._group.file.filename}: {self._group.name}"
-            raise StoreError(f"{where}: no array {name!r}.{suggestion(name, self.names)}")
+            raise ResultError(f"{where}: no array {name!r}.{suggestion(name, self.names)}")
         data = dataset(self._group, name)
         return np.asarray(data[()]) if data.ndim == 0 else read_rows(data, slice(None))
 

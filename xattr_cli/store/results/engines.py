@@ -8,7 +8,7 @@ from functools import cached_property
 import h5py
 import numpy as np
 
-from ...errors import StoreError, suggestion
+from ...errors import ResultError, suggestion
 from .arrays import RowChoice, dataset, mapping, names_in, plain, read_any, read_rows, row_blocks, texts
 from .interactions import InteractionResults
 
@@ -171,7 +171,7 @@ class EngineResults:
         """(chosen rows, groups, groups), Γ of a second-order method.
 
         Raises:
-            StoreError: the method is none.
+            ResultError: the method is none.
         """
         return read_rows(dataset(self._group, "interaction"), rows)
 
@@ -189,7 +189,7 @@ class EngineResults:
         """Every array with one entry per row.
 
         Raises:
-            StoreError: one that each engine must have is missing.
+            ResultError: one that each engine must have is missing.
         """
         for name in PER_ROW:
             yield dataset(self._group, name)
@@ -234,5 +234,5 @@ class EngineResults:
             return found[tensor]
         where = f"{self._group.file.filename}: {self._group.name}/{name}"
         if not found:
-            raise StoreError(f"{where}: the engine {self.engine!r} leaves no such array.")
-        raise StoreError(f"{where}: which tensor? {tensor!r} is none of them.{suggestion(tensor, found)}")
+            raise ResultError(f"{where}: the engine {self.engine!r} leaves no such array.")
+        raise ResultError(f"{where}: which tensor? {tensor!r} is none of them.{suggestion(tensor, found)}")

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import h5py
 import numpy as np
 
-from ...errors import StoreError
+from ...errors import ResultError
 from .arrays import dataset, plain, read_rows, texts
 
 __all__ = ["InputResults"]
@@ -46,7 +46,7 @@ class InputResults:
         """(samples, *shape) as the model took them.
 
         Raises:
-            StoreError: a sample is not among the stored ones.
+            ResultError: a sample is not among the stored ones.
         """
         places = self._places(samples, self._positions if "values" in self._group else {})
         return read_rows(dataset(self._group, "values"), places)
@@ -54,7 +54,7 @@ class InputResults:
     def _places(self, samples: Sequence[int] | np.ndarray, known: Mapping[int, int]) -> list[int]:
         missing = next((int(sample) for sample in samples if int(sample) not in known), None)
         if missing is not None:
-            raise StoreError(
+            raise ResultError(
                 f"{self._group.file.filename}: input {self.name!r} of sample {missing} is not stored "
                 f"({len(known)} samples are); run the job again with output.store_inputs: all."
             )
@@ -69,7 +69,7 @@ class InputResults:
         """(samples, steps) bool, False where a step is padding; None if nothing is padded.
 
         Raises:
-            StoreError: a sample is not among the stored ones.
+            ResultError: a sample is not among the stored ones.
         """
         if "real" not in self._group:
             return None
@@ -84,7 +84,7 @@ class InputResults:
         """(samples, steps) str, what each step is called; empty where it is padding.
 
         Raises:
-            StoreError: a sample is not among the stored ones, or steps have no names.
+            ResultError: a sample is not among the stored ones, or steps have no names.
         """
         found = read_rows(dataset(self._group, "tokens"), self._places(samples, self._positions))
         return np.array([[plain(name) for name in names] for names in found], dtype=object).reshape(found.shape)
@@ -93,7 +93,7 @@ class InputResults:
         """What the real steps of a sample are called; empty if they have no names.
 
         Raises:
-            StoreError: the sample is not among the stored ones.
+            ResultError: the sample is not among the stored ones.
         """
         if "tokens" not in self._group:
             return ()

@@ -11,15 +11,20 @@ from typing import Any
 import h5py
 import numpy as np
 
-from ...errors import StoreError, nearest, suggestion
+from ...errors import ResultError, nearest, reported, suggestion
+from ...untrusted.files import oddity
+from ..checksums import damage
 from ..manifest import FORMAT
 from ..survey import datasets
-from .arrays import RowChoice, dataset, mapping, plain, read_rows, texts
+from .arrays import RowChoice, dataset, mapping, names_in, plain, read_rows, texts
 from .effects import EffectResults
 from .engines import EngineResults
 from .inputs import InputResults
 
 __all__ = ["EffectResults", "EngineResults", "InputResults", "ResultRows", "Results", "RowChoice"]
+
+
+_SHOWN_FAULTS = 8
 
 
 @dataclass(frozen=True)
@@ -72,15 +77,21 @@ class Results:
         """Open a finished file.
 
         Raises:
-            StoreError: no such file, not finished, not HDF5, truncated, or of another format.
+            ResultError: no such file, not finished, not HDF5, truncated, or of another format.
         """
         path = Path(path)
         file = _open_hdf5(path)
-        found = plain(file.attrs.get("format"))
+        with reported(f"{path}: is damaged; copy or compute it again", ResultError):
+            foreign = file.id.links.visit(_foreign, info=True)
+            found = plain(file.attrs.get("format"))
+        if foreign is not None:
+            file.close()
+            # it would be followed there: to a pipe, say, which never ends
+            raise ResultError(f"{path}: {foreign} is a link to another file, as no result has.")
         if found != FORMAT:
             file.close()
             known = "it has no attribute 'format'" if found is None else f"its format is {found!r}"
-            raise StoreError(f"{path}: not a result file of this version: {known}, expected {FORMAT!r}.")
+            raise ResultError(f"{path}: not a result file of this version: {known}, expected {FORMAT!r}.")
         return cls(path, file)
 
     def __enter__(self) -> Results:
@@ -153,10 +164,10 @@ class Results:
         """(*shape,) float64, one stored sample's input in original units.
 
         Raises:
-            StoreError: no such input, or the sample is not stored.
+            ResultError: no such input, or the sample is not stored.
         """
         if name not in self.inputs:
-            raise StoreError(f"{self.path}: no input {name!r}.{suggestion(name, self.inputs)}")
+            raise ResultError(f"{self.path}: no input {name!r}.{suggestion(name, self.inputs)}")
         return np.asarray(self.inputs[name].original([sample])[0])
 
     @cached_property
@@ -180,10 +191,10 @@ class Results:
         """What the engine of that label left.
 
         Raises:
-            StoreError: no engine has that label.
+            ResultError: no engine has that label.
         """
         if label not in self.engines:
-            raise StoreError(f"{self.path}: no engine {label!r}.{suggestion(label, self.engines)}")
+            raise ResultError(f"{self.path}: no engine {label!r}.{suggestion(label, self.engines)}")
         return self.engines[label]
 
     @cached_property
@@ -223,17 +234,30 @@ class Results:
         """Check that every array of rows has one entry per row, and read the end of every array.
 
         Raises:
-            StoreError: names the array that is missing, of the wrong length, or unreadable.
+            ResultError: names the array that is missing, of the wrong length, or unreadable.
         """
         expected = len(self.rows)
         for engine in self.engines.values():
             for data in engine.row_arrays():
                 if len(data) != expected:
-                    raise StoreError(
+                    raise ResultError(
                         f"{self.path}: {data.name} has {len(data)} rows where /rows has {expected}; "
                         "the file is damaged: merge or compute it again."
                     )
         self._file.visititems(_read_end)
+
+    def verify_checksums(self) -> int:
+        """Read everything, and compare it with the checksums that were written with it; the number of datasets.
+
+        Raises:
+            ResultError: names what is not as it was written, or has no checksum.
+        """
+        faults = list(damage(self._file))
+        if faults:
+            shown = "".join(f"\n  {fault}" for fault in faults[:_SHOWN_FAULTS])
+            rest = f"\n  and {len(faults) - _SHOWN_FAULTS} more" if len(faults) > _SHOWN_FAULTS else ""
+            raise ResultError(f"{self.path}: is not what was written:{shown}{rest}\nCopy or compute it again.")
+        return len(names_in(self._file))
 
 
 def _read_end(_name: str, node: h5py.Group | h5py.Dataset) -> None:
@@ -241,31 +265,38 @@ def _read_end(_name: str, node: h5py.Group | h5py.Dataset) -> None:
         read_rows(node, slice(len(node) - 1, len(node)))
 
 
+def _foreign(name: bytes, link: Any) -> str | None:
+    """The name of a link, if it leads to another file; anything but None ends the visit."""
+    return name.decode(errors="replace") if link.type == h5py.h5l.TYPE_EXTERNAL else None
+
+
 def _open_hdf5(path: Path) -> h5py.File:
     _refuse_what_is_no_file(path)
     if not h5py.is_hdf5(path):
         hint = " Give the file that the job names under output.path." if path.suffix in (".yaml", ".yml") else ""
-        raise StoreError(f"{path}: not an HDF5 file, or one that lost its beginning.{hint}")
+        raise ResultError(f"{path}: not an HDF5 file, or one that lost its beginning.{hint}")
     try:
         # finished files are renamed into place and never written again, and some cluster disks know no locks
         return h5py.File(path, "r", locking=False)
     except OSError as error:
         reason = "is truncated; copy or compute it again" if "truncated" in str(error) else "cannot be opened"
-        raise StoreError(f"{path}: {reason} ({error}).") from error
+        raise ResultError(f"{path}: {reason} ({error}).") from error
 
 
 def _refuse_what_is_no_file(path: Path) -> None:
     is_parts = path.name.endswith(".parts")
     parts = path if is_parts else path.with_name(f"{path.name}.parts")
     if parts.is_dir() and (is_parts or not path.exists()):
-        raise StoreError(
+        raise ResultError(
             f"{path}: not finished; its parts lie in {parts}. `xattr-cli run JOB` computes the missing ones, "
             "`xattr-cli merge JOB` joins those of several shards."
         )
+    if odd := oddity(path):
+        raise ResultError(f"{path}: is {odd}, not a file.")
     if path.is_dir():
-        raise StoreError(f"{path}: is a folder; give a result file.{_like(path / 'attributions.h5')}")
+        raise ResultError(f"{path}: is a folder; give a result file.{_like(path / 'attributions.h5')}")
     if not path.exists():
-        raise StoreError(f"{path}: no such file.{_like(path)}")
+        raise ResultError(f"{path}: no such file.{_like(path)}")
 
 
 def _like(path: Path) -> str:

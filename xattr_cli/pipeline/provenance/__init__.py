@@ -1,0 +1,1 @@
+"""Where a result comes from: the code behind it, and the files that it was computed from."""

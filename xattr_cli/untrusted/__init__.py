@@ -1,0 +1,1 @@
+"""What lies in files that nobody vouches for: read within bounds of time and memory, or refused in one line."""
