@@ -156,7 +156,7 @@ def test_the_predicted_class_of_folds_is_that_of_their_mean(tmp_path, folds):
 
 def test_metrics_of_folds_replace_features_of_their_mean(tmp_path, folds):
     run(folds_job(tmp_path, engines={"input_x_gradient": None}), "--quiet")
-    outcome = invoke("evaluate", tmp_path / "out.h5", "--metric", "deletion")
+    outcome = invoke("evaluate", tmp_path / "out.h5", "--metric", "deletion", "--trust")
     assert outcome.exit_code == 0, outcome.stderr
 
 

@@ -53,7 +53,7 @@ class Sentiment(nn.Module):
         self.score = nn.Sequential(nn.Linear(8, 8), nn.Tanh(), nn.Linear(8, 2))
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """Scores of both classes."""
+        """(n, 2) scores of both classes."""
         vectors = self.embedding(input_ids) * attention_mask[..., None]
         found: Tensor = self.score(vectors.sum(dim=1) / attention_mask.sum(dim=1, keepdim=True).clamp(min=1))
         return found
