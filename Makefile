@@ -15,7 +15,7 @@ DATA_PACKAGES := aeon==1.6.0 soltrannet==1.0.0
 SENTENCES := vaderSentiment==3.3.2
 
 .PHONY: help install demo tables photos resnet18 googlenet vowels breast-cancer minilm minilm-interactions \
-	movies next-word solubility screening \
+	movies next-word solubility screening segmentation present folds steps \
 	test test-slow test-slurm test-gpu test-portable test-networks fuzz docs lint format clean \
 	bench bench-gpu bench-nodes bench-secant bench-error-bars bench-error-bars-photos bench-error-bars-language bench-jobs bench-ace bench-icc bench-interactions bench-stability bench-kills bench-scale \
 	reproduce-ig reproduce-interior reproduce-interactions reproduce-ace reproduce-icc
@@ -96,6 +96,22 @@ solubility: install runs/solubility/molecules.smi ## Which atoms make 80 molecul
 screening: install runs/screening/test.csv ## Which parts of a molecule make it active, to a network over fingerprints
 	@$(BIN)/xattr-cli run configs/screening.yaml --overwrite
 	@$(BIN)/xattr-cli plot runs/screening/attributions.h5
+
+QUESTIONS := segmentation/model.pt present/model.pt folds/fold4.pt steps/model.onnx
+$(QUESTIONS:%=runs/%): scripts/networks/train_questions.py | $(READY)
+	@$(BIN)/python -m scripts.networks.train_questions $(notdir $(@D)) $(@D)
+
+segmentation: install runs/segmentation/model.pt ## Which pixels decide what a network sees in each pixel: one score of many positions
+	@$(BIN)/xattr-cli run configs/segmentation.yaml --overwrite
+
+present: install runs/present/model.pt ## Which digits are in a picture: labels that do not exclude each other
+	@$(BIN)/xattr-cli run configs/present.yaml --overwrite
+
+folds: install runs/folds/fold4.pt ## What five networks of a cross-validation agree on
+	@$(BIN)/xattr-cli run configs/folds.yaml --overwrite
+
+steps: install runs/steps/model.onnx ## A quantised ONNX network, explained without gradients
+	@$(BIN)/xattr-cli run configs/steps.yaml --overwrite
 
 test: install ## Run the tests (minutes on two cores)
 	$(BIN)/python -m pytest -n auto --dist loadfile

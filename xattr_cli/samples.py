@@ -58,6 +58,7 @@ class Batch:
         index: (n,) int64, position of each sample in its dataset; its identity for seeds and files.
         inputs: name -> (n, *shape), in the order in which the model takes them.
         labels: (n,) class index (int64) or regression value (float64); None if the dataset has none.
+        several: (n, k) labels where every sample has k of them; None elsewhere.
         keys: a printable name per sample, such as a file name; empty if there are none.
         real: sequence -> (n, steps) bool, False where a step is padding.
         tokens: sequence -> (n, steps) texts, what a step is called; empty where a step is padding.
@@ -67,6 +68,7 @@ class Batch:
     index: np.ndarray
     inputs: Mapping[str, np.ndarray]
     labels: np.ndarray | None = None
+    several: np.ndarray | None = field(default=None, kw_only=True)
     keys: tuple[str, ...] = field(default=())
     real: Mapping[str, np.ndarray] = field(default_factory=dict)
     tokens: Mapping[str, np.ndarray] = field(default_factory=dict)
@@ -81,6 +83,7 @@ class Batch:
             index=self.index[rows],
             inputs={name: values[rows] for name, values in self.inputs.items()},
             labels=None if self.labels is None else self.labels[rows],
+            several=None if self.several is None else self.several[rows],
             keys=tuple(self.keys[row] for row in rows) if self.keys else (),
             real={name: mask[rows] for name, mask in self.real.items()},
             tokens={name: texts[rows] for name, texts in self.tokens.items()},

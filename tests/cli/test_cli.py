@@ -19,8 +19,9 @@ from xattr_cli import __version__
 from xattr_cli.cli import main
 from xattr_cli.errors import ExitCode
 from xattr_cli.job.config import Job, load_job
-from xattr_cli.job.starter import STARTER_JOB
+from xattr_cli.job.starter import STARTER_JOB, STARTERS
 from xattr_cli.registry import BASELINES, ENGINES
+from xattr_cli.store.results.reader import Results
 
 README = Path(__file__).parents[2] / "README.md"
 COMMANDS = (
@@ -164,11 +165,11 @@ def test_types_and_defaults_read_as_yaml_does(name):
 def test_an_option_is_shown_with_type_bounds_default_and_meaning():
     page = succeed("engines", "integrated_gradients")
     assert (
-        "  rtol       number > 0 and < 1; default 0.05\n"
-        "             relative L2 error of the map at which a row stops\n"
+        "  rtol                number > 0 and < 1; default 0.05\n"
+        "                      relative L2 error of the map at which a row stops\n"
     ) in page
-    assert "  baseline   baseline kind, or {kind: NAME, its options}; default {kind: zero}\n" in page
-    assert "  nodes      integer ≥ 2 or null; default null\n" in page
+    assert "  baseline            baseline kind, or {kind: NAME, its options}; default {kind: zero}\n" in page
+    assert "  nodes               integer ≥ 2 or null; default null\n" in page
     assert "  alphas           list of numbers; default [0.1, 0.25, 0.5, 1.0]\n" in succeed(
         "engines", "interior_gradients"
     )
@@ -179,12 +180,12 @@ def test_an_engine_that_takes_a_baseline_documents_the_kinds():
     assert re.findall(r"^  (\w+) ", page, re.MULTILINE) == BASELINES.names()
     assert "sigma: number > 0; required; standard deviation in pixels" in page
     assert "Baselines:" not in succeed("engines", "saliency")
-    assert "Options:\n  none\n" in succeed("engines", "saliency")
+    assert "Options:\n  none\n" in succeed("engines", "input_x_gradient")
 
 
 def test_the_lines_of_a_page_fit_a_terminal():
     for name in ENGINES.names():
-        assert max(map(len, succeed("engines", name).splitlines())) <= 110
+        assert max(map(len, succeed("engines", name).splitlines())) <= 118
 
 
 def test_an_unknown_engine_is_answered_with_its_like():
@@ -221,6 +222,26 @@ def test_init_writes_a_job_that_parses(tmp_path):
     assert job.output.path == tmp_path / "attributions.h5"
 
 
+@pytest.mark.parametrize("kind", STARTERS)
+def test_what_init_writes_runs_as_it_is(tmp_path, monkeypatch, kind):
+    monkeypatch.chdir(tmp_path)
+    succeed("init", "--kind", kind)
+    if kind == "text":
+        pytest.importorskip("tokenizers")
+    with Results.open(run_few(tmp_path / "job.yaml")) as results:
+        assert len(results.rows) == 6
+        if kind != "regression":
+            assert (results.rows.label == results.rows.prediction).mean() > 0.6
+
+
+def run_few(job):
+    """Run a job on its first samples, with a loose tolerance; where its result is."""
+    succeed(
+        "run", job, "--quiet", "--set", "dataset.limit=6", "--set", "engines={integrated_gradients: {rtol: 0.2}}"
+    )
+    return job.parent / "attributions.h5"
+
+
 def test_init_writes_job_yaml_by_default(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     succeed("init")
@@ -250,7 +271,13 @@ def test_init_prints_to_standard_output():
 
 def test_what_the_starter_job_has_commented_out_is_right_too(tmp_path):
     text = STARTER_JOB
-    for line in ("checkpoint_key: state_dict", "interior_gradients:", "saliency:", "from_mean:"):
+    for line in (
+        "checkpoint: model.pt",
+        "checkpoint_key: state_dict",
+        "interior_gradients:",
+        "saliency:",
+        "from_mean:",
+    ):
         assert f"  # {line}" in text
         text = text.replace(f"  # {line}", f"  {line}")
     builtin = ("kind: builtin", "name: digits", "split: test", "limit: 200")

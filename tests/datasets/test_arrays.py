@@ -223,10 +223,10 @@ def test_arrays_that_are_no_inputs_are_refused(tmp_path, array, message):
             Y - 1,
             r"dataset.labels: integer labels are class numbers, 0 or more; found -1 at sample 0.* and 2 more",
         ),
-        (np.eye(20), r"dataset.labels: labels must have shape \(n,\), not \(20, 20\).*argmax"),
+        (np.ones((20, 2, 2)), r"dataset.labels: labels must have shape \(n,\), or .*, not \(20, 2, 2\)"),
         (np.where(Y == 2, np.nan, 1.0), "dataset.labels: labels must be finite; found nan at sample 2"),
         (Y + 1j, "dataset.labels: labels must be integers, floats or texts, not complex128"),
-        (np.int64(3), r"dataset.labels: labels must have shape \(n,\), not \(\)"),
+        (np.int64(3), r"dataset.labels: labels must have shape \(n,\), or .*, not \(\)"),
     ],
 )
 def test_labels_that_are_none_are_refused(tmp_path, labels, message):

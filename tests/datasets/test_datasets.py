@@ -105,7 +105,7 @@ SPEC = InputSpec("X", (2,), np.dtype(np.float32))
         ),
         (np.zeros((1, 2)), None, [SPEC], r"should be float32 \(1, 2\), but float64 \(1, 2\)"),
         (random(1, 2), np.zeros(1, np.int32), [SPEC], r"labels should be int64 or float64 \(1,\)"),
-        (random(1, 2), np.array([-1]), [SPEC], "class number -1 is negative"),
+        (random(1, 2), np.array([-2]), [SPEC], "class number -2 is negative"),
         (random(1, 2), None, [SPEC, SPEC], "inputs must have different names"),
         (random(1, 2), None, [InputSpec("Z", (2,), np.dtype("f4"))], "'Z' should be .*, but nothing was"),
     ],
@@ -347,7 +347,7 @@ def test_the_factory_is_found_from_the_folder_of_the_job(job):
     assert source(job, "python", factory="xattr_test_data:alone").model_dump() == {
         "kind": "python",
         "limit": None,
-        "nonfinite": "error",
+        "bad_rows": "error",
         "class_names": (),
         "factory": "xattr_test_data:alone",
         "kwargs": {},

@@ -140,7 +140,9 @@ def test_a_damaged_picture_is_told_or_quarantined(folder, damage):
     path = folder / "pets" / "cats" / "b.png"
     path.write_bytes({"truncated": path.read_bytes()[:700], "text": b"hello", "empty": b""}[damage])
     samples = opened(folder, "images", path="pets")
-    with pytest.raises(Exception, match=r"pets/cats/b.png is damaged or no picture.* dataset.damaged: quarantine"):
+    with pytest.raises(
+        Exception, match=r"pets/cats/b.png is damaged or no picture.* dataset.bad_rows: quarantine"
+    ):
         whole(samples)
     patient = opened(folder, "images", path="pets", damaged="quarantine")
     assert nonfinite_samples(patient, 0, 3).tolist() == [1]

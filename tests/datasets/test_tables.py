@@ -116,7 +116,10 @@ def test_the_statistics_file_is_part_of_the_fingerprint(folder):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({}, r"dataset.columns: not numeric: 'name' \(such as 'Ann'\), 'risk' \(such as 'low'\)"),
+        (
+            {},
+            r"dataset.columns: not numeric: 'name' \(such as 'Ann' in row 0\); 'risk' \(such as 'low' in row 0\)",
+        ),
         ({"columns": ["agee"]}, "dataset.columns: .* has no column 'agee'.* Did you mean 'age'"),
         ({"exclude": ["Age"]}, "dataset.exclude: .* has no column 'Age'.* Did you mean 'age'"),
         ({"label": "risks"}, "dataset.label: .* has no column 'risks'.* Did you mean 'risk'"),

@@ -269,7 +269,7 @@ class Reluctant(Samples):
 def test_a_part_that_cannot_be_read_at_once_is_read_in_pieces(tmp_path, monkeypatch, caplog):
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "reluctant.py").write_text(RELUCTANT)
-    dataset = {"kind": "python", "factory": "reluctant:Reluctant", "nonfinite": "quarantine"}
+    dataset = {"kind": "python", "factory": "reluctant:Reluctant", "bad_rows": "quarantine"}
     job = write_job(tmp_path, dataset={**dataset, "path": None, "labels": None}, output={"store_inputs": "all"})
     run(job, "--quiet")
     assert [record.args[0] for record in caplog.records] == [100, 50]

@@ -169,7 +169,7 @@ def test_samples_that_are_not_finite_are_left_out_and_counted(folder):
     x, y = samples()
     x[3, 1] = np.nan
     write_data(folder, x, y)
-    job = write_job(folder, engines={"mean_score": None}, dataset={"nonfinite": "quarantine"})
+    job = write_job(folder, engines={"mean_score": None}, dataset={"bad_rows": "quarantine"})
     outcome = run(job)
     assert "1 of 20 samples hold NaN or infinity, and are left out" in outcome.stdout
     with Results.open(folder / "out.h5") as results:

@@ -462,7 +462,7 @@ def test_quarantined_rows_are_left_out_for_all(folder):
     x = inputs()
     x[4, 2] = np.nan
     np.savez(folder / "data.npz", X=x)
-    file = result(folder, dataset={"labels": None, "nonfinite": "quarantine"})
+    file = result(folder, dataset={"labels": None, "bad_rows": "quarantine"})
     outcome = command(file, "--metric", "pgu", "--metric", "sensitivity_n", "--json")
     for metric in json.loads(outcome.stdout)["metrics"]:
         assert (metric["rows"], metric["left_out"]) == (33, 3)

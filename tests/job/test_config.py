@@ -60,7 +60,7 @@ def integrated(**options):
         ("output.parts=3", "output.parts: 3: unknown key. Allowed: compression, keep_parts, .*store_inputs."),
         ("model.checkpont=a.pt", "model.checkpont: 'a.pt': unknown key.*mean 'checkpoint'?"),
         ("dataset.input=[X]", "dataset.input: ['X']: unknown key.*mean 'inputs'?"),
-        ("engines.saliency.rtol=0.1", "engines.saliency.rtol: 0.1: unknown key. No keys are allowed here."),
+        ("engines.saliency.rtol=0.1", "engines.saliency.rtol: 0.1: unknown key. Allowed: signed."),
         ("engines.integrated_gradients.rtoll=1", "engines.integrated_gradients.rtoll: 1: .*mean 'rtol'?"),
         ("target.indx=3", "--set 'target.indx=3': target is 'all', which has no keys; set target as a whole."),
         (
@@ -117,11 +117,11 @@ def test_an_unknown_key_is_named_with_its_value_and_what_is_allowed(override, me
         ("engines.float={engine: integrated_gradients, rtol: 2}", "engines.float.rtol: 2: must be less than 1"),
         ("engines.ig={engine: integrated_gradients, nodes: 9}", "engines.ig: .*nodes: 9 goes with a fixed rule"),
         ("engines.ig={engine: integrated_gradients, baseline: blur}", "engines.ig.baseline.sigma: this key is "),
-        ("target=predict", "target: 'predict': not a target. Allowed: predicted, label, .*mean 'predicted'?"),
-        ("target={select: top}", "target: {'select': 'top'}: not a target."),
-        ("target={index: -1}", "target.index: -1: must be greater than or equal to 0, or a list"),
-        ("target={index: []}", "target.index: []: must be an integer, or longer"),
-        ("target={index: [1, x]}", "target.index.1: 'x': must be an integer"),
+        ("target=predict", "target: 'predict': not a target. Allowed: predicted, .*mean 'predicted'?"),
+        ("target={select: top}", "target.select: 'top': must be 'predicted', 'second', 'label' or 'all'"),
+        ("target={index: -1}", "target.index: -1: -1 must be the number of an output, 0 or more"),
+        ("target={index: []}", "target.index: []: names no output"),
+        ("target={index: [1, 0.5]}", "target.index: [1, 0.5]: 0.5 must be the number of an output, 0 or more"),
         ("target={top: 0}", "target.top: 0: must be greater than or equal to 1"),
         ("target={top: yes}", "target.top: true: must not be true or false"),
         ("target={top: 3, index: 3}", "target: {'top': 3, 'index': 3}: not a target."),
@@ -418,7 +418,7 @@ def test_the_written_job_is_complete_and_absolute():
         "device": "auto", "precision": "auto", "batch_rows": "auto", "threads": "auto", "memory": "auto",
         "memory_format": "auto", "fold_batchnorm": "auto", "arithmetic": "auto", "compile": "auto", "seed": 0,
     }  # fmt: skip
-    assert written["engines"] == {"saliency": {"engine": "saliency"}}
+    assert written["engines"] == {"saliency": {"engine": "saliency", "signed": False}}
     assert (written["target"], written["explain"], written["score"]) == ("predicted", "inputs", "auto")
 
 

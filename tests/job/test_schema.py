@@ -119,7 +119,7 @@ target: 3
 target: {}
 target: {index: -1}
 target: {index: []}
-target: {index: [a]}
+target: {index: [0.5]}
 target: {index: 1.5}
 target: {top: 0}
 target: {top: 1, index: 1}

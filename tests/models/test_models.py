@@ -74,7 +74,12 @@ def test_the_folder_stays_with_a_source_that_is_written_out(tmp_path):
     made = source(tmp_path, checkpoint="m.pt")
     assert made.model_dump(mode="json") == {
         "kind": "python",
+        "output": None,
+        "call": {},
         "checkpoint": str(tmp_path / "m.pt"),
+        "checkpoints": None,
+        "keep_folds": False,
+        "strict": "error",
         "checkpoint_key": None,
         "trust_pickle": False,
         "factory": "helpers.models:small",

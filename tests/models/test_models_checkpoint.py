@@ -184,7 +184,7 @@ def test_names_that_differ_are_listed_from_both_sides(tmp_path, state):
     torch.save(renamed, tmp_path / "m.pt")
     message = fails(tmp_path, "does not fit the network", "compare model.kwargs", checkpoint="m.pt")
     assert "missing in the file: norm.weight, norm.bias, norm.running_mean and" in message
-    assert "not in the network: bn.weight, bn.bias, bn.running_mean and 2 more" in message
+    assert "not in the network: bn.weight, bn.bias, bn.running_mean and 1 more" in message
 
 
 def test_shapes_that_differ_are_told_from_both_sides(tmp_path, state):

@@ -232,9 +232,9 @@ def test_weights_of_another_shape_show_both(folder):
         ("active_dropout", ["different scores for the same input", "dropout"]),
         ("coupled_by_the_mean", ["depends on the other samples of its batch"]),
         ("coupled_by_batch_norm", ["depends on the other samples of its batch", "one sample alone"]),
-        ("returns_a_tuple", ["returns a tuple of 2", "kind python"]),
-        ("returns_a_mapping", ["returns a mapping with the keys logits, hidden", "kind python"]),
-        ("returns_a_sequence", ["shape (4, 5, 4) for 4 rows", "kind python"]),
+        ("returns_a_tuple", ["returns a tuple of 2", "(0 (2, 4), 1 (2, 3))", "model: {output: 0}"]),
+        ("returns_a_mapping", ["returns a mapping with the keys logits, hidden", "model: {output: logits}"]),
+        ("returns_a_sequence", ["scores of shape (5, 4)", "{index: [0, 0]}", "{select: predicted, reduce: mean}"]),
         ("takes_a_mapping", ["does not run on the dataset's inputs (X (4, 3) float32)"]),
     ],
 )
@@ -365,8 +365,8 @@ def test_nonfinite_inputs_are_refused_or_quarantined(folder, value, engine):
     x, y = samples()
     x[[2, 11]] = value
     write_data(folder, x, y)
-    refused(folder, "2 of 20 samples", "samples 2, 11", "dataset.nonfinite: quarantine", engines={engine: None})
-    found = explained(folder, dataset={"nonfinite": "quarantine"}, engines={engine: None})
+    refused(folder, "2 of 20 samples", "samples 2, 11", "dataset.bad_rows: quarantine", engines={engine: None})
+    found = explained(folder, dataset={"bad_rows": "quarantine"}, engines={engine: None})
     assert np.flatnonzero(found[f"engines/{engine}/status"] == QUARANTINED).tolist() == [2, 11]
     assert np.flatnonzero(np.isnan(found[f"engines/{engine}/attribution"]).all(axis=1)).tolist() == [2, 11]
     assert np.isfinite(found[f"engines/{engine}/attribution"][[1, 3, 10, 12]]).all()
@@ -378,24 +378,22 @@ def test_the_checks_look_at_finite_samples(folder):
     x[:8] = np.nan
     write_data(folder, x, y)
     for factory, text in (("active_dropout", "dropout"), ("coupled_by_the_mean", "other samples")):
-        refused(
-            folder, text, dataset={"nonfinite": "quarantine"}, model={"factory": f"helpers.networks:{factory}"}
-        )
-    status = explained(folder, dataset={"nonfinite": "quarantine"})["engines/integrated_gradients/status"]
+        refused(folder, text, dataset={"bad_rows": "quarantine"}, model={"factory": f"helpers.networks:{factory}"})
+    status = explained(folder, dataset={"bad_rows": "quarantine"})["engines/integrated_gradients/status"]
     assert status.tolist() == [QUARANTINED] * 8 + [CONVERGED] * 32
 
 
 def test_data_of_nothing_but_nan_are_quarantined_as_a_whole(folder):
     x, y = samples()
     write_data(folder, x * np.nan, y)
-    status = explained(folder, dataset={"nonfinite": "quarantine"})["engines/integrated_gradients/status"]
+    status = explained(folder, dataset={"bad_rows": "quarantine"})["engines/integrated_gradients/status"]
     assert (status == QUARANTINED).all()
 
 
 def test_a_network_without_a_finite_score_is_told(folder):
     model = {"factory": "helpers.networks:gives_nan"}
     refused(folder, "NaN or infinite for all of the 4 samples looked at", "scaled as in training", model=model)
-    found = explained(folder, model=model, dataset={"nonfinite": "quarantine"}, engines=["saliency"])
+    found = explained(folder, model=model, dataset={"bad_rows": "quarantine"}, engines=["saliency"])
     assert (found["engines/saliency/status"] == QUARANTINED).all()
 
 
@@ -547,7 +545,7 @@ def test_a_bad_row_is_quarantined_and_touches_no_other(folder):
     spoilt = x.copy()
     spoilt[[0, 9], 1] = np.nan, -np.inf
     write_data(folder, spoilt, y)
-    bad = explained(folder, engines=engines, dataset={"nonfinite": "quarantine"})
+    bad = explained(folder, engines=engines, dataset={"bad_rows": "quarantine"})
     others = np.delete(np.arange(20), [0, 9])
     assert bad.keys() == good.keys()
     for name, values in bad.items():
@@ -567,7 +565,7 @@ def test_rows_are_the_same_without_the_bad_one(folder):
     spoilt = x.copy()
     spoilt[0] = np.nan
     write_data(folder, spoilt, y)
-    bad = explained(folder, dataset={"nonfinite": "quarantine"})
+    bad = explained(folder, dataset={"bad_rows": "quarantine"})
     write_data(folder, x[1:], y[1:])
     without = explained(folder)
     for name in ("attribution", "relative_error", "evaluations", "status", "completeness_gap"):
@@ -586,7 +584,7 @@ def test_strict_tells_rows_that_are_quarantined_or_did_not_converge(folder):
     x, y = samples()
     x[5] = np.nan
     write_data(folder, x, y)
-    job = write_job(folder, dataset={"nonfinite": "quarantine"})
+    job = write_job(folder, dataset={"bad_rows": "quarantine"})
     run(job, "--overwrite")
     run(job, "--strict", code=3)
 

@@ -409,7 +409,7 @@ def test_quiet_says_nothing_and_json_prints_one_object(folder):
 def test_json_holds_for_rows_that_failed(folder):
     x, y = samples()
     write_data(folder, x * np.nan, y)
-    job = write_job(folder, dataset={"nonfinite": "quarantine"}, engines=["saliency", "integrated_gradients"])
+    job = write_job(folder, dataset={"bad_rows": "quarantine"}, engines=["saliency", "integrated_gradients"])
     report = parsed(run(job, "--json").stdout)
     assert report["engines"]["integrated_gradients"]["quarantined"] == 20
     parsed(invoke("plan", job, "--json").stdout)

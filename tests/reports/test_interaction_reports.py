@@ -44,7 +44,7 @@ def table(tmp_path_factory):
     np.savez(folder / "data.npz", X=values)
     model = {"kind": "python", "factory": "xattr_cli.models.zoo:mlp", "checkpoint": "model.pt",
              "kwargs": {"inputs": 4, "hidden": [8], "outputs": 2, "activation": "tanh"}}  # fmt: skip
-    data = {"features": FEATURES, "nonfinite": "quarantine"}
+    data = {"features": FEATURES, "bad_rows": "quarantine"}
     with result(folder, model, data, ENGINES, target={"index": 1}) as results:
         yield results
 

@@ -33,6 +33,7 @@ class ActivatedSamples(Samples):
         self.classes = samples.classes
         self.fingerprint = samples.fingerprint
         self.vocabulary = samples.vocabulary
+        self.notes = samples.notes
 
     def __len__(self) -> int:
         return len(self._samples)
@@ -58,6 +59,9 @@ class ActivatedSamples(Samples):
 
     def known_labels(self) -> np.ndarray | None:
         return self._samples.known_labels()
+
+    def column(self, name: str) -> np.ndarray:
+        return self._samples.column(name)
 
     def changed(self, start: int, stop: int) -> Path | None:
         return self._samples.changed(start, stop)

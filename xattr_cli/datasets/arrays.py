@@ -91,6 +91,7 @@ class Arrays(DatasetSource):
             texts=texts,
             files=files,
             on_close=file.close,
+            column=lambda name: np.array(file.array(name, "target.column")[:]),
         )
 
     @property

@@ -9,8 +9,9 @@ from types import TracebackType
 from typing import Any, Literal
 
 import numpy as np
-from pydantic import Field, PrivateAttr
+from pydantic import Field, PrivateAttr, model_validator
 
+from ..errors import DataError
 from ..registry import Plugin
 from ..samples import Batch, InputSpec
 from .classes.names import ClassNames, read_class_names
@@ -29,6 +30,7 @@ class Samples(ABC):
         classes: names of the classes, if the dataset knows them.
         fingerprint: hash of the content, equal if and only if (practically) the data are.
         vocabulary: of the tokens that samples are made of, if they are texts.
+        notes: how the data were read where that is not obvious, such as the numbers of text labels.
 
     Example:
         >>> class Ramp(Samples):
@@ -48,6 +50,7 @@ class Samples(ABC):
     classes: tuple[str, ...] = ()
     fingerprint: str
     vocabulary: Vocabulary | None = None
+    notes: tuple[str, ...] = ()
 
     @abstractmethod
     def __len__(self) -> int:
@@ -68,6 +71,17 @@ class Samples(ABC):
         Whoever has them lets a wrong label be found before the start, not hours into a run.
         """
         return None
+
+    def column(self, name: str) -> np.ndarray:
+        """(n, ...) values of a column that is no input, such as the target of each sample.
+
+        Raises:
+            DataError: there is no such column.
+        """
+        raise DataError(
+            f"target.column: {name!r}: this kind of dataset has no further columns; use dataset kind table or "
+            "arrays."
+        )
 
     @property
     def plain(self) -> Samples:
@@ -123,10 +137,10 @@ class DatasetSource(Plugin, ABC):
     """
 
     limit: int | None = Field(default=None, ge=1, description="explain only the first samples")
-    nonfinite: Literal["error", "quarantine"] = Field(
+    bad_rows: Literal["error", "quarantine"] = Field(
         default="error",
-        description="samples with NaN or infinity: refuse the data if some are found before the start (those "
-        "found later are quarantined), or quarantine them all",
+        description="samples with NaN, infinity, missing cells or labels, or in damaged files: refuse the data if "
+        "some are found before the start (those found later are quarantined), or quarantine them all",
     )
     class_names: ClassNames = Field(
         default=(),
@@ -134,6 +148,19 @@ class DatasetSource(Plugin, ABC):
         'or .json, such as {"0": ["n01440764", "tench"]}',
     )
     _job_folder: Path | None = PrivateAttr(default=None)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _older_words(cls, given: Any) -> Any:
+        """`nonfinite`, and `damaged` of pictures, were two keys of what is one decision."""
+        if not isinstance(given, dict) or "bad_rows" in given:
+            return given
+        older = [n for n in ("nonfinite", "damaged") if n in given and n not in cls.model_fields]
+        if not older:
+            return given
+        value = given[older[-1]]
+        rest = {name: value for name, value in given.items() if name not in older}
+        return {**rest, "bad_rows": "error" if value == "refuse" else value}
 
     def model_post_init(self, context: Any) -> None:
         """Remember the folder of the job file, where `module:callable` is looked for first."""

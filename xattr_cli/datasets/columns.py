@@ -90,6 +90,8 @@ class ArraySamples(Samples):
         texts: name -> a text per sample.
         files: that the columns are read from while they are used, as they were hashed.
         on_close: lets go of the files behind the columns.
+        column: reads a column that is no input by its name; None if there are none.
+        notes: how the data were read.
 
     Raises:
         DataError: the columns and labels are not equally long.
@@ -106,6 +108,8 @@ class ArraySamples(Samples):
         texts: Mapping[str, Sequence[str]] | None = None,
         files: Sequence[HashedFile] = (),
         on_close: Callable[[], None] | None = None,
+        column: Callable[[str], np.ndarray] | None = None,
+        notes: tuple[str, ...] = (),
     ) -> None:
         self._columns = tuple(columns)
         self._labels = labels
@@ -113,25 +117,37 @@ class ArraySamples(Samples):
         self._texts = {name: tuple(values) for name, values in (texts or {}).items()}
         self._files = tuple(files)
         self._on_close = on_close
+        self._column = column
         self.inputs = tuple(column.spec for column in columns)
         self.classes = tuple(classes) or (labels.classes if labels else ())
         self.fingerprint = fingerprint
+        self.notes = (*notes, *((labels.note,) if labels and labels.note else ()))
         self._length = self._common_length()
 
     def __len__(self) -> int:
         return self._length
 
     def read(self, start: int, stop: int) -> Batch:
+        several = None if self._labels is None else self._labels.several
         return Batch(
             index=np.arange(start, stop, dtype=np.int64),
             inputs={column.spec.name: column.read(start, stop) for column in self._columns},
             labels=None if self._labels is None else self._labels.values[start:stop].copy(),
+            several=None if several is None else several[start:stop].copy(),
             keys=self._keys[start:stop],
             texts={name: values[start:stop] for name, values in self._texts.items()},
         )
 
     def known_labels(self) -> np.ndarray | None:
         return None if self._labels is None else self._labels.values.copy()
+
+    def column(self, name: str) -> np.ndarray:
+        if self._column is None:
+            return super().column(name)
+        found = self._column(name)
+        if len(found) != len(self):
+            raise DataError(f"target.column: {name!r} has {len(found)} values; there are {len(self)} samples.")
+        return found
 
     def changed(self, start: int, stop: int) -> Path | None:
         return next((file.path for file in self._files if file.has_changed()), None)

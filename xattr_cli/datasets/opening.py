@@ -45,6 +45,7 @@ class _Opened(Samples):
         if isinstance(source.class_names, Path):  # names in the job itself are compared with the job
             self.fingerprint = combined([samples.fingerprint, *given])
         self.vocabulary = samples.vocabulary
+        self.notes = samples.notes
         if len(samples) == 0:
             raise DataError(f"{self._kind}: the dataset is empty.")
         self._length = min(len(samples), source.limit or len(samples))
@@ -69,6 +70,9 @@ class _Opened(Samples):
     def known_labels(self) -> np.ndarray | None:
         labels = self._samples.known_labels()
         return None if labels is None else labels[: len(self)]
+
+    def column(self, name: str) -> np.ndarray:
+        return self._samples.column(name)
 
     def changed(self, start: int, stop: int) -> Path | None:
         return self._samples.changed(start, stop)
@@ -105,7 +109,7 @@ class _Opened(Samples):
                 f"{self._kind}: labels should be int64 or float64 ({len(batch)},), "
                 f"but {labels.dtype} {labels.shape} was delivered."
             )
-        if labels.dtype == np.int64 and len(labels) and labels.min() < 0:
+        if labels.dtype == np.int64 and len(labels) and labels.min() < -1:
             raise DataError(f"{self._kind}: class number {labels.min()} is negative.")
 
 

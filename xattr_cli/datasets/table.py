@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
-from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from pydantic import Field, StrictBool, ValidationError
+from pydantic import Field, StrictBool, ValidationError, model_validator
 
 from ..errors import DataError, reported, suggestion
 from ..fingerprint import fingerprint_file
@@ -24,10 +23,9 @@ from .classes.labels import Labels, as_labels
 from .columns import ArraySamples, Column
 from .files import combined, existing_file, optional
 from .scaling import nonzero_scale
+from .table_files import CSV, CsvForm, frame_numbers, refuse_missing
 
-__all__ = ["Statistics", "Table", "check_header", "frame_numbers", "read_statistics", "refuse_missing"]
-
-_CSV = (".csv", ".csv.gz", ".csv.bz2", ".csv.xz", ".csv.zip")
+__all__ = ["Statistics", "Table", "read_statistics"]
 
 
 @DATASETS.register("table")
@@ -40,14 +38,30 @@ class Table(DatasetSource):
     label: str | None = Field(
         default=None, description="column of labels: texts and integers are classes, floats a regression"
     )
-    key: str | None = Field(default=None, description="column that names the samples")
+    key: str | None = Field(default=None, description="column that names the samples; kept in the result")
+    id: str | None = Field(default=None, description="another word for key")
     standardise: StrictBool | Statistics | JobPath = Field(
         default=False,
         description="true takes mean and standard deviation of this very table; better those of the training "
         "data, as {mean: {column: value}, std: {column: value}} or a .json or .yaml file of that",
     )
     dtype: Literal["float32", "float64"] = Field(default="float32", description="what the network is given")
-    separator: str = Field(default=",", min_length=1, description="of a .csv file")
+    separator: str = Field(
+        default="auto", min_length=1, description="of a .csv file; auto recognises , ; | and tabs"
+    )
+    decimal: Literal["auto", ".", ","] = Field(default="auto", description="of the numbers of a .csv file")
+    encoding: str = Field(default="auto", description="of a .csv file; auto takes UTF-8, UTF-16 or else cp1252")
+
+    @model_validator(mode="after")
+    def _one_name(self) -> Table:
+        if self.id is not None and self.key is not None:
+            raise ValueError("give either id or key")
+        return self
+
+    @property
+    def _names(self) -> str | None:
+        """The column that names the samples."""
+        return self.key if self.id is None else self.id
 
     def open(self) -> Samples:
         """Read the table.
@@ -55,46 +69,54 @@ class Table(DatasetSource):
         Raises:
             DataError: a column is unknown, doubled, not numeric or has missing values.
         """
-        frame = self._frame()
+        frame, note = self._frame()
         features = self._features(list(frame.columns))
-        values = frame_numbers(frame[features], "dataset.columns")
+        keys = [str(key) for key in frame[self._names]] if self._names else []
+        patient = self.bad_rows == "quarantine"
+        values = frame_numbers(frame[features], "dataset.columns", keys=keys, missing=patient)
         offset, scale = self._scaling(features, values)
         shape = (len(features),)
         spec = InputSpec("X", shape, np.dtype(self.dtype), ("feature",), tuple(features), offset, scale)
         return ArraySamples(
             [Column(spec, values)],
-            self._labels(frame),
+            self._labels(frame, keys),
             fingerprint=self._fingerprint(),
-            keys=[str(key) for key in frame[self.key]] if self.key else (),
+            keys=keys,
+            notes=(note,) if note else (),
+            column=lambda name: self._column(frame, features, name),
         )
 
-    def _frame(self) -> Any:
+    def _column(self, frame: Any, features: Sequence[str], name: str) -> np.ndarray:
+        """A column that is no feature."""
+        if name not in frame.columns:
+            raise DataError(
+                f"target.column: {name!r}: {self.path} has no such column.{suggestion(name, frame.columns)}"
+            )
+        if name in features:
+            raise DataError(
+                f"target.column: {name!r} is a feature that the network is given. Leave it out with "
+                "dataset.exclude."
+            )
+        values: np.ndarray = frame[name].to_numpy()
+        return values
+
+    def _frame(self) -> tuple[Any, str]:
+        """The table, and how it is read if that is not as usual."""
         path = existing_file(self.path, "dataset.path")
+        note = ""
         with reported(f"dataset.path: {path} cannot be read as a table", DataError):
             if bomb := swelling(path):
                 raise DataError(f"dataset.path: {path} {bomb}")
             if path.suffix.lower() == ".parquet":
                 frame = self._read_parquet(path)
-            elif path.name.lower().endswith(_CSV):
-                frame = self._read_csv(path)
+            elif path.name.lower().endswith(CSV):
+                form = CsvForm.of(path, separator=self.separator, decimal=self.decimal, encoding=self.encoding)
+                frame, note = form.read(path, label=self.label), form.note
             else:
                 raise DataError(f"dataset.path: {path}: unknown type of file. Allowed: .csv, .parquet.")
         if len(frame) == 0:
             raise DataError(f"dataset.path: {path}: the dataset is empty, a header without rows.")
-        return frame.set_axis([str(name) for name in frame.columns], axis="columns")
-
-    def _read_csv(self, path: Path) -> Any:
-        pandas = optional("pandas", needed_by="dataset kind 'table'", install="xattr-cli[tables]")
-        header = pandas.read_csv(path, sep=self.separator, header=None, nrows=1, dtype=str)
-        check_header(path, header.iloc[0].tolist())
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", pandas.errors.ParserWarning)
-            try:
-                return pandas.read_csv(path, sep=self.separator, index_col=False, low_memory=False)
-            except pandas.errors.ParserWarning as error:
-                raise DataError(
-                    f"dataset.path: {path}: the rows have more values than the header has names."
-                ) from error
+        return frame.set_axis([str(name) for name in frame.columns], axis="columns"), note
 
     def _read_parquet(self, path: Path) -> Any:
         pandas = optional("pandas", needed_by="dataset kind 'table'", install="xattr-cli[tables]")
@@ -108,7 +130,7 @@ class Table(DatasetSource):
         return pandas.read_parquet(path)
 
     def _features(self, present: Sequence[str]) -> list[str]:
-        asides = {"label": self.label, "key": self.key}
+        asides = {"label": self.label, "id" if self.key is None else "key": self._names}
         single = {key: (name,) for key, name in asides.items() if name is not None}
         for key, names in {"columns": self.columns, "exclude": self.exclude, **single}.items():
             for name in names:
@@ -127,18 +149,38 @@ class Table(DatasetSource):
             raise DataError(f"dataset.exclude: no column of {self.path} is left.")
         return features
 
-    def _labels(self, frame: Any) -> Labels | None:
+    def _labels(self, frame: Any, keys: Sequence[str]) -> Labels | None:
         if self.label is None:
             return None
         column = frame[self.label]
-        refuse_missing(frame[[self.label]], "dataset.label")
-        return as_labels(column.to_numpy(), "dataset.label", self.known_classes)
+        missing = column.isna().to_numpy()
+        if self.bad_rows == "error":
+            refuse_missing(column.to_frame(), "dataset.label", keys)
+        elif missing.any():
+            return self._known_labels(column, missing)
+        return self._labels_of(column)
+
+    def _labels_of(self, column: Any) -> Labels:
+        given = self.known_classes
+        if column.dtype.name == "category":  # numbered as its categories are, in whatever order they stand
+            given = given or tuple(map(str, column.cat.categories))
+            column = column.astype(str)
+        return as_labels(column.to_numpy(), "dataset.label", given)
+
+    def _known_labels(self, column: Any, missing: np.ndarray) -> Labels:
+        """Labels of which some are missing: −1, or NaN of a regression."""
+        if missing.all():
+            raise DataError(f"dataset.label: {self.label!r} has no value in any row of {self.path}.")
+        known = self._labels_of(column[~missing])
+        whole = np.full(len(column), -1 if known.values.dtype == np.int64 else np.nan, known.values.dtype)
+        whole[~missing] = known.values
+        return replace(known, values=whole)
 
     def _scaling(self, features: Sequence[str], values: np.ndarray) -> tuple[np.ndarray | None, np.ndarray | None]:
         if self.standardise is False:
             return None, None
         if self.standardise is True:
-            return values.mean(axis=0), nonzero_scale(values.std(axis=0))
+            return np.nanmean(values, axis=0), nonzero_scale(np.nanstd(values, axis=0))
         given = self.standardise
         if isinstance(given, Path):
             given = read_statistics(existing_file(given, "dataset.standardise"), "dataset.standardise")
@@ -147,66 +189,6 @@ class Table(DatasetSource):
     def _fingerprint(self) -> str:
         statistics = [self.standardise] if isinstance(self.standardise, Path) else []
         return combined(fingerprint_file(path) for path in [self.path, *statistics])
-
-
-_SHOWN = 5
-
-
-def check_header(path: Path, names: Sequence[Any]) -> None:
-    """Refuse a header in which a name is missing or doubled, as pandas would silently invent others.
-
-    Raises:
-        DataError: names the column.
-    """
-    named = [name for name in names if isinstance(name, str) and name]
-    if len(named) < len(names):
-        number = next(i for i, name in enumerate(names, 1) if not (isinstance(name, str) and name))
-        raise DataError(
-            f"dataset.path: {path}: column {number} has no name. If it is an index that pandas wrote, "
-            "save the table with index=False."
-        )
-    doubled = sorted(name for name, times in Counter(named).items() if times > 1)
-    if doubled:
-        raise DataError(f"dataset.path: {path}: several columns are called {', '.join(map(repr, doubled))}.")
-
-
-def refuse_missing(frame: Any, key: str) -> None:
-    """Refuse missing values.
-
-    Raises:
-        DataError: names each column with the first rows where it has none.
-    """
-    missing = frame.isna().to_numpy()
-    if not missing.any():
-        return
-    told = []
-    for name, gaps in zip(frame.columns, missing.T, strict=True):
-        rows = np.flatnonzero(gaps)
-        if rows.size:
-            more = f" and {rows.size - _SHOWN} more" if rows.size > _SHOWN else ""
-            told.append(f"{name!r} in row {', '.join(str(row) for row in rows[:_SHOWN])}{more}")
-    raise DataError(
-        f"{key}: values are missing (rows count from 0 below the header): {'; '.join(told)}. "
-        "Fill or remove them, or leave the column out with dataset.exclude."
-    )
-
-
-def frame_numbers(frame: Any, key: str) -> np.ndarray:
-    """Values of a frame as (rows, columns) float64.
-
-    Raises:
-        DataError: names the columns that are not numeric, or have missing values.
-    """
-    wrong = [name for name in frame.columns if frame[name].dtype.kind not in "buif"]
-    if wrong:
-        told = ", ".join(f"{name!r} (such as {frame[name].iloc[0]!r})" for name in wrong if len(frame))
-        raise DataError(
-            f"{key}: not numeric: {told or wrong}. Encode them as numbers as in training, "
-            "or leave them out with dataset.exclude."
-        )
-    refuse_missing(frame, key)
-    values: np.ndarray = frame.to_numpy(dtype=np.float64)
-    return values
 
 
 class Statistics(Options):

@@ -11,7 +11,7 @@ from .patching import HookPoint
 from .probing import bears_shortening, find_kinks, row_activations, rows_per_call
 from .scorer import BlockField, Rows, Scorer
 from .scores import Score, choose_targets, predictions
-from .select import device_name, select_device, select_dtype
+from .select import device_name, select_device, select_dtype, stored_dtype
 from .transfer import page_locked
 
 __all__ = [
@@ -44,4 +44,5 @@ __all__ = [
     "select_device",
     "select_dtype",
     "site_activations",
+    "stored_dtype",
 ]

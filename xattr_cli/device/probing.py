@@ -83,6 +83,6 @@ def _forward(scorer: Scorer, points: Tensor, context: Mapping[str, Tensor]) -> t
 
     def forward() -> Tensor:
         with torch.enable_grad(), scorer.exact_arithmetic():
-            return scorer.outputs(leaf, filling)
+            return scorer.graded(leaf, filling)
 
     return leaf, forward

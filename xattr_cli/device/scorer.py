@@ -11,11 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..errors import ModelError
 from ..models.repairs import Repairs
 from ..numerics.paths.field import Evaluation, Part, PlainPoints, Points
 from ..samples import Batch, InputSpec, Layout
 from .execution.runner import Execution, Runner
+from .outputs import POSITIONS, OutputView
 from .packing import Packing
 from .padding import mask_of, masks_in, pinned, real_key, shortened
 from .patching import HookPoint, replaced
@@ -23,6 +23,9 @@ from .places import SharedPoints
 from .scores import Score
 
 __all__ = ["BlockField", "Rows", "Scorer"]
+
+
+_Read = Callable[[OutputView, Any, Mapping[str, Tensor]], Tensor]
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,11 @@ class Scorer:
         repairs: what the network needs so that it can be differentiated.
         shortens: whether a call leaves out the steps that are padding in all of its rows.
         curvatures: what was settled about second derivatives; see `device.curvature`.
+        view: how scores are read from what the network returns.
+        constants: further keyword arguments of every call.
+        feed: precision that the network is given its inputs in; None for `dtype`.
+        folds: further networks like `module`; scores are means over all of them.
+        withheld: inputs of the dataset that are no arguments of the network, such as a mask of its outputs.
     """
 
     module: nn.Module
@@ -85,11 +93,25 @@ class Scorer:
     repairs: Repairs = field(default_factory=Repairs)
     shortens: bool = False
     curvatures: dict[str, Any] = field(default_factory=dict)
+    view: OutputView = field(default_factory=OutputView)
+    constants: Mapping[str, Any] = field(default_factory=dict)
+    feed: torch.dtype | None = None
+    withheld: frozenset[str] = frozenset()
+    folds: tuple[nn.Module, ...] = ()
 
     @cached_property
     def runner(self) -> Runner:
         """The network, run in its way."""
-        return Runner(self.module, self.execution)
+        return Runner(self.module, self.execution, self.constants)
+
+    @property
+    def each_fold(self) -> tuple[Scorer, ...]:
+        """A scorer for every network, the first included; this one alone if there are no folds."""
+        return self._of_folds if self.folds else (self,)  # not kept: it would never be let go of
+
+    @cached_property
+    def _of_folds(self) -> tuple[Scorer, ...]:
+        return tuple(replace(self, module=module, folds=()) for module in (self.module, *self.folds))
 
     @cached_property
     def eager(self) -> Scorer:
@@ -102,7 +124,8 @@ class Scorer:
     def has_context(self) -> bool:
         """Whether the score depends on more than the point: other inputs, or padding."""
         is_padded = any(spec.sequence for spec in self.inputs)
-        return bool(self.sites) or is_padded or len(self.layout.specs) < len(self.inputs)
+        is_masked = self.view.mask == POSITIONS
+        return bool(self.sites) or is_padded or is_masked or len(self.layout.specs) < len(self.inputs)
 
     def tensor(self, array: Any) -> Tensor:
         """(*shape) a numpy array on the device; floating-point values in the precision of the computation."""
@@ -111,36 +134,76 @@ class Scorer:
         # page-locked memory is read while the program goes on; any other is read before this returns
         return tensor.to(device=self.device, dtype=dtype, non_blocking=self.device.type == "cuda")
 
-    def outputs(self, points: Tensor, context: Mapping[str, Tensor]) -> Tensor:
-        """(k, outputs) of (k, D) points: one call of the module, as it stands in the graph.
+    def outputs(self, points: Tensor, context: Mapping[str, Tensor]) -> Any:
+        """(k, *shape) of (k, D) points: one call of the module, as it stands in the graph.
+
+        What is not one tensor is handed on as it is, to a score that takes it.
 
         Raises:
-            ModelError: the outputs are not one tensor of shape (k,) or (k, outputs).
+            ModelError: the outputs are not one tensor, or do not have a row for each point.
         """
+        found = self.view.picked(self.returned(points, context), whole=self.score.takes_any_shape)
+        if not isinstance(found, Tensor):
+            return found
+        found = self.view.rows_first(found, len(points))
+        return found.to(self.dtype) if found.is_floating_point() else found
+
+    def returned(self, points: Tensor, context: Mapping[str, Tensor]) -> Any:
+        """What the module returns for (k, D) points, of whatever kind."""
         # a copy: a network that begins with an in-place operation may not write into the data, nor into a leaf
         explained = self.layout.split(points.clone())
         masks = masks_in(context)
-        tensors = {spec.name: _input(spec, explained, context, masks) for spec in self.inputs}
+        tensors = {spec.name: self._fed(_input(spec, explained, context, masks)) for spec in self.inputs}
         if self.shortens:
             tensors, masks = shortened(tensors, self.inputs, masks)
         with replaced(self.sites, explained, masks):
-            return _as_matrix(self.runner(*tensors.values()), len(points))
+            if not self.withheld:
+                return self.runner(*tensors.values())
+            return self.runner(*[tensor for name, tensor in tensors.items() if name not in self.withheld])
+
+    def _fed(self, values: Tensor) -> Tensor:
+        return values.to(self.feed) if self.feed is not None and values.is_floating_point() else values
+
+    def graded(self, points: Tensor, context: Mapping[str, Tensor]) -> Tensor:
+        """(k, targets) scores of (k, D) points: one call of the module, as it stands in the graph."""
+        if not self.folds:
+            return self.read(self.outputs(points, context), context)
+        return torch.stack([fold.graded(points, context) for fold in self.each_fold]).mean(dim=0)
+
+    def read(self, outputs: Any, context: Mapping[str, Tensor]) -> Tensor:
+        """(k, targets) scores of outputs (k, *shape)."""
+        found = self.view.scores(self.score, outputs, context)
+        return found.to(self.dtype) if found.is_floating_point() else found
+
+    def evidence(self, points: Tensor, context: Mapping[str, Tensor]) -> Tensor:
+        """(n, targets) of any number of points (n, D), by which the predicted target is the greatest."""
+        return self._over(points, context, lambda view, *outputs: view.evidence(self.score, *outputs))
 
     def scores(self, points: Tensor, context: Mapping[str, Tensor]) -> Tensor:
         """(n, targets) of any number of points (n, D), without gradients."""
+        return self._over(points, context, lambda view, *outputs: view.scores(self.score, *outputs))
+
+    def _over(self, points: Tensor, context: Mapping[str, Tensor], read: _Read) -> Tensor:
+        """(n, ...) what is read from the outputs of any points, without gradients; the mean over folds."""
 
         def call(part: slice, rows: int) -> Tensor:
             here = {name: tensor[part] for name, tensor in context.items()}
-            return self.evaluate(points[part], here, rows)
+            return self._evaluated(points[part], here, rows, read)
 
         with torch.no_grad(), self.exact_arithmetic():
             return torch.cat(list(self.packing.run(len(points), call)))
 
     def evaluate(self, points: Tensor, context: Mapping[str, Tensor], rows: int) -> Tensor:
         """(k, targets) scores of the points of one call, filled up to `rows` rows."""
+        return self._evaluated(points, context, rows, lambda view, *outputs: view.scores(self.score, *outputs))
+
+    def _evaluated(self, points: Tensor, context: Mapping[str, Tensor], rows: int, read: _Read) -> Tensor:
         self.interrupt()
         filled, filling = self.fill(points, context, rows)
-        return self.score.of_all(self.outputs(filled, filling))[: len(points)]
+        found = [read(self.view, fold.outputs(filled, filling), filling) for fold in self.each_fold]
+        mean = found[0] if len(found) == 1 else torch.stack(found).mean(dim=0, dtype=self.dtype)
+        mean = mean.to(self.dtype) if mean.is_floating_point() else mean
+        return mean if len(mean) == len(points) else mean[: len(points)]
 
     def fill(
         self, points: Tensor, context: Mapping[str, Tensor], rows: int
@@ -173,7 +236,7 @@ class Scorer:
         leaf = filled.detach().requires_grad_()
         found = []
         with torch.enable_grad():
-            scores = self.score.of_all(self.outputs(leaf, filling))
+            scores = self.graded(leaf, filling)
             for number, target in enumerate(targets, 1):
                 values = scores[: len(target)].gather(1, target[:, None])[:, 0]
                 (gradients,) = torch.autograd.grad(values.sum(), leaf, retain_graph=number < len(targets))
@@ -191,11 +254,21 @@ class Scorer:
         explained = {spec.name for spec in self.layout.specs}
         context = {name: self.tensor(values) for name, values in batch.inputs.items() if name not in explained}
         context |= {real_key(name): self.tensor(real) for name, real in batch.real.items()}
-        return self.flat(batch.inputs), context
+        points = self.flat(batch.inputs)
+        if self.view.mask == POSITIONS:
+            # which positions count is decided at the sample, and stays while its features are replaced
+            read = self.view.classes_of_positions
+            context[POSITIONS] = self.each_fold[0]._over(
+                points, context, lambda view, outputs, beside: read(outputs)
+            )
+        return points, context
 
     def flat(self, inputs: Mapping[str, Any]) -> Tensor:
         """(n, D) of the explained tensors among arrays (n, *shape) by name, on the device."""
         pieces = [self.tensor(piece) for piece in self.layout.flatten(inputs)]
+        if not pieces:
+            rows = next((len(values) for values in inputs.values()), 0)
+            return torch.empty(rows, 0, dtype=self.dtype, device=self.device)
         return pieces[0] if len(pieces) == 1 else torch.cat(pieces, dim=1)
 
     def field(self, rows: Rows) -> BlockField:
@@ -256,28 +329,3 @@ def _input(
 
 def _repeat_last(tensor: Tensor, times: int) -> Tensor:
     return torch.cat([tensor, tensor[-1:].expand(times, *tensor.shape[1:])])
-
-
-def _as_matrix(outputs: Any, rows: int) -> Tensor:
-    wanted = f"({rows},) or ({rows}, outputs)"
-    if not isinstance(outputs, Tensor):
-        raise ModelError(
-            f"the model returns {_describe(outputs)}, but one tensor of shape {wanted} can be explained. "
-            "Use kind python with a factory whose module picks the part you mean."
-        )
-    if outputs.ndim == 1 and len(outputs) == rows:
-        return outputs[:, None]
-    if outputs.ndim == 2 and len(outputs) == rows:
-        return outputs
-    raise ModelError(
-        f"the model returns a tensor of shape {tuple(outputs.shape)} for {rows} rows, but {wanted} can be "
-        "explained. Use kind python with a factory whose module reduces it to one number per output."
-    )
-
-
-def _describe(outputs: Any) -> str:
-    if isinstance(outputs, Mapping):
-        return f"a mapping with the keys {', '.join(map(str, outputs))}"
-    if isinstance(outputs, tuple | list):
-        return f"a {type(outputs).__name__} of {len(outputs)}"
-    return f"a {type(outputs).__name__}"

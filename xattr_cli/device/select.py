@@ -11,7 +11,7 @@ from torch import nn
 
 from ..errors import JobError
 
-__all__ = ["describe_devices", "device_name", "own_device", "select_device", "select_dtype"]
+__all__ = ["describe_devices", "device_name", "own_device", "select_device", "select_dtype", "stored_dtype"]
 
 
 def select_device(name: str) -> torch.device:
@@ -56,11 +56,15 @@ def select_dtype(precision: str, module: nn.Module) -> torch.dtype:
     Half-precision checkpoints are computed in float32: interior gradients of networks with kinks do
     not survive 8 or 11 bits.
     """
-    if precision != "auto":
+    if precision in ("float32", "float64"):
         return torch.float64 if precision == "float64" else torch.float32
+    return torch.float64 if stored_dtype(module) == torch.float64 else torch.float32
+
+
+def stored_dtype(module: nn.Module) -> torch.dtype:
+    """The floating-point type of a network's first weight; float32 if it has none."""
     tensors = [*module.parameters(), *module.buffers()]
-    found = next((t.dtype for t in tensors if t.is_floating_point()), torch.float32)
-    return torch.float64 if found == torch.float64 else torch.float32
+    return next((t.dtype for t in tensors if t.is_floating_point()), torch.float32)
 
 
 def device_name(device: torch.device) -> str:

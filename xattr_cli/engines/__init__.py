@@ -8,6 +8,9 @@ from .path.expected_gradients import ExpectedGradients
 from .path.gradients import InputXGradient, Saliency
 from .path.integrated_gradients import IntegratedGradients
 from .path.interior_gradients import InteriorGradients
+from .path.noise import SmoothGrad
+from .removal.occlusion import Occlusion
+from .removal.shapley import ShapleyValues
 from .sensitivity.icc import IntrinsicCausalContributions
 from .sensitivity.sobol import SobolIndices
 
@@ -21,6 +24,9 @@ __all__ = [
     "IntegratedHessians",
     "InteriorGradients",
     "IntrinsicCausalContributions",
+    "Occlusion",
     "Saliency",
+    "ShapleyValues",
+    "SmoothGrad",
     "SobolIndices",
 ]

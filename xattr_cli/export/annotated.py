@@ -109,7 +109,7 @@ def _about(source: Source) -> dict[str, Any]:
     if source.results.has_keys:
         columns["key"] = source.results.keys_of(about.sample[rows])
     if source.results.classes:
-        columns["target_name"] = [source.results.class_name(int(target)) for target in about.target[rows]]
+        columns["target_name"] = [source.results.target_name(int(target)) for target in about.target[rows]]
     for engine in source.engines:
         columns |= {f"{engine.label}_{name}": getattr(engine, name)[rows] for name in _PER_ROW}
         columns[f"{engine.label}_status"] = [Status(int(status)).name.lower() for status in engine.status[rows]]

@@ -21,8 +21,9 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from ..errors import JobError, reported, suggestion
 from ..registry import BASELINES, DATASETS, ENGINES, MODELS, SCORES, Options, Plugin, Registry
-from .sections import Compute, Explain, ExplainField, JobPath, Output, Target, TargetField
+from .sections import Compute, Explain, ExplainField, JobPath, Output
 from .stability import Stability
+from .target import Target, TargetField
 from .validation import describe, refuse_unusable
 from .yaml_text import plain_values, read_job_text, write_values
 
@@ -112,6 +113,7 @@ class _ResolveScore(_Resolve):
             if len(value) != 1:
                 raise ValueError("must be a name, or a mapping with one key: {NAME: its options}")
             ((name, options),) = value.items()
+            options = {name: options} if isinstance(options, str) else options  # {function: module:callable}
             if not isinstance(options, dict | None):
                 raise ValueError(f"the options of {name!r} must be a mapping")
             try:
@@ -148,7 +150,11 @@ class Job(Options):
     model: _plugin_field(MODELS) = Field(description="the network; `xattr-cli models` lists the kinds")  # type: ignore[valid-type]
     dataset: _plugin_field(DATASETS) = Field(description="the samples; `xattr-cli datasets` lists the kinds")  # type: ignore[valid-type]
     target: TargetField = Field(
-        default=Target(), description="predicted, label, all, {index: 3}, {index: [3, 5]} or {top: 5}"
+        default=Target(),
+        description="predicted, second, label, all, {index: 3}, {index: [3, 5]}, {index: cat}, {top: 5} or "
+        "{column: name}; {index: [1, 0, 0]} is one place in an output of three axes. Beside them, or as {select: "
+        "predicted, reduce: mean}: reduce: sum, mean or {mask: input} makes one score per class of all positions "
+        "(mask: predicted counts those of the class), axis says which axis of the output counts the classes",
     )
     score: _score_field() = Field(  # type: ignore[valid-type]
         default="auto",

@@ -32,8 +32,6 @@ __all__ = [
     "MemorySize",
     "Output",
     "Reduction",
-    "Target",
-    "TargetField",
 ]
 
 
@@ -64,72 +62,6 @@ LONGEST_NAME, LONGEST_PATH = 255, 4095
 
 JobPath = Annotated[Path, AfterValidator(_from_job_folder)]
 """A path of the job file: relative ones start at the folder of the job file."""
-
-
-# --- what is explained --------------------------------------------------------------------------
-
-
-TARGET_WORDS = ("predicted", "label", "all")
-
-
-class Target(Options):
-    """Which outputs of the model are explained, for every sample.
-
-    Attributes:
-        select: how they are found.
-        index: output numbers; with `select="index"` only.
-        count: how many of the highest scores; with `select="top"` only.
-    """
-
-    select: Literal["predicted", "label", "all", "index", "top"] = "predicted"
-    index: tuple[Annotated[int, Field(ge=0)], ...] = ()
-    count: int = Field(default=0, ge=0)
-
-    @model_validator(mode="after")
-    def _consistent(self) -> Target:
-        if (self.select == "index") != bool(self.index) or (self.select == "top") != bool(self.count):
-            raise ValueError("index goes with select='index', count with select='top'")
-        return self
-
-    @model_serializer
-    def _dump(self) -> Any:
-        if self.select == "index":
-            return {"index": list(self.index)}
-        if self.select == "top":
-            return {"top": self.count}
-        return self.select
-
-
-class _Index(Options):
-    """`{index: 3}` or `{index: [3, 5]}`, as the YAML has it."""
-
-    index: Annotated[int, Field(ge=0)] | Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)]
-
-
-class _Top(Options):
-    """`{top: 5}`, as the YAML has it."""
-
-    top: int = Field(ge=1)
-
-
-def _read_target(value: Any) -> Target:
-    if isinstance(value, Target):
-        return value
-    if isinstance(value, str) and value in TARGET_WORDS:
-        return Target.model_validate({"select": value})
-    if isinstance(value, dict) and list(value) == ["index"]:
-        index = _Index.model_validate(value).index
-        return Target(select="index", index=(index,) if isinstance(index, int) else index)
-    if isinstance(value, dict) and list(value) == ["top"]:
-        return Target(select="top", count=_Top.model_validate(value).top)
-    raise ValueError("not a target." + suggestion(value, [*TARGET_WORDS, "{index: 3}", "{top: 5}"]))
-
-
-TargetField = Annotated[
-    Target,
-    BeforeValidator(_read_target, json_schema_input_type=Literal["predicted", "label", "all"] | _Index | _Top),
-]
-"""Type of the key `target` of a job."""
 
 
 # --- where it is computed -----------------------------------------------------------------------
@@ -177,8 +109,10 @@ class Compute(Options):
         description="auto, cpu, cuda, cuda:N or mps; auto takes the first CUDA device, else Apple's, else the CPU",
         json_schema_extra={"pattern": rf"^{DEVICE}$|{VARIABLE}"},
     )
-    precision: Literal["auto", "float32", "float64"] = Field(
-        default="auto", description="auto keeps that of the checkpoint, at least float32; TF32 stays off"
+    precision: Literal["auto", "float32", "float64", "as_stored"] = Field(
+        default="auto",
+        description="auto keeps that of the checkpoint, at least float32; TF32 stays off; as_stored leaves every "
+        "weight as it is, for networks that cast inside, and computes paths and sums in float32",
     )
     memory_format: Literal["auto", "contiguous", "channels_last"] = Field(
         default="auto", description="how images lie in memory; auto times both on the first rows of a long job"

@@ -1,6 +1,12 @@
-"""The commented job file that `xattr-cli init` writes."""
+"""The commented job files that `xattr-cli init` writes: each runs as it is, on data that packages bring along."""
 
-__all__ = ["STARTER_JOB"]
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from .starter_texts import texts_csv, tokenizer_json
+
+__all__ = ["STARTERS", "STARTER_JOB", "files_beside"]
 
 STARTER_JOB = """\
 # A job of xattr-cli: which network, which data, which outputs, which methods, where the answer goes.
@@ -9,8 +15,8 @@ STARTER_JOB = """\
 
 model:
   kind: python                      # python | torchvision | torchscript | exported
-  factory: xattr_cli.models.zoo:digits_cnn   # module:callable that returns the network
-  checkpoint: model.pt              # state dict: .pt, .pth or .safetensors
+  factory: xattr_cli.models.starters:images   # module:callable; this one trains a small network at once
+  # checkpoint: model.pt            # state dict of yours: .pt, .pth or .safetensors
   # checkpoint_key: state_dict      # where in the checkpoint it is, if not at the top
 
 dataset:
@@ -43,3 +49,56 @@ compute:
 output:
   path: attributions.h5
 """
+
+
+def _starter(model: str, dataset: str, rest: str) -> str:
+    return f"""\
+# A job of xattr-cli that runs as it is: check it with `xattr-cli plan`, run it with `xattr-cli run`. Then put in
+# your own network and data. `xattr-cli init` alone writes more comments; `xattr-cli engines NAME` tells options.
+
+model:
+  kind: python
+  factory: xattr_cli.models.starters:{model}     # module:callable; this one trains a small network at once
+  # checkpoint: model.pt
+
+dataset:
+{dataset}
+{rest}
+output:
+  path: attributions.h5
+"""
+
+
+STARTERS: Mapping[str, str] = {
+    "images": STARTER_JOB,
+    "table": _starter(
+        "table",
+        "  kind: builtin\n  name: breast_cancer\n  split: test\n  # kind: table\n  # path: data.csv\n  # label: "
+        "class\n"
+        "  # standardise: {mean: {…}, std: {…}}    # those of the training data\n",
+        "target: predicted\n\nengines:\n  integrated_gradients: {baseline: {kind: mean}, rtol: 0.05}\n"
+        "  shapley: {baseline: {kind: mean}, groups: features}    # asks for no gradient\n",
+    ),
+    "regression": _starter(
+        "regression",
+        "  kind: builtin\n  name: diabetes\n  limit: 100\n",
+        "score: raw\n\nengines:\n  integrated_gradients: {baseline: {kind: mean}, rtol: 0.05}\n",
+    ),
+    "text": _starter(
+        "text",
+        "  kind: text\n  path: texts.csv\n  label: label\n  class_names: [negative, positive]\n"
+        "  tokenizer: tokenizer.json\n",
+        "explain: {embedding: auto}\n\nengines:\n  integrated_gradients: {baseline: {kind: zero}, rtol: 0.05}\n",
+    ),
+}
+"""Kind of data → a job that runs."""
+
+
+def files_beside(kind: str) -> dict[str, str]:
+    """Further files that the job of a kind of data needs: name -> content.
+
+    Example:
+        >>> sorted(files_beside("text")), files_beside("table")
+        (['texts.csv', 'tokenizer.json'], {})
+    """
+    return {"texts.csv": texts_csv(), "tokenizer.json": tokenizer_json()} if kind == "text" else {}

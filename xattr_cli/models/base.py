@@ -5,7 +5,9 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from pydantic import Field
 from torch import nn
 
 from ..registry import Plugin
@@ -24,6 +26,9 @@ class LoadedModel:
         fixed_batch: the batch size the module must be given (a program exported without a dynamic
             batch axis, or with a bounded one); None if it takes any.
         outputs: names of the outputs, such as classes; empty if the source knows none.
+        folds: further networks of the same kind, trained on other folds of the data; scores are means over all.
+        fold_names: of the network and its folds; empty if there are none.
+        keep_folds: store the map of every fold, too.
 
     Example:
         >>> loaded = LoadedModel(nn.Linear(2, 1), fingerprint="of the weights", outputs=("price",))
@@ -36,6 +41,9 @@ class LoadedModel:
     notes: tuple[str, ...] = ()
     fixed_batch: int | None = None
     outputs: tuple[str, ...] = ()
+    folds: tuple[nn.Module, ...] = ()
+    fold_names: tuple[str, ...] = ()
+    keep_folds: bool = False
 
 
 class ModelSource(Plugin, ABC):
@@ -52,6 +60,20 @@ class ModelSource(Plugin, ABC):
         >>> Sum(inputs=3).load().module.weight.tolist()
         [[1.0, 1.0, 1.0]]
     """
+
+    output: int | str | None = Field(
+        default=None,
+        description="part of what the network returns that is explained: a key, position or attribute, or several "
+        "joined by dots; null: the only tensor there is",
+    )
+    call: dict[str, Any] = Field(
+        default={}, description="further keyword arguments of every call that are no tensors, such as {sr: 16000}"
+    )
+
+    @property
+    def part(self) -> int | str | None:
+        """Which part of what the module returns is explained."""
+        return self.output
 
     def tokenizer_folder(self) -> Path | None:
         """Folder of the tokenizer that belongs to the network; None if it has none."""

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 from abc import abstractmethod
+from pathlib import Path
+from typing import Literal
 
 import torch
 from pydantic import Field, model_validator
 from torch import nn
 
+from ..errors import ModelError
 from ..fingerprint import fingerprint_file
 from ..job.config import JobPath
 from .base import LoadedModel, ModelSource
@@ -24,6 +28,16 @@ class BuiltModel(ModelSource):
 
     checkpoint: JobPath | None = Field(
         default=None, description="weights: a state dict in .pt, .pth, .ckpt, .bin or .safetensors"
+    )
+    checkpoints: JobPath | tuple[JobPath, ...] | None = Field(
+        default=None,
+        description="several, of networks trained on folds of the data: a list of files, or a pattern such as "
+        "folds/*.pt; scores and maps are means over them, with their standard deviation beside each map",
+    )
+    keep_folds: bool = Field(default=False, description="store the map of every checkpoint, too")
+    strict: Literal["error", "report"] = Field(
+        default="error",
+        description="report: names that the checkpoint lacks, or has beyond the network's, are noted, not refused",
     )
     checkpoint_key: str | None = Field(
         default=None,
@@ -42,13 +56,17 @@ class BuiltModel(ModelSource):
         """
 
     @model_validator(mode="after")
-    def _key_needs_file(self) -> BuiltModel:
-        if self.checkpoint_key is not None and self.checkpoint is None:
+    def _consistent(self) -> BuiltModel:
+        if self.checkpoint is not None and self.checkpoints is not None:
+            raise ValueError("give either checkpoint or checkpoints")
+        if self.checkpoint_key is not None and self.checkpoint is None and self.checkpoints is None:
             raise ValueError("checkpoint_key is set, but checkpoint is not")
         return self
 
     def load(self) -> LoadedModel:
-        """Build the network and copy the checkpoint into it."""
+        """Build the network and copy the checkpoint into it; one for each of several checkpoints."""
+        if self.checkpoints is not None:
+            return self._folds(self._fold_files())
         network, notes = _unwrapped(self._build_reproducibly())
         if self.checkpoint is None:
             check_weights(network)
@@ -57,10 +75,54 @@ class BuiltModel(ModelSource):
                 fingerprint_weights(network),
                 (*notes, "no checkpoint: the weights are those that the network was built with"),
             )
-        checkpoint = read_checkpoint(self.checkpoint, key=self.checkpoint_key, trust_pickle=self.trust_pickle)
-        notes += load_weights(network, checkpoint)
-        check_weights(network)
+        notes += self._fill(network, self.checkpoint)
         return LoadedModel(network, fingerprint_file(self.checkpoint), notes)
+
+    def _fill(self, network: nn.Module, path: Path) -> tuple[str, ...]:
+        checkpoint = read_checkpoint(path, key=self.checkpoint_key, trust_pickle=self.trust_pickle)
+        notes = load_weights(network, checkpoint, report=self.strict == "report")
+        check_weights(network)
+        return notes
+
+    def _fold_files(self) -> list[Path]:
+        """The checkpoints, those of a pattern in the order of their names.
+
+        Raises:
+            ModelError: none or a single one fits, or one is named twice.
+        """
+        given = self.checkpoints
+        if isinstance(given, Path):
+            files = sorted(Path(given.anchor).glob(str(given.relative_to(given.anchor))))
+        else:
+            files = list(given or ())
+        if len(files) < 2 or len(set(files)) < len(files):
+            which = (
+                f"the pattern '{given}' fits {len(files)} files"
+                if isinstance(given, Path)
+                else f"{len(files)} files"
+            )
+            raise ModelError(f"model.checkpoints: {which}; two or more different ones are needed.")
+        return files
+
+    def _folds(self, files: list[Path]) -> LoadedModel:
+        networks: list[nn.Module] = []
+        notes: tuple[str, ...] = ()
+        for file in files:
+            network, told = _unwrapped(self._build_reproducibly())
+            told += self._fill(network, file)
+            notes += told if not networks else ()
+            networks.append(network)
+        digest = hashlib.sha256("".join(map(fingerprint_file, files)).encode()).hexdigest()
+        names = tuple(file.name for file in files)
+        note = f"mean over {len(files)} checkpoints: {', '.join(names)}"
+        return LoadedModel(
+            networks[0],
+            digest,
+            (*notes, note),
+            folds=tuple(networks[1:]),
+            fold_names=names,
+            keep_folds=self.keep_folds,
+        )
 
     def _build_reproducibly(self) -> nn.Module:
         # untrained networks are explained too, and a resumed run must meet the same one

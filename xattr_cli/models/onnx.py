@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import warnings
 from pathlib import Path
@@ -31,7 +32,14 @@ class OnnxModel(ModelSource):
     """
 
     path: JobPath = Field(description=".onnx file")
-    output: str | None = Field(default=None, description="which of several outputs is explained, by its name")
+    output: int | str | None = Field(
+        default=None, description="which of several outputs is explained, by its name"
+    )
+
+    @property
+    def part(self) -> None:
+        """Nothing: the module returns the one output that was asked for."""
+        return None
 
     def load(self) -> LoadedModel:
         """Read and convert the file.
@@ -45,7 +53,7 @@ class OnnxModel(ModelSource):
         initial = {tensor.name for tensor in program.graph.initializer}
         inputs = [value for value in program.graph.input if value.name not in initial]
         outputs = [value.name for value in program.graph.output]
-        module = _convert(onnx2torch, program, self.path)
+        module = _convert(onnx, onnx2torch, program, self.path)
         if len(outputs) > 1 or self.output is not None:
             module = _Picked(module, self._position(outputs), len(outputs))
         batch = _fixed_batch(inputs)
@@ -104,7 +112,54 @@ def _fingerprint(onnx: Any, path: Path) -> str:
     return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
 
 
-def _convert(onnx2torch: Any, program: Any, path: Path) -> nn.Module:
+class _GlobalMaxPool(nn.Module):
+    """The maximum over all positions, which onnx2torch has no module for."""
+
+    def forward(self, values: Tensor) -> Tensor:
+        return values.amax(dim=tuple(range(2, values.ndim)), keepdim=True)
+
+
+def _with_initializers(onnx: Any, program: Any) -> Any:
+    """The same with weights of Constant nodes as initializers, where onnx2torch looks for them."""
+    graph = program.graph
+    constants = [node for node in graph.node if node.op_type == "Constant" and node.attribute[0].name == "value"]
+    for node in constants:
+        values = onnx.numpy_helper.to_array(node.attribute[0].t)
+        graph.initializer.append(onnx.numpy_helper.from_array(values, node.output[0]))
+        graph.node.remove(node)
+    return program
+
+
+def _unsupported(program: Any) -> list[str]:
+    """Operators that onnx2torch has no converter for; it gets one for the global maximum here."""
+    registry, common = _library("onnx2torch.node_converters.registry"), _library("onnx2torch.utils.common")
+    with contextlib.suppress(ValueError):  # it is there already, from another job or a later onnx2torch
+
+        @registry.add_converter(operation_type="GlobalMaxPool", version=1)  # type: ignore[untyped-decorator]
+        def _(node: Any, graph: Any) -> Any:
+            return common.OperationConverterResult(
+                torch_module=_GlobalMaxPool(), onnx_mapping=common.onnx_mapping_from_node(node)
+            )
+
+    versions = {imported.domain: imported.version for imported in program.opset_import}
+    missing = []
+    for node in program.graph.node:
+        try:
+            registry.get_converter(node.op_type, versions.get(node.domain, 1), node.domain)
+        except NotImplementedError:
+            missing.append(node.op_type)
+    return sorted(set(missing))
+
+
+def _convert(onnx: Any, onnx2torch: Any, program: Any, path: Path) -> nn.Module:
+    unsupported = _unsupported(program)
+    if unsupported:
+        raise ModelError(
+            f"{_OPTION}: {path}: onnx2torch has no {', '.join(unsupported)} to convert these operators with. "
+            "Load the "
+            "network with kind: python from its code, or export it with torch.export and use kind: exported."
+        )
+    program = _with_initializers(onnx, program)
     try:
         module: nn.Module = onnx2torch.convert(program)
     except Exception as error:

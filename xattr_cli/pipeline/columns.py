@@ -39,16 +39,24 @@ WHOLE_MAPS = Explain()
 
 def row_columns(table: RowTable) -> dict[str, ResultColumn]:
     """What the rows of a part are."""
+    batch = table.batch
+    more = {}
+    if batch.several is not None:
+        more["rows/labels"] = ResultColumn(batch.several[table.position], axes=("row", "output"))
+    if batch.keys:
+        keys = np.array([batch.keys[i] for i in table.position], dtype=object)
+        more["rows/key"] = ResultColumn(keys, axes=("row",))
     return {
         f"rows/{name}": ResultColumn(getattr(table, name), axes=("row",))
         for name in ("id", "sample", "label", "target", "prediction")
-    }
+    } | more
 
 
 def input_columns(
     specs: Sequence[InputSpec],
     layout: Layout,
     classes: Sequence[str],
+    targets: Sequence[str],
     table: RowTable,
     stored: np.ndarray,
 ) -> dict[str, ResultColumn]:
@@ -58,6 +66,7 @@ def input_columns(
         specs: the inputs to keep.
         layout: the explained tensors; the names of their steps are kept.
         classes: names of the outputs.
+        targets: names of what can be explained, where they are others than those of the classes.
         table: rows of the part.
         stored: positions in the table's batch of the samples to keep.
     """
@@ -75,6 +84,8 @@ def input_columns(
         columns[f"samples/texts/{name}"] = ResultColumn(chosen, axis="samples", axes=("sample",))
     if classes:
         columns["classes"] = ResultColumn(np.array(classes, dtype=object), axis="constant")
+    if targets:
+        columns["targets"] = ResultColumn(np.array(targets, dtype=object), axis="constant")
     for spec in layout.specs:
         columns |= _step_columns(spec, batch, stored)
     for spec in specs:

@@ -11,6 +11,7 @@ import numpy as np
 
 from ..device.packing import give_back_memory, is_out_of_memory
 from ..engines.base import LocalEngine, PopulationEngine
+from ..engines.folds import explain_folds
 from ..errors import RunError, XattrError
 from ..samples import Batch
 from ..store import ResultColumn
@@ -130,14 +131,24 @@ def _columns(
     try:
         table = session.read_rows(rows, batch)
         block = session.block(table)
+        _name_quarantined(table)
         columns = row_columns(table)
         stored = _stored(session, table)
-        columns |= input_columns(session.stored_specs, session.layout, session.classes, table, stored)
+        columns |= input_columns(
+            session.stored_specs, session.layout, session.classes, session.probe.names, table, stored
+        )
         for place, label in enumerate(engines, start=1):
             at_work = f"engine {label!r}, "
             engine = engines[label]
-            studied = (session.effects[label],) if isinstance(engine, PopulationEngine) else ()
-            found = with_consistency(session, engine, block, engine.explain(block, *studied))
+            if isinstance(engine, PopulationEngine):
+                explained = engine.explain(block, session.effects[label])
+            elif session.model.fold_names:
+                folds = (session.block(table, scorer) for scorer in session.scorer.each_fold)
+                names, keep = session.model.fold_names, session.model.keep_folds
+                explained = explain_folds(engine, folds, names, keep=keep)
+            else:
+                explained = engine.explain(block)
+            found = with_consistency(session, engine, block, explained)
             columns |= engine_columns(label, found, session.layout, table, session.job.explain)
             columns |= stability_columns(session.job, label, engine, block, found)
             told(place / len(engines))
@@ -146,6 +157,23 @@ def _columns(
     except Exception as error:
         raise RunError(at_work + _failure(session, rows, error)) from error
     return columns
+
+
+def _name_quarantined(table: RowTable) -> None:
+    """Say which samples are left out, by their names."""
+    bad = np.unique(table.position[~table.finite])
+    if not len(bad):
+        return
+    keys = table.batch.keys
+    names = [f"{table.batch.index[i]} ({keys[i]})" if keys else str(table.batch.index[i]) for i in bad[:_NAMED]]
+    more = f" and {len(bad) - _NAMED} more" if len(bad) > _NAMED else ""
+    _LOG.warning(
+        "quarantined: sample%s %s%s: a value or the label is missing or not finite, or the file is damaged",
+        "" if len(bad) == 1 else "s", ", ".join(names), more,
+    )  # fmt: skip
+
+
+_NAMED = 8
 
 
 def _failure(session: Session, rows: slice, error: Exception) -> str:

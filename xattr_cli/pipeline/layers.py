@@ -16,8 +16,8 @@ from ..device import HookPoint, Packing, Scorer, find_embedding, find_layer, sit
 from ..errors import Interrupted, ModelError, XattrError
 from ..job.sections import AUTO, Explain
 from ..samples import InputSpec, Layout
-from .checks.preflight import does_not_run
-from .checks.probe import PROBE_SAMPLES
+from .checks.outputs import PROBE_SAMPLES
+from .checks.reasons import does_not_run
 
 __all__ = ["find_sites", "look_inside"]
 

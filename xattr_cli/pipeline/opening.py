@@ -12,17 +12,19 @@ from torch import Tensor
 
 from ..baselines import Baseline
 from ..datasets import Samples, open_dataset
-from ..device import Packing, Scorer, select_device, select_dtype
+from ..device import Packing, Scorer, select_device, select_dtype, stored_dtype
 from ..engines.base import LocalEngine, PopulationEngine
 from ..engines.block import Block
+from ..engines.folds import check_folds
 from ..engines.sweeps import merge_demands
 from ..errors import DataError, JobError, ModelError, XattrError, one_line, reported
 from ..job.config import Job
 from ..models import LoadedModel, frozen
 from .baselines import BaselineCache
 from .checks.consistency import check_autograd
+from .checks.outputs import PROBE_SAMPLES, settle_outputs
 from .checks.preflight import check_background, check_explained_inputs, check_output
-from .checks.probe import PROBE_SAMPLES, Probe, probe_network
+from .checks.probe import Probe, check_values, probe_network
 from .checks.stability import check_stability
 from .layers import find_sites, look_inside
 from .memory import check_memory, settle
@@ -55,7 +57,12 @@ def open_session(job: Job, *, interrupt: Callable[[], None] = lambda: None) -> I
         with reported(f"model kind {job.model.registered_name!r} cannot be loaded", ModelError):
             model = job.model.load()
         dtype = select_dtype(job.compute.precision, model.module)
-        module = stack.enter_context(frozen(model.module, device, dtype))
+        stored = job.compute.precision == "as_stored"
+        module, *folds = (
+            stack.enter_context(frozen(one, device, None if stored else dtype))
+            for one in (model.module, *model.folds)
+        )
+        check_folds(job, folds)
         scorer = Scorer(
             module=module,
             inputs=samples.inputs,
@@ -66,9 +73,14 @@ def open_session(job: Job, *, interrupt: Callable[[], None] = lambda: None) -> I
             packing=Packing(model.fixed_batch or PROBE_SAMPLES, fixed=model.fixed_batch is not None),
             interrupt=interrupt,
             sites=find_sites(job.explain, module),
+            constants=job.model.call,
+            feed=stored_dtype(module) if stored else None,
+            folds=tuple(folds),
         )
+        check_values(job, samples)
+        scorer, notes = settle_outputs(job, model, samples, scorer)
         scorer, samples = look_inside(scorer, samples)
-        session = _session(job, model, samples, scorer, probe_network(job, model, samples, scorer))
+        session = _session(job, model, samples, scorer, probe_network(job, model, samples, scorer, notes))
         session = _check_engines(session)
         check_memory(job, session.settings, session.parts)
         yield session
@@ -78,7 +90,7 @@ def _session(job: Job, model: LoadedModel, samples: Samples, scorer: Scorer, pro
     """All that is known, put together."""
     sweeps = merge_demands([engine.path() for engine in job.engines.values() if isinstance(engine, LocalEngine)])
     _check_results(job, scorer)
-    parts = plan_parts(job, len(samples), probe.targets, scorer.layout.specs)
+    parts = plan_parts(job, len(samples), probe.targets.per_sample(job), scorer.layout.specs)
     repaired = replace(scorer, repairs=probe.repairs, shortens=probe.shortens)
     settings = settle(job, repaired, parts, sweeps.values(), samples.inputs, probe.activations)
     settled = settings.applied_to(repaired)
@@ -91,7 +103,7 @@ def _session(job: Job, model: LoadedModel, samples: Samples, scorer: Scorer, pro
         settings=settings,
         parts=parts,
         sweeps=sweeps,
-        baselines=_baselines(job, samples, settled, probe.targets),
+        baselines=_baselines(job, samples, settled, probe.targets.count),
     )
 
 

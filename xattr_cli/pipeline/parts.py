@@ -82,19 +82,18 @@ def population_engines(job: Job) -> dict[str, PopulationEngine]:
     return {label: engine for label, engine in job.engines.items() if isinstance(engine, PopulationEngine)}
 
 
-def plan_parts(job: Job, samples: int, targets: int, specs: Sequence[InputSpec]) -> PartPlan:
+def plan_parts(job: Job, samples: int, per_sample: int, specs: Sequence[InputSpec]) -> PartPlan:
     """The parts of a job.
 
     Arguments:
         job: what is explained, and how large parts may be.
         samples: in the dataset.
-        targets: outputs that can be explained.
+        per_sample: targets that are explained of every sample.
         specs: of the explained tensors.
     """
     explaining = row_engines(job)
     local = [engine for engine in explaining.values() if isinstance(engine, LocalEngine)]
     values = max(sum(spec.size for spec in specs), *(engine.values_per_row(specs) for engine in local), 1)
-    per_sample = targets if job.target.select == "all" else job.target.count or len(job.target.index) or 1
     return PartPlan(
         rows=samples * per_sample if explaining else 0,
         part_rows=rows_of_part(job.output.part_rows, values),

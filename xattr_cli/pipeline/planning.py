@@ -17,6 +17,7 @@ from ..fingerprint import HashingCost, hashing_cost
 from ..job.config import Job
 from ..job.identity import identity
 from ..store import ResultColumn, check_writable
+from ..store.results.agreement import agreement_text
 from .explain import explain_rows
 from .integration import settled_plan
 from .opening import open_session
@@ -47,7 +48,8 @@ class Plan:
         disk_bytes: expected size of the result; the parts take as much again until they are merged.
         disk_free_bytes: what is free where the result goes.
         not_converged: probe rows that did not converge, by engine label.
-        notes: what loading the model has reported.
+        notes: what loading the model and the data has reported.
+        agreement: how often predictions of the first rows agree with labels; empty if that is not known.
         hashed_bytes, hashing_seconds: of files and samples, and how long it took to read them for their hashes.
         known_bytes: of files whose hashes were in the user's cache, where a run will find those of large files.
     """
@@ -67,6 +69,7 @@ class Plan:
     disk_free_bytes: int
     not_converged: dict[str, int]
     notes: tuple[str, ...]
+    agreement: str
     hashed_bytes: int
     hashing_seconds: float
     known_bytes: int
@@ -96,6 +99,7 @@ class _RowProbe:
     row_bytes: float = 0.0
     evaluations: Mapping[str, int] = field(default_factory=dict)
     not_converged: Mapping[str, int] = field(default_factory=dict)
+    agreement: str = ""
 
 
 def _probe_rows(session: Session) -> _RowProbe:
@@ -113,6 +117,7 @@ def _probe_rows(session: Session) -> _RowProbe:
         row_bytes=sum(c.values.nbytes for c in columns.values() if c.axis == "rows") / rows,
         evaluations={k: _evaluations(columns, f"engines/{k}") for k in labels},
         not_converged={k: int((columns[f"engines/{k}/status"].values == 1).sum()) for k in labels},
+        agreement=agreement_text(*(columns[f"rows/{name}"].values for name in ("sample", "label", "prediction"))),
     )
 
 
@@ -162,7 +167,8 @@ def _extrapolate(
         disk_bytes=round(probe.row_bytes * session.parts.rows + _input_bytes(session)),
         disk_free_bytes=_free_bytes(session.job.output.path),
         not_converged=dict(probe.not_converged),
-        notes=(*session.model.notes, *session.scorer.repairs.notes, *session.contradictions),
+        notes=session.notes,
+        agreement=probe.agreement,
         hashed_bytes=hashing.read,
         hashing_seconds=hashing.seconds,
         known_bytes=hashing.cached,
@@ -216,6 +222,7 @@ def plan_text(plan: Plan) -> str:
         lines.insert(5, f"of it rows   {held}")
     if plan.device_memory_bytes:
         lines.insert(5, f"GPU memory   about {_size(plan.device_memory_bytes)}")
+    lines += [f"labels       {plan.agreement}"] if plan.agreement else []
     lines += [f"note         {note}" for note in plan.notes]
     for label, evaluations in plan.evaluations.items():
         unsettled = plan.not_converged.get(label)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
@@ -43,6 +44,8 @@ from .session import Session
 from .study import study_dataset
 
 __all__ = ["Progress", "RunReport", "merge_job", "run_job"]
+
+_LOG = logging.getLogger(__name__)
 
 SECONDS_BETWEEN_LOOKS = 0.2
 
@@ -119,6 +122,8 @@ def run_job(
             discard_leftovers(job.output.path)
             return RunReport(str(job.output.path), session.parts.rows, 0, 0, True, 0.0)
         session = reuse.only_new(session) if reuse is not None and reuse.is_whole else session
+        for note in (*session.samples.notes, *session.probe.notes):
+            _LOG.warning("%s", note)
         with _parts(session, manifest, shard, overwrite=overwrite, accept_changes=accept_changes) as parts:
             session = session.following(parts.manifest.plan)
             began = time.time()
@@ -306,7 +311,7 @@ def _manifest(session: Session, started: float, command_line: str) -> Manifest:
         plan={
             **session.settled,
             "device": device_name(session.scorer.device),
-            "model_notes": [*session.model.notes, *session.scorer.repairs.notes, *session.contradictions],
+            "model_notes": list(session.notes),
             "started": started,
             "command_line": command_line,
         },

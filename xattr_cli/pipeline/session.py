@@ -24,7 +24,7 @@ from ..models import LoadedModel
 from ..numerics.paths.calibration import Calibration
 from ..samples import Batch, InputSpec, Layout
 from .baselines import BaselineCache
-from .checks.preflight import check_labels
+from .checks.preflight import check_labels, labels_missing
 from .checks.probe import Probe
 from .memory import Settings, memory_of
 from .parts import PartPlan
@@ -135,6 +135,17 @@ class Session:
         )
 
     @property
+    def notes(self) -> tuple[str, ...]:
+        """What was done on the way and is not obvious, for the record."""
+        return (
+            *self.samples.notes,
+            *self.model.notes,
+            *self.probe.notes,
+            *self.scorer.repairs.notes,
+            *self.contradictions,
+        )
+
+    @property
     def classes(self) -> tuple[str, ...]:
         """Names of the outputs, as the dataset has them, else the model; empty if neither has."""
         return self.samples.classes or self.model.outputs
@@ -177,33 +188,40 @@ class Session:
         first, last = self.parts.samples_of(rows)
         batch = self.samples.read(first, last) if batch is None else batch
         points, context = self.scorer.placed(batch)
-        scores = self.scorer.scores(points, context).cpu()
+        scores = self.scorer.evidence(points, context).cpu()
         labels = None if batch.labels is None else torch.from_numpy(batch.labels)
         target = self.job.target
-        if target.select == "label":
-            check_labels(batch.labels, self.probe.targets, first)
-        chosen = choose_targets(scores, labels, target.select, target.index, target.count)
         finite = finite_rows(batch)
+        if target.select == "label" and batch.labels is not None and self.probe.targets.count > 1:
+            patient = self.job.dataset.bad_rows == "quarantine"
+            check_labels(batch.labels, self.probe.targets.count, first, patient=patient)
+            finite &= ~labels_missing(batch.labels)
+            labels = torch.from_numpy(np.where(labels_missing(batch.labels), 0, batch.labels))
+        known = self.probe.targets
+        column = None if known.column is None else known.column[first:last]
+        chosen = choose_targets(scores, labels, target.select, known.index, target.count, column)
         predicted = predictions(scores).numpy()
         if predicted.dtype == np.int64:
             # a class that is ruled out by a score of -inf spoils nothing, unless all are
             predicted = np.where(finite & torch.isfinite(scores.amax(dim=1)).numpy(), predicted, -1)
         here = slice(rows.start - first * per_sample, rows.stop - first * per_sample)
         position = np.repeat(np.arange(len(batch)), per_sample)[here]
-        known = np.full(len(batch), -1) if batch.labels is None else batch.labels
+        if self.probe.targets.places:  # no class is predicted of a sample, but one at each of its positions
+            predicted = np.full(len(batch), -1)
+        labelled = np.full(len(batch), -1) if batch.labels is None else batch.labels
         return RowTable(
             id=np.arange(rows.start, rows.stop),
             sample=batch.index[position],
             target=chosen.reshape(-1).numpy()[here],
-            label=known[position],
+            label=labelled[position],
             prediction=predicted[position],
             finite=finite[position],
             batch=batch,
             position=position,
         )
 
-    def block(self, table: RowTable) -> Block:
-        """The workbench on which engines explain these rows."""
+    def block(self, table: RowTable, fold: Scorer | None = None) -> Block:
+        """The workbench on which engines explain these rows: of the mean over folds, or of one of them."""
         points, context = self.scorer.placed(table.batch)
         position = torch.from_numpy(table.position).to(self.scorer.device)
         rows = Rows(
@@ -215,12 +233,12 @@ class Session:
         baselines = _BatchBaselines(self, table.batch, position)
         return Block(
             rows,
-            self.scorer,
+            fold or self.scorer,
             baselines,
             planned=self.sweeps,
             seed=self.job.compute.seed,
             smooth=not self.probe.kinks,
-            cells=self.cells,
+            cells={} if fold else self.cells,  # which are calibrated on the mean over folds
             consistent=not self.contradictions,
             memory_bytes=self.memory_bytes,
         )
@@ -239,12 +257,11 @@ class Session:
             memo: durable memory for results on the way; None for none.
             stage: told the label, the steps done and the steps to do.
         """
-        target = self.job.target
         return Population(
             label=label,
             seed=self.job.compute.seed,
             scorer=self.scorer,
-            targets=target.index if target.select == "index" else tuple(range(self.probe.targets)),
+            targets=self.probe.targets.index or tuple(range(self.probe.targets.count)),
             classes=self.classes,
             memory_bytes=self.memory_bytes,
             output=self.job.output.path,

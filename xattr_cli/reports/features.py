@@ -62,7 +62,7 @@ def _per_target(results: Results, engine: EngineResults, tensor: str, stem: str)
     found = importances(results, engine, tensor, targets)
     for importance in found:
         figure = _Chart(results, engine, tensor, importance).draw()
-        name = results.class_name(importance.target)[:_NAME_WIDTH]
+        name = results.target_name(importance.target)[:_NAME_WIDTH]
         target = name if name == str(importance.target) else f"{importance.target}-{name}"
         yield Drawing(f"{stem}-{target}" if len(counts) > 1 else stem, figure)
     if len(counts) > _MOST_TARGETS:
@@ -96,7 +96,7 @@ class _Chart:
         rows = f"{self.importance.rows} row{'' if self.importance.rows == 1 else 's'}"
         parts = [shorten(self.engine.label, _NAME_WIDTH), rows]
         if not self.results.rows.is_regression:
-            parts.insert(1, f"target {shorten(self.results.class_name(self.importance.target), 40)}")
+            parts.insert(1, f"target {shorten(self.results.target_name(self.importance.target), 40)}")
         return f"{self.results.path.name}: {', '.join(parts)}"
 
     def _draw_bars(self, axes: Axes) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..samples import Status
+from ..store.results.agreement import agreement_text
 from ..store.results.engines import EngineResults
 from ..store.results.reader import EffectResults, Results
 from .drawing.words import percent
@@ -70,6 +71,7 @@ def summarize(results: Results) -> dict[str, Any]:
         "samples": len(np.unique(rows.sample)),
         "stored_samples": len(results.stored),
         "classes": len(results.classes),
+        "agreement": agreement_text(rows.sample, rows.label, rows.prediction),
         "tensors": {
             name: list(shape) for engine in results.engines.values() for name, shape in engine.tensors.items()
         },
@@ -246,6 +248,8 @@ def source_facts(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     tensors = ", ".join(f"{name} {tuple(shape)}" for name, shape in summary["tensors"].items())
     if summary["engines"] or not summary["effects"]:
         yield "rows", f"{summary['rows']} of {samples}; {tensors or 'no maps'}"
+    if summary["agreement"]:
+        yield "labels", summary["agreement"]
     for line in filter(None, str(summary["code_changes"] or "").splitlines()):
         yield "changed", line
     for note in filter(None, str(summary["model_notes"] or "").splitlines()):

@@ -12,6 +12,7 @@ from ...errors import DataError, suggestion
 __all__ = ["Labels", "as_labels", "name_labels"]
 
 _SHOWN = 3
+_NAMED = 20
 
 
 @dataclass(frozen=True)
@@ -21,10 +22,15 @@ class Labels:
     Attributes:
         values: (n,) int64 class numbers, or float64 values of a regression.
         classes: names of the classes, as far as the labels tell them.
+        several: (n, k) labels of samples that have several each, as 0 and 1 per class, or as values of a
+            regression; None if each has one. `values` is NaN then.
+        note: how texts were numbered, or vectors read; empty if labels are numbers.
     """
 
     values: np.ndarray
     classes: tuple[str, ...] = ()
+    several: np.ndarray | None = None
+    note: str = ""
 
 
 def as_labels(values: np.ndarray, key: str, class_names: Sequence[str] = ()) -> Labels:
@@ -41,9 +47,10 @@ def as_labels(values: np.ndarray, key: str, class_names: Sequence[str] = ()) -> 
     values = np.asarray(values)
     if values.ndim == 2 and values.shape[1] == 1:
         values = values[:, 0]
+    if values.ndim == 2 and values.shape[1] > 1 and values.dtype.kind in "buif":
+        return _vectors(values, key, class_names)
     if values.ndim != 1:
-        hint = " Store the class numbers (argmax over the last axis)." if values.ndim == 2 else ""
-        raise DataError(f"{key}: labels must have shape (n,), not {values.shape}.{hint}")
+        raise DataError(f"{key}: labels must have shape (n,), or (n, k) of numbers, not {values.shape}.")
     if values.dtype.kind == "f":
         return Labels(_finite(values.astype(np.float64), key))
     if values.dtype.kind in "bui":
@@ -63,6 +70,10 @@ def name_labels(names: Sequence[str], key: str, class_names: Sequence[str] = ())
         DataError: a label is not among `class_names`, or is there several times.
     """
     found = sorted(set(names))
+    if not class_names and all(name.isdecimal() and str(int(name)) == name for name in found):
+        # as texts, "10" would come before "2"
+        note = f"labels: texts {found[0]} … are taken as class numbers"
+        return Labels(np.array([int(name) for name in names], dtype=np.int64), note=note)
     classes = list(class_names) or found
     _check_unambiguous(found, classes, key)
     unknown = [name for name in found if name not in classes]
@@ -75,7 +86,27 @@ def name_labels(names: Sequence[str], key: str, class_names: Sequence[str] = ())
         )
     else:
         numbers = {name: classes.index(name) for name in found}
-    return Labels(np.array([numbers[name] for name in names], dtype=np.int64), tuple(classes))
+    values = np.array([numbers[name] for name in names], dtype=np.int64)
+    if class_names and not unknown:  # as the job says
+        return Labels(values, tuple(classes))
+    shown = sorted(numbers.items(), key=lambda item: item[1])
+    note = "labels: " + ", ".join(f"{number} {name}" for name, number in shown[:_NAMED])
+    note += f" and {len(shown) - _NAMED} more" if len(shown) > _NAMED else ""
+    return Labels(values, tuple(classes), note=note)
+
+
+def _vectors(values: np.ndarray, key: str, class_names: Sequence[str]) -> Labels:
+    """Labels (n, k): one-hot vectors are class numbers, others stay beside the rows."""
+    finite = values.astype(np.float64)
+    if (wrong := np.flatnonzero(~np.isfinite(finite).all(axis=1))).size:
+        raise DataError(f"{key}: labels must be finite; sample {wrong[0]} has {values[wrong[0]].tolist()}.")
+    is_hot = bool(np.isin(finite, (0, 1)).all())
+    if is_hot and bool((finite.sum(axis=1) == 1).all()):
+        note = f"labels: one-hot vectors of {values.shape[1]} are taken as class numbers"
+        return Labels(finite.argmax(axis=1).astype(np.int64), tuple(class_names), note=note)
+    kind = "labels that do not exclude each other (multi-hot)" if is_hot else "values of a regression"
+    note = f"labels: {values.shape[1]} for every sample, {kind}"
+    return Labels(np.full(len(values), np.nan), tuple(class_names), finite, note)
 
 
 def _check_unambiguous(found: Sequence[str], classes: Sequence[str], key: str) -> None:

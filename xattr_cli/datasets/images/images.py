@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Literal
@@ -47,10 +49,6 @@ class Images(DatasetSource):
     labels: Literal["auto", "folders", "none"] = Field(
         default="auto", description="auto takes sub-folders as classes if every picture lies in one"
     )
-    damaged: Literal["refuse", "quarantine"] = Field(
-        default="refuse",
-        description="quarantine hands a damaged picture over as NaN, so that only its row fails",
-    )
     follow_links: bool = Field(default=False, description="let symbolic links lead out of the folder")
 
     @field_validator("extensions")
@@ -70,7 +68,7 @@ class Images(DatasetSource):
             raise DataError(f"dataset.path: the dataset is empty: no {', '.join(self.extensions)} in {folder}.")
         preparation = self.transform.prepare(self._job_folder, "dataset.transform")
         labels = self._labels(paths, preparation.classes)
-        return _Pictures(folder, paths, labels, preparation, self.damaged == "quarantine", self.limit)
+        return _Pictures(folder, paths, labels, preparation, self.bad_rows == "quarantine", self.limit)
 
     def _labels(self, paths: list[PurePosixPath], known: tuple[str, ...]) -> Labels | None:
         loose = [path for path in paths if len(path.parts) == 1]
@@ -107,6 +105,7 @@ class _Pictures(Samples):
         self._spec = picture_spec(self._first(), preparation)
         self.inputs = (self._spec,)
         self.classes = labels.classes if labels else preparation.classes
+        self.notes = (*((labels.note,) if labels and labels.note else ()), *_conversions(folder, paths))
         # names decide the classes; pictures beyond the limit are never read
         self._hashed = hash_files(folder, [folder / path for path in paths[:limit]])
         self.fingerprint = combined([self._hashed.digest, *map(str, paths[limit:] if limit else ())])
@@ -167,12 +166,29 @@ class _Pictures(Samples):
                 picture.load()
         except Exception as error:  # decoders raise what the bytes of a damaged picture mean
             raise _DamagedError(
-                f"{where} is damaged or no picture: {error}. Remove it, or set dataset.damaged: quarantine."
+                f"{where} is damaged or no picture: {error}. Remove it, or set dataset.bad_rows: quarantine."
             ) from error
         try:
             return self._preparation.apply(picture)
         except DataError as error:
             raise DataError(f"{where}: {error}") from error
+
+
+def _conversions(folder: Path, paths: Sequence[PurePosixPath]) -> tuple[str, ...]:
+    """What is done to pictures on the way, of those at the beginning, by their headers."""
+    turned = clear = 0
+    for path in paths[:_LOOKED_AT]:
+        with contextlib.suppress(Exception), Image.open(folder / path) as picture:
+            turned += picture.getexif().get(_ORIENTATION, 1) != 1
+            clear += "A" in picture.getbands() or "transparency" in picture.info
+    of = f"of the first {min(len(paths), _LOOKED_AT)} pictures"
+    notes = [f"{turned} {of} have an EXIF orientation; they are explained as stored, not turned"] if turned else []
+    notes += [f"{clear} {of} have transparency, which is left out: the colours below it show"] if clear else []
+    return tuple(notes)
+
+
+_LOOKED_AT = 64
+_ORIENTATION = 0x0112
 
 
 @cache

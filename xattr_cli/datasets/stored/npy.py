@@ -106,7 +106,8 @@ def open_array_in(file: BinaryIO, start: int, size: int, where: str) -> StoredAr
     if dtype.hasobject:
         raise DataError(
             f"{where} holds Python objects, which are not read: they could run code. "
-            "Save arrays of numbers; pad ragged samples to one length."
+            "Save arrays of numbers. Samples of different lengths: pad them to one length, and name their own in "
+            "lengths of dataset kind sequences."
         )
     offset = file.tell()
     if dtype.itemsize == 0 or min(shape, default=0) < 0:

@@ -159,7 +159,7 @@ class _Line:
     def __call__(self, step: Tensor) -> Tensor:
         """(rows, targets) at one ε (rows,) per row."""
         points = torch.addcmul(self._points, step[:, None], self._directions)
-        return self._scorer.score.of_all(self._scorer.outputs(points, self._context))[:, self._targets]
+        return self._scorer.graded(points, self._context)[:, self._targets]
 
     @property
     def start(self) -> Tensor:

@@ -152,7 +152,7 @@ def score_at(scorer: Scorer, context: Mapping[str, Tensor], target: Tensor) -> S
     """The score of each point's own target, as it stands in the graph."""
 
     def score(points: Tensor) -> Tensor:
-        return scorer.score.of_all(scorer.outputs(points, context)).gather(1, target[:, None])[:, 0]
+        return scorer.graded(points, context).gather(1, target[:, None])[:, 0]
 
     return score
 

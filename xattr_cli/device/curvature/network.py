@@ -143,7 +143,7 @@ class _Forward:
 
     def outputs(self, points: Tensor) -> Tensor:
         """Of the network at the points given; copies, since it may write into its context."""
-        return self.scorer.outputs(points, {name: tensor.clone() for name, tensor in self.context.items()})
+        return self.scorer.graded(points, {name: tensor.clone() for name, tensor in self.context.items()})
 
     def run(self) -> Tensor:
         """The outputs, with gradients."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -52,10 +52,14 @@ class Runner:
     Arguments:
         module: frozen; it is not changed: folding, at the first call, and compiling make others of it.
         how: to run it.
+        constants: further keyword arguments of every call.
     """
 
-    def __init__(self, module: nn.Module, how: Execution = Execution()) -> None:
+    def __init__(
+        self, module: nn.Module, how: Execution = Execution(), constants: Mapping[str, Any] | None = None
+    ) -> None:
         self.how = how
+        self._constants = dict(constants or {})
         self._original = module
         self._made: Any = module if how == Execution() else None
         self._depth = 0
@@ -87,9 +91,9 @@ class Runner:
         module = self._module(tensors)
         dtype = _AUTOCAST.get(self.how.arithmetic)
         if dtype is None:
-            return module(*tensors)
+            return module(*tensors, **self._constants)
         with torch.autocast(tensors[0].device.type, dtype=dtype):
-            return _widened(module(*tensors))
+            return _widened(module(*tensors, **self._constants))
 
     @contextmanager
     def arithmetic(self) -> Iterator[None]:

@@ -47,7 +47,7 @@ def secants_of_call(
     found = []
     with torch.enable_grad():
         with mode:
-            scores = scorer.score.of_all(scorer.outputs(leaf, filling))
+            scores = scorer.graded(leaf, filling)
         for number, target in enumerate(targets, 1):
             values = scores[: len(target)].gather(1, target[:, None])[:, 0]
             (gradients,) = torch.autograd.grad(values.sum(), leaf, retain_graph=number < len(targets))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pydantic import Field
+
 from ...registry import ENGINES
 from ..base import Explanation, LocalEngine, exact
 
@@ -23,9 +25,11 @@ class Saliency(LocalEngine):
     Reference: Simonyan, Vedaldi, Zisserman 2013, arXiv 1312.6034, section 3.
     """
 
+    signed: bool = Field(default=False, description="keep the sign of the gradient")
+
     def explain(self, block: Block) -> Explanation:
         values, gradients = block.input_gradient()
-        return exact(gradients.abs(), values)
+        return exact(gradients if self.signed else gradients.abs(), values)
 
 
 @ENGINES.register("input_x_gradient")

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from ...errors import JobError
 from ...registry import ENGINES
+from ...samples import Status
 from ..base import Explanation
 from ..sweeps import NamedRule, SweepRequest
 from .options import PathEngine
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from ..block import Block
 
 __all__ = ["IntegratedGradients"]
@@ -43,6 +48,18 @@ class IntegratedGradients(PathEngine):
     )
     nodes: int | None = Field(default=None, ge=2, description="gradients per row of a fixed rule")
 
+    multiply_by_inputs: bool = Field(
+        default=True,
+        description="false leaves out the factor x − x': the mean gradient on the path, whose error is not judged "
+        "(the path is still integrated until the product is right within rtol)",
+    )
+    hypothetical: int | None = Field(
+        default=None,
+        ge=0,
+        description="axis of one-hot categories, such as the nucleotides of a sequence: also store what each "
+        "category would contribute in the place of the one that is there",
+    )
+
     @field_validator("rule", mode="before")
     @classmethod
     def _was_called_otherwise(cls, rule: object) -> object:
@@ -71,11 +88,47 @@ class IntegratedGradients(PathEngine):
 
     def explain(self, block: Block) -> Explanation:
         sweep = block.path(self.path())
-        return Explanation(
-            attribution=sweep.path.delta * sweep.integral.mean_gradient,
-            relative_error=sweep.integral.relative_error,
-            evaluations=sweep.integral.evaluations,
-            score_input=sweep.integral.score_input,
-            score_baseline=sweep.integral.score_baseline,
-            status=sweep.integral.status,
+        found, gradient = sweep.integral, sweep.integral.mean_gradient
+        given = Explanation(
+            attribution=sweep.path.delta * gradient,
+            relative_error=found.relative_error,
+            evaluations=found.evaluations,
+            score_input=found.score_input,
+            score_baseline=found.score_baseline,
+            status=found.status,
+            maps={} if self.hypothetical is None else {"hypothetical": self._hypothetical(block, gradient)},
         )
+        return given if self.multiply_by_inputs else _mean_gradient(given, gradient)
+
+    def check(self, probe: Block) -> None:
+        super().check(probe)
+        specs = probe.scorer.layout.specs
+        if self.hypothetical is not None and any(self.hypothetical >= len(spec.shape) for spec in specs):
+            shapes = ", ".join(f"{spec.name} {spec.shape}" for spec in specs)
+            raise JobError(
+                f"hypothetical: {self.hypothetical}: no such axis; a sample has the shape {shapes}, and axes "
+                "count from 0."
+            )
+
+    def _hypothetical(self, block: Block, gradient: Tensor) -> Tensor:
+        """(rows, D): (e_c − x') · mean gradient of every one-hot category c at its place."""
+        layout, axis = block.scorer.layout, (self.hypothetical or 0) + 1
+        parts = zip(
+            layout.split(gradient).values(), layout.split(block.reference(self.baseline)).values(), strict=True
+        )
+        pieces = [(mean - (mean * start).sum(dim=axis, keepdim=True)).flatten(1) for mean, start in parts]
+        whole = gradient.clone()
+        at = 0
+        for piece in pieces:
+            whole[:, at : at + piece.shape[1]] = piece
+            at += piece.shape[1]
+        return whole
+
+
+def _mean_gradient(given: Explanation, gradient: Tensor) -> Explanation:
+    """The same with the mean gradient as the map; what is known of the error is of the product with x − x'."""
+    nothing = given.relative_error * 0
+    status = (nothing.nan_to_num() + int(Status.NOT_JUDGED)).char()
+    return replace(
+        given, attribution=gradient, relative_error=nothing + float("nan"), score_baseline=None, status=status
+    )

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ...errors import ModelError, nearest
 from .files import archive_kind, check_file
-from .pickles import code_in_checkpoint, read_safetensors, refuse
+from .pickles import code_in_checkpoint, from_script, read_safetensors, refuse
 
 __all__ = ["OPTION", "Checkpoint", "read_checkpoint"]
 
@@ -83,6 +83,8 @@ def _read_torch(path: Path, *, trust_pickle: bool) -> tuple[Any, tuple[str, ...]
         raise ModelError(f"{OPTION}: {path}: is an archive, but not one that torch.save wrote.")
     try:
         return _torch_load(path, weights_only=True), ()
+    except PermissionError as error:
+        raise ModelError(f"{OPTION}: {path}: cannot be read: {error.strerror or error}.") from error
     except Exception as error:  # damaged pickles raise whatever their bytes happen to mean
         code = code_in_checkpoint(path, error)
         if not code:
@@ -94,6 +96,7 @@ def _read_torch(path: Path, *, trust_pickle: bool) -> tuple[Any, tuple[str, ...]
     except Exception as error:
         raise ModelError(
             f"{OPTION}: {path}: its pickle asks for code that fails here ({type(error).__name__}: {error})."
+            f"{from_script(code)}"
         ) from error
 
 

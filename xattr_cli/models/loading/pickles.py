@@ -16,7 +16,7 @@ from torch.serialization import get_unsafe_globals_in_checkpoint
 
 from ...errors import ModelError, one_line, reported
 
-__all__ = ["code_in_checkpoint", "code_in_program", "read_safetensors", "refuse"]
+__all__ = ["code_in_checkpoint", "code_in_program", "from_script", "read_safetensors", "refuse"]
 
 _SHOWN = 4
 
@@ -28,9 +28,25 @@ def refuse(path: Path, option: str, code: Sequence[str]) -> ModelError:
     return ModelError(
         f"{option}: {path}: reading it would run code: the pickle in it asks for {shown}"
         + (" (it seems to hold a whole pickled network)" if whole else "")
-        + ". A pickle can do anything that its author likes, with your rights. Better save the weights "
+        + f".{from_script(code)} A pickle can do anything that its author likes, with your rights. Better save "
+        "the weights "
         "alone, with torch.save(network.state_dict(), path); or, if you trust whoever made the file, "
         "set model.trust_pickle: true."
+    )
+
+
+def from_script(names: Sequence[str]) -> str:
+    """The way out for classes that a script has defined, which nobody else can import; empty if there are none."""
+    own = [name for name in names if name.startswith("__main__.")]
+    if not own:
+        return ""
+    name = own[0].removeprefix("__main__.")
+    return (
+        f" The class {name} was defined in the script that saved it (__main__), and cannot be imported from "
+        "there: put "
+        "it into a file next to the job file, save network.state_dict() and load that with model: "
+        f"{{kind: python, "
+        f"factory: 'file:{name}', checkpoint: …}}."
     )
 
 
@@ -101,6 +117,8 @@ def read_safetensors(path: Path, option: str) -> dict[str, Tensor]:
         raise ModelError(f"{option}: {path}: needs safetensors: pip install 'xattr-cli[safetensors]'")
     try:
         return load_file(path)
+    except PermissionError as error:
+        raise ModelError(f"{option}: {path}: cannot be read: {error.strerror or error}.") from error
     except (SafetensorError, OSError, ValueError, RuntimeError, TypeError, KeyError) as error:
         raise ModelError(
             f"{option}: {path}: is truncated or damaged, or no safetensors file ({error})."

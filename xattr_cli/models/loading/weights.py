@@ -20,8 +20,15 @@ __all__ = ["check_weights", "fingerprint_weights", "load_weights"]
 _SHOWN = 3
 
 
-def load_weights(network: nn.Module, checkpoint: Checkpoint) -> tuple[str, ...]:
+_HARMLESS = ("position_ids", "total_ops", "total_params", "num_batches_tracked", "rotary_emb.inv_freq")
+"""Last parts of names that are no weights: counters, and tables that the network makes itself."""
+
+
+def load_weights(network: nn.Module, checkpoint: Checkpoint, *, report: bool = False) -> tuple[str, ...]:
     """Copy a checkpoint into a network; every name and shape must fit.
+
+    A weight that the network has under several names may be in the file under one of them. Counters and tables of
+    positions may be there or not.
 
     Names that `torch.compile` or `DataParallel` prefixed are freed of the prefix. A network narrower
     than its checkpoint takes the checkpoint's dtype, so that no weight is rounded; a checkpoint narrower
@@ -30,6 +37,7 @@ def load_weights(network: nn.Module, checkpoint: Checkpoint) -> tuple[str, ...]:
     Arguments:
         network: changed in place.
         checkpoint: what `read_checkpoint` found.
+        report: names that are missing, or that the network does not have, are noted and not refused.
 
     Returns:
         What was done beyond copying, for `LoadedModel.notes`.
@@ -45,13 +53,34 @@ def load_weights(network: nn.Module, checkpoint: Checkpoint) -> tuple[str, ...]:
     except RuntimeError as error:
         shapes = _shape_faults(own, checkpoint.tensors)
         raise _misfit(checkpoint, shapes or [" ".join(str(error).split())], own) from error
-    faults = [
-        *_listed("missing in the file", result.missing_keys),
-        *_listed("not in the network", result.unexpected_keys),
-    ]
-    if faults:
+    shared = _shared(own, result.missing_keys, set(checkpoint.tensors))
+    missing = [name for name in result.missing_keys if name not in shared and not _is_harmless(name)]
+    extra = [name for name in result.unexpected_keys if not _is_harmless(name)]
+    passed_over = [name for name in result.unexpected_keys if _is_harmless(name)]
+    notes += tuple(_listed("one tensor under several names, in the file once", sorted(shared)))
+    notes += tuple(_listed("passed over in the file, no weights", passed_over))
+    faults = [*_listed("missing in the file", missing), *_listed("not in the network", extra)]
+    if faults and not (report and len(result.missing_keys) < len(own)):
         raise _misfit(checkpoint, faults, own)
-    return notes
+    told = [
+        *_listed("NOT LOADED, missing in the file", missing),
+        *_listed("not in the network, passed over", extra),
+    ]
+    return notes + tuple(f"{text} (model.strict: report)" for text in told)
+
+
+def _is_harmless(name: str) -> bool:
+    return name.endswith(_HARMLESS)
+
+
+def _shared(own: Mapping[str, Any], missing: Iterable[str], given: set[str]) -> set[str]:
+    """Names that share the memory of a weight that is in the file: tied weights, which safetensors keeps once."""
+    places = {_place(own[name]) for name in given if isinstance(own.get(name), Tensor)}
+    return {name for name in missing if isinstance(own[name], Tensor) and _place(own[name]) in places}
+
+
+def _place(tensor: Tensor) -> tuple[int, tuple[int, ...], tuple[int, ...]]:
+    return tensor.data_ptr(), tuple(tensor.shape), tensor.stride()
 
 
 def check_weights(network: nn.Module) -> None:
@@ -179,4 +208,8 @@ def _way_out(own: list[str], given: list[str]) -> str:
         prefix = name.removesuffix(f".{first}")
         if prefix != name and all(f"{prefix}.{other}" in known for other in own):
             return f"All of the network's names follow {prefix!r}: let model.checkpoint_key end with it."
-    return "The network must be built as it was when its weights were saved: compare model.kwargs."
+    return (
+        "The network must be built as it was when its weights were saved: compare model.kwargs. If what differs "
+        "is "
+        "no part of it, model.strict: report notes it and goes on."
+    )

@@ -115,7 +115,7 @@ def _places(session: Session, probe: Block) -> str:
 
     def forward() -> Tensor:
         with torch.enable_grad(), scorer.exact_arithmetic():
-            return scorer.outputs(filled.detach().requires_grad_(), filling)
+            return scorer.graded(filled.detach().requires_grad_(), filling)
 
     found = locate_detachments(scorer.module, forward)
     if not found:

@@ -13,8 +13,10 @@ from ...datasets import finite_rows
 from ...device import Scorer
 from ...errors import DataError, JobError, ModelError, XattrError, suggestion
 from ...job.config import Job
+from ...job.target import Mask
 from ...registry import Plugin
 from ...samples import Batch, InputSpec, Layout
+from .reasons import does_not_run
 
 __all__ = [
     "check_background",
@@ -26,9 +28,8 @@ __all__ = [
     "check_model",
     "check_output",
     "check_scores_finite",
-    "check_targets",
     "check_values_finite",
-    "does_not_run",
+    "labels_missing",
 ]
 
 Context = Mapping[str, Tensor]
@@ -77,16 +78,28 @@ def check_explained_inputs(job: Job, inputs: tuple[InputSpec, ...]) -> Layout:
     for name in job.explain.inputs:
         if name not in known:
             raise JobError(f"explain.inputs: {name!r}: the dataset has no such input.{suggestion(name, known)}")
-    layout = Layout.of(inputs, job.explain.inputs or [spec.name for spec in inputs if spec.explainable])
+    mask = job.target.reduce.mask if isinstance(job.target.reduce, Mask) else None
+    explainable = [spec.name for spec in inputs if spec.explainable and spec.name != mask]
+    layout = Layout.of(inputs, job.explain.inputs or explainable)
     for spec in layout.specs:
         if not np.issubdtype(spec.dtype, np.floating):
             raise DataError(
                 f"dataset: input {spec.name!r} holds {spec.dtype}, which has no gradient: every map would "
                 "be silently zero. If these are measurements or pixels, convert them (dataset.dtype: "
                 "float32); if they are category or token ids, explain what they are embedded into: "
-                "explain: {embedding: auto}."
+                f"explain: {{embedding: auto}}.{_beside(layout)}"
             )
     return layout
+
+
+def _beside(layout: Layout) -> str:
+    """What to explain where an input only goes with others."""
+    others = [spec.name for spec in layout.specs if np.issubdtype(spec.dtype, np.floating)]
+    return (
+        f" If it only goes with the others, explain those: explain: {{inputs: [{', '.join(others)}]}}."
+        if others
+        else ""
+    )
 
 
 def check_model(scorer: Scorer, points: Tensor, context: Context) -> Tensor:
@@ -128,9 +141,14 @@ def check_gradient_path(
     Raises:
         ModelError: the gradient to an explained input is cut, or zero wherever it was looked at.
     """
-    unreached = [spec.name for spec in scorer.layout.specs]
-    for trial in _trials(points, starts):
-        reached = _inputs_with_gradient(scorer, trial, context)
+    unreached, failure = [spec.name for spec in scorer.layout.specs], ""
+    for number, trial in enumerate(_trials(points, starts)):
+        try:
+            reached = _inputs_with_gradient(scorer, trial, context)
+        except ModelError as error:
+            if number == 0:  # at the samples themselves
+                raise
+            failure, reached = str(error.__cause__ or error).strip().partition("\n")[0], []
         unreached = [name for name in unreached if name not in reached]
         if not unreached:
             return
@@ -140,6 +158,11 @@ def check_gradient_path(
         f"the model ignores {_names(unreached)}: on the samples looked at, and on the way to them, its "
         "gradient is exactly zero for every output. The network does not use it, or it rounds, "
         f"detaches or takes an argmax on the way. Every map would be zero.{advice}"
+        + (
+            f" Where samples were changed for a trial, halved or with noise, it failed: {failure}."
+            if failure
+            else ""
+        )
     )
 
 
@@ -176,7 +199,7 @@ def _run(scorer: Scorer, points: Tensor, context: Context) -> Tensor:
     filled, filling = scorer.fill(points, context, rows)
     beside = {name: tensor.clone() for name, tensor in filling.items()}
     try:
-        outputs = scorer.outputs(filled, beside)
+        scores = scorer.graded(filled, beside)
     except XattrError:
         raise
     except Exception as error:
@@ -187,17 +210,7 @@ def _run(scorer: Scorer, points: Tensor, context: Context) -> Tensor:
             f"the model writes into its {_names(changed)} (an operation such as mask.mul_(2)), which would "
             "spoil the data for what follows. Let its forward begin with a clone() of it."
         )
-    return scorer.score.of_all(outputs)[: len(points)]
-
-
-def does_not_run(scorer: Scorer, rows: int, error: Exception) -> ModelError:
-    """What to say when a network fails on the inputs of a dataset."""
-    shapes = ", ".join(f"{s.name} {(rows, *s.shape)} {s.dtype}" for s in scorer.inputs)
-    reason = str(error).strip().partition("\n")[0]
-    return ModelError(
-        f"the model does not run on the dataset's inputs ({shapes}): {type(error).__name__}: {reason}. "
-        "Check the dataset's shape and order of inputs against what the model was trained on."
-    )
+    return scores[: len(points)]
 
 
 def _check_deterministic(first: Tensor, again: Tensor) -> None:
@@ -250,7 +263,7 @@ def check_scores_finite(scores: Tensor) -> None:
         raise ModelError(
             f"the model's scores are NaN or infinite for all of the {len(scores)} samples looked at, which are "
             "finite: every row would be quarantined. Check that the samples are scaled as in training "
-            "(dataset.divide_by, mean, std), or set dataset.nonfinite: quarantine to go on."
+            "(dataset.divide_by, mean, std), or set dataset.bad_rows: quarantine to go on."
         )
 
 
@@ -269,25 +282,6 @@ def check_background(background: Tensor, inputs: Tensor) -> None:
             "baseline: the background holds nothing but the input itself, so every map would be zero. Draw "
             "it from other data, such as baseline: {kind: samples, dataset: {...}} of the training set."
         )
-
-
-def check_targets(job: Job, targets: int, has_labels: bool) -> None:
-    """Make sure that the targets that the job names exist.
-
-    Raises:
-        JobError: an index or a count is too large, or labels are asked for that the dataset does not have.
-    """
-    target = job.target
-    outputs = _outputs(targets)
-    for index in target.index:
-        if index >= targets:
-            raise JobError(f"target.index: {index}: out of range; {outputs}.")
-    if target.select == "top" and target.count > targets:
-        raise JobError(
-            f"target.top: {target.count}: too many; {outputs}. Use top: {targets} at most, or target: all."
-        )
-    if target.select == "label" and targets > 1 and not has_labels:
-        raise JobError("target: 'label': the dataset has no labels. Set dataset.labels, or target: predicted.")
 
 
 def check_class_names(classes: Sequence[str], outputs: Sequence[str]) -> None:
@@ -325,31 +319,45 @@ def check_class_count(names: Sequence[str], targets: int) -> None:
         )
 
 
-def check_labels(labels: np.ndarray | None, targets: int, first: int = 0) -> None:
+def check_labels(labels: np.ndarray | None, targets: int, first: int = 0, *, patient: bool = False) -> None:
     """Make sure that every label names an output.
 
     Arguments:
         labels: of consecutive samples; None if there are none.
         targets: outputs that can be explained.
         first: position of the first of these samples in the dataset.
+        patient: let samples pass that have no label, −1 or NaN.
 
     Raises:
         DataError: labels that are no outputs of the model; names the first of them.
     """
     if labels is None or targets == 1:
         return
-    if not np.issubdtype(labels.dtype, np.integer):
+    if patient and not (missing := labels_missing(labels)).all():
+        labels = np.where(missing, labels[~missing][0], labels)
+    if not np.issubdtype(labels.dtype, np.integer) and np.isnan(labels).all():
+        raise DataError(
+            "dataset.labels: every sample has several labels, so target: label names no output. Use target: "
+            "{index: [...]}, all, or {column: NAME}."
+        )
+    if not np.issubdtype(labels.dtype, np.integer) and bool((labels != np.floor(labels)).any()):
         raise DataError(
             f"dataset.labels: {labels.dtype} values are no classes, but target: label needs the index of "
             f"one of the model's {targets} outputs."
         )
     wrong = np.flatnonzero((labels < 0) | (labels >= targets))
     if len(wrong):
-        examples = ", ".join(f"sample {first + i} has {labels[i]}" for i in wrong[:3])
+        examples = ", ".join(f"sample {first + i} has {labels[i]:g}" for i in wrong[:3])
         raise DataError(
             f"dataset.labels: {len(wrong)} of {len(labels)} labels are out of range ({examples}); "
             f"{_outputs(targets)}."
         )
+
+
+def labels_missing(labels: np.ndarray) -> np.ndarray:
+    """(n,) bool: which samples have no label."""
+    missing: np.ndarray = labels == -1 if np.issubdtype(labels.dtype, np.integer) else np.isnan(labels)
+    return missing
 
 
 def check_values_finite(batch: Batch) -> None:
@@ -363,7 +371,7 @@ def check_values_finite(batch: Batch) -> None:
         listed = ", ".join(str(i) for i in batch.index[bad][:5])
         raise DataError(
             f"dataset: {bad.sum()} of {len(batch)} samples looked at contain NaN or infinity (samples {listed}). "
-            "Clean the data, or set dataset.nonfinite: quarantine to explain the others."
+            "Clean the data, or set dataset.bad_rows: quarantine to explain the others."
         )
 
 

@@ -14,6 +14,7 @@ from ...job.config import Job
 from ...models import LoadedModel, Repairs, find_repairs
 from ...samples import Batch
 from ..baselines import gradient_baselines
+from .outputs import PROBE_SAMPLES, probe_batch
 from .preflight import (
     check_class_count,
     check_class_names,
@@ -21,13 +22,12 @@ from .preflight import (
     check_labels,
     check_model,
     check_scores_finite,
-    check_targets,
     check_values_finite,
 )
+from .targets import Chosen, choose, target_names
 
-__all__ = ["PROBE_SAMPLES", "Probe", "probe_network"]
+__all__ = ["PROBE_SAMPLES", "Probe", "check_values", "probe_network"]
 
-PROBE_SAMPLES = 4
 PROBE_BYTES = 32 * 2**20
 
 
@@ -36,21 +36,27 @@ class Probe:
     """What is known of a network.
 
     Attributes:
-        targets: outputs that can be explained.
+        targets: outputs that can be explained, and those that the job chooses.
+        names: of the targets, where they are not those of the classes.
+        notes: on what the outputs are.
         kinks: operations that may have kinks; decides the formula of the error bar.
         repairs: what it needs so that it can be differentiated.
         shortens: whether it scores padded samples the same without the padding at their end.
         activations: bytes that a row of a device call leaves for its backward pass.
     """
 
-    targets: int
+    targets: Chosen
+    names: tuple[str, ...]
+    notes: tuple[str, ...]
     kinks: tuple[str, ...]
     repairs: Repairs
     shortens: bool
     activations: int
 
 
-def probe_network(job: Job, model: LoadedModel, samples: Samples, scorer: Scorer) -> Probe:
+def probe_network(
+    job: Job, model: LoadedModel, samples: Samples, scorer: Scorer, notes: tuple[str, ...] = ()
+) -> Probe:
     """Run a network on the first samples, and check data, outputs and targets there.
 
     Each step takes what the one before it has found: values, then repairs (without which there may be no
@@ -60,27 +66,30 @@ def probe_network(job: Job, model: LoadedModel, samples: Samples, scorer: Scorer
     Arguments:
         job: what is asked for.
         model, samples: as loaded.
-        scorer: the network, as it was loaded.
+        scorer: the network, as it was loaded, its outputs settled.
+        notes: on its outputs.
 
     Raises:
         JobError: the job cannot be run; the message says what to change.
     """
-    _check_values(job, samples)
-    batch = _probe_batch(samples, min(PROBE_SAMPLES, scorer.packing.rows))
+    batch = probe_batch(samples, min(PROBE_SAMPLES, scorer.packing.rows))
     points, context = scorer.placed(batch)
     repairs = _repairs(job, scorer, points, context)
     repaired = replace(scorer, repairs=repairs)
     scores = check_model(repaired, points, context)
     if any(engine.differentiates for engine in job.engines.values()):
         check_gradient_path(repaired, points, context, lambda: _path_starts(job, samples, repaired, batch))
-    targets = scores.shape[1]
-    if job.dataset.nonfinite == "error":
+    if job.dataset.bad_rows == "error":
         check_scores_finite(scores)
     kinks = find_kinks(repaired, points, context)
-    check_targets(job, targets, batch.labels is not None)
-    _check_names(job, model, samples, targets)
+    targets = scores.shape[1]
+    classes = samples.classes or model.outputs
+    chosen = choose(job, samples, classes, scorer.view, targets)
+    _check_names(job, model, samples, targets, scorer)
     return Probe(
-        targets=targets,
+        targets=chosen,
+        names=target_names(classes, scorer.view, targets),
+        notes=notes,
         kinks=kinks,
         repairs=repairs,
         activations=row_activations(repaired, points, context),
@@ -100,22 +109,12 @@ def _path_starts(job: Job, samples: Samples, scorer: Scorer, batch: Batch) -> li
     return starts
 
 
-def _check_names(job: Job, model: LoadedModel, samples: Samples, targets: int) -> None:
+def _check_names(job: Job, model: LoadedModel, samples: Samples, targets: int, scorer: Scorer) -> None:
     check_class_names(samples.classes, model.outputs)
-    if job.dataset.class_names:
+    if job.dataset.class_names and not scorer.view.places and not scorer.score.takes_any_shape:
         check_class_count(samples.classes, targets)
     if job.target.select == "label":
-        check_labels(samples.known_labels(), targets)
-
-
-def _probe_batch(samples: Samples, count: int) -> Batch:
-    """The first `count` samples, but finite ones if there are any among a few more: NaN proves nothing."""
-    batch = samples.read(0, min(count, len(samples)))
-    if finite_rows(batch).all():
-        return batch
-    more = samples.read(0, min(16 * PROBE_SAMPLES, len(samples)))
-    chosen = np.flatnonzero(finite_rows(more))[:count]
-    return more.take(chosen) if len(chosen) else batch
+        check_labels(samples.known_labels(), targets, patient=job.dataset.bad_rows == "quarantine")
 
 
 def _repairs(job: Job, scorer: Scorer, points: Tensor, context: Mapping[str, Tensor]) -> Repairs:
@@ -126,7 +125,7 @@ def _repairs(job: Job, scorer: Scorer, points: Tensor, context: Mapping[str, Ten
 
     def call(x: Tensor) -> Tensor:
         # copies: a network that writes into its context may not spoil what the checks are made with
-        return scorer.outputs(x, {name: tensor.clone() for name, tensor in filling.items()})
+        return scorer.graded(x, {name: tensor.clone() for name, tensor in filling.items()})
 
     try:
         return find_repairs(scorer.module, call, filled, order)
@@ -151,9 +150,9 @@ def _steps_of_padding(real: np.ndarray) -> np.ndarray:
     return steps
 
 
-def _check_values(job: Job, samples: Samples) -> None:
+def check_values(job: Job, samples: Samples) -> None:
     """Look for NaN in as many samples as can be read in a moment; the rest is quarantined row by row."""
     bytes_per_sample = sum(spec.size * spec.dtype.itemsize for spec in samples.plain.inputs)
     looked_at = min(len(samples), max(PROBE_SAMPLES, PROBE_BYTES // bytes_per_sample))
-    if job.dataset.nonfinite == "error":
+    if job.dataset.bad_rows == "error":
         check_values_finite(samples.plain.read(0, looked_at))

@@ -51,7 +51,7 @@ def _describe(results: Results, row: int) -> Iterator[str]:
         yield f"label {_value_or_class(results, rows.label[row])}"
     yield f"predicted {_value_or_class(results, rows.prediction[row])}"
     if not rows.is_regression:
-        yield f"target {results.class_name(int(rows.target[row]))}"
+        yield f"target {results.target_name(int(rows.target[row]))}"
     yield _score(results, row)
 
 

@@ -92,7 +92,7 @@ def _figure(
     grid[1, 0].set_ylabel(f"Γᵢⱼ + Γⱼᵢ of the pair ({unit})")
     parts = [engine.label, f"{len(rows)} row{'' if len(rows) == 1 else 's'}"]
     if not results.rows.is_regression:
-        parts.insert(1, f"target {shorten(results.class_name(target), 40)}")
+        parts.insert(1, f"target {shorten(results.target_name(target), 40)}")
     title = f"{results.path.name}: strongest pairs, {', '.join(parts)}"
     figure.suptitle(title, x=0.01, ha="left", fontweight="bold")
     return figure

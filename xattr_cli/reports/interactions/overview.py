@@ -36,7 +36,7 @@ def draw(results: Results, engine: EngineResults, interactions: InteractionResul
     targets = sorted(target for target, _ in counts.most_common(_MOST_TARGETS))
     strengths = pair_strengths(results, engine, targets)
     for strength in strengths:
-        name = results.class_name(strength.target)
+        name = results.target_name(strength.target)
         target = name if name == str(strength.target) else f"{strength.target}-{shorten(name, _NAME_WIDTH)}"
         stem = f"interactions-{engine.label}"
         figure = _figure(results, engine, interactions.groups, strength)
@@ -68,7 +68,7 @@ def _figure(results: Results, engine: EngineResults, names: Sequence[str], stren
     rows = f"{strengths.rows} row{'' if strengths.rows == 1 else 's'}"
     parts = [shorten(engine.label, 30), rows]
     if not results.rows.is_regression:
-        parts.insert(1, f"target {shorten(results.class_name(strengths.target), 40)}")
+        parts.insert(1, f"target {shorten(results.target_name(strengths.target), 40)}")
     figure.suptitle(f"{results.path.name}: {', '.join(parts)}", x=0.01, ha="left", fontweight="bold")
     return figure
 

@@ -133,6 +133,11 @@ class Results:
         return texts(self._file, "classes")
 
     @cached_property
+    def targets(self) -> tuple[str, ...]:
+        """Names of what can be explained, where they are others than those of the classes; else empty."""
+        return texts(self._file, "targets")
+
+    @cached_property
     def stored(self) -> dict[int, int]:
         """Sample -> its position among the samples whose inputs are in the file."""
         if "samples/index" not in self._file:
@@ -223,6 +228,10 @@ class Results:
     def class_name(self, number: int) -> str:
         """Name of an output of the model, or its number if the dataset knows no names."""
         return self.classes[number] if 0 <= number < len(self.classes) else str(number)
+
+    def target_name(self, number: int) -> str:
+        """Name of what a row explains, or its number if there are no names."""
+        return self.targets[number] if 0 <= number < len(self.targets) else self.class_name(number)
 
     def verify(self) -> None:
         """Check that every array of rows has one entry per row, and read the end of every array.
