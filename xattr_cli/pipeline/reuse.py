@@ -15,7 +15,6 @@ import numpy as np
 from ..engines.base import LocalEngine, PopulationEngine
 from ..engines.sweeps import merge_demands
 from ..errors import StoreError
-from ..job.sections import Target
 from ..samples import Batch
 from ..store import Manifest, ResultColumn, changes, code_changes
 from ..store.axes import is_only_an_axis
@@ -73,7 +72,8 @@ class Reuse:
 
     def other_targets(self, session: Session) -> Session:
         """The session that explains those outputs only that the file does not have."""
-        target = Target(select="index", index=self.more)
+        asked = {"select": "index", "index": self.more, "count": 0, "column": ""}
+        target = session.job.target.model_copy(update=asked)
         job = session.job.model_copy(update={"target": target})
         return replace(session, job=job, parts=replace(session.parts, rows_per_sample=len(self.more)))
 
