@@ -225,7 +225,10 @@ def _outputs(target: Any, session: Session) -> list[int] | None:
     """The outputs that every sample is explained for, in order; None if they differ from sample to sample."""
     if target == "all":
         return list(range(session.parts.rows_per_sample))
-    return list(target["index"]) if isinstance(target, dict) and "index" in target else None
+    if not isinstance(target, dict) or set(target) != {"index"}:
+        return None
+    numbers = [place for place in target["index"] if isinstance(place, int)]
+    return numbers if len(numbers) == len(target["index"]) else None
 
 
 def _places(stored: int, rows: int, kept: np.ndarray) -> np.ndarray:
