@@ -6,10 +6,12 @@ from pathlib import Path
 
 import click
 
+from .reading import ReadingCommand
+
 __all__ = ["report"]
 
 
-@click.command()
+@click.command(cls=ReadingCommand)
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE...")
 @click.option(
     "-o",
