@@ -122,8 +122,7 @@ def run_job(
             discard_leftovers(job.output.path)
             return RunReport(str(job.output.path), session.parts.rows, 0, 0, True, 0.0)
         session = reuse.only_new(session) if reuse is not None and reuse.is_whole else session
-        for note in (*session.samples.notes, *session.probe.notes):
-            _LOG.warning("%s", note)
+        _tell(session)
         with _parts(session, manifest, shard, overwrite=overwrite, accept_changes=accept_changes) as parts:
             session = session.following(parts.manifest.plan)
             began = time.time()
@@ -140,6 +139,12 @@ def run_job(
                 computed += _merge_repairing(session, parts, progress, stage, inputs, reuse)
             told = str(reuse or "")
             return RunReport(str(job.output.path), session.parts.rows, computed, missing, merges, seconds, told)
+
+
+def _tell(session: Session) -> None:
+    """Say what was noticed of data and network before the start."""
+    for note in (*session.samples.notes, *session.probe.notes):
+        _LOG.warning("%s", note)
 
 
 def _parts(
