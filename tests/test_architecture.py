@@ -52,17 +52,16 @@ ROOMS = {
     "engines": {*LANGUAGE, "job", "numerics", "device", "causal"},
     "reports": {*LANGUAGE, "store"},
     "export": {*LANGUAGE, "store"},
-    "compare": {*LANGUAGE, "store"},
     "plugins": {*LANGUAGE, "job", "models", "datasets", "baselines", "device", "engines", "reports", "export"},
     "apply": {"errors", "untrusted", "numerics", "datasets", "store"},
     "pipeline": {*LANGUAGE, "job", *PARTS},
     "evaluation": {*LANGUAGE, "job", *PARTS, "pipeline"},
     "notebook": {*LANGUAGE, "job", "models", "datasets", "store", "reports", "export", "pipeline"},
-    "cli": {*LANGUAGE, "job", *PARTS, "reports", "export", "compare", "apply", "pipeline", "evaluation"},
+    "cli": {*LANGUAGE, "job", *PARTS, "reports", "export", "apply", "pipeline", "evaluation"},
 }  # fmt: skip
 """Room → the rooms that it may import, all of which stand above it."""
 
-NO_TORCH = {*LANGUAGE, "job", "datasets", "baselines", "store", "reports", "export", "compare", "plugins", "cli"}
+NO_TORCH = {*LANGUAGE, "job", "datasets", "baselines", "store", "reports", "export", "plugins", "cli"}
 
 
 def module_of(path: Path) -> str:

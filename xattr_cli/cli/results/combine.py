@@ -30,7 +30,7 @@ def combine(files: tuple[Path, ...], output: Path, common: bool, overwrite: bool
     Example:
       xattr-cli combine fold-1.h5 fold-2.h5 fold-3.h5 -o folds.h5
     """
-    from ...compare.combine import combine as write
+    from ...export.compare.combine import combine as write
     from ...store.results.reader import Results
 
     with ExitStack() as stack:

@@ -60,8 +60,8 @@ def diff(ctx: click.Context, a: Path, b: Path, fail_over: float | None, worst: i
       xattr-cli diff old.h5 new.h5 --fail-over 5%
       xattr-cli diff old.h5 new.h5 --json | jq .engines
     """
-    from ...compare.difference import compare
-    from ...compare.text import difference_text
+    from ...export.compare.difference import compare
+    from ...export.compare.text import difference_text
     from ...store.results.reader import Results
 
     with Results.open(a) as one, Results.open(b) as two:

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import StoreError
-from ..store.manifest import changes
-from ..store.results.arrays import BLOCK_BYTES
-from ..store.results.engines import EngineResults
-from ..store.results.reader import Results
+from ...errors import StoreError
+from ...store.manifest import changes
+from ...store.results.arrays import BLOCK_BYTES
+from ...store.results.engines import EngineResults
+from ...store.results.reader import Results
 from .effects import EffectDifference, compare_effects
 from .maps import MapDifferences, differences
 from .matching import Matching, match, sample_names

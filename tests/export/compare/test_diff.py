@@ -14,9 +14,9 @@ from helpers.cli import digits_job, invoke, run, write_data, write_job
 from scipy.stats import rankdata, spearmanr
 from torch import nn
 
-from xattr_cli.compare.difference import compare
-from xattr_cli.compare.maps import ROUNDING, ranks
-from xattr_cli.compare.matching import match
+from xattr_cli.export.compare.difference import compare
+from xattr_cli.export.compare.maps import ROUNDING, ranks
+from xattr_cli.export.compare.matching import match
 from xattr_cli.models.zoo import digits_cnn
 from xattr_cli.store.results.reader import Results
 

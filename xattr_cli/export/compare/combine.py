@@ -11,15 +11,15 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import JobError, StoreError
-from ..samples import Status
-from ..store.axes import is_only_an_axis, name_axes
-from ..store.checksums import write_checksums
-from ..store.columns import create_dataset, write_attributes
-from ..store.durable import Hdf5Writer, durable_hdf5
-from ..store.results.arrays import BLOCK_BYTES, row_blocks
-from ..store.results.engines import EngineResults
-from ..store.results.reader import Results
+from ...errors import JobError, StoreError
+from ...samples import Status
+from ...store.axes import is_only_an_axis, name_axes
+from ...store.checksums import write_checksums
+from ...store.columns import create_dataset, write_attributes
+from ...store.durable import Hdf5Writer, durable_hdf5
+from ...store.results.arrays import BLOCK_BYTES, row_blocks
+from ...store.results.engines import EngineResults
+from ...store.results.reader import Results
 from .matching import Matching, match
 
 __all__ = ["combine"]

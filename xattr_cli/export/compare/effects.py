@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..store.results.effects import EffectResults
+from ...store.results.effects import EffectResults
 
 __all__ = ["EffectDifference", "compare_effects"]
 

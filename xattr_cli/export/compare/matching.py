@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..store.results.reader import Results
+from ...store.results.reader import Results
 
 __all__ = ["Matching", "match", "sample_names"]
 
