@@ -18,7 +18,7 @@ FILES = sorted(ROOT.rglob("*.py"))
 MOST_LINES = 400
 MOST_LINES_OF_A_FUNCTION = 60
 MOST_FILES_OF_A_FOLDER = 16
-MOST_ROOMS = 24
+MOST_ROOMS = 25
 LOOSE = {
     "__init__",
     "__main__",
