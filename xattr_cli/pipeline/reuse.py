@@ -134,12 +134,12 @@ def explain_part(
     session: Session,
     rows: slice,
     batch: Batch | None,
-    reuse: Reuse | None,
+    reuse: Reuse,
     *,
     told: Callable[[float], None] = lambda rows: None,
 ) -> Explained:
     """The columns of a part, computed but for what is taken over."""
-    if reuse is None or rows.start >= reuse.known:
+    if rows.start >= reuse.known:
         return explain_rows(session, rows, batch=batch, told=told)
     known = slice(rows.start, min(rows.stop, reuse.known))
     places = reuse.places[known]

@@ -33,6 +33,7 @@ from ..store import (
 )
 from ..store.folder import MANIFEST
 from ..store.results.reader import Results
+from .explain import explain_rows
 from .integration import settled_plan
 from .opening import open_session
 from .parts import row_engines
@@ -298,8 +299,12 @@ def _compute(
     batches = ((number, read(number)) for number in work.mine) if inside else read_ahead(read, work.mine)
     with inputs.true_reason(), Writer[int].opened(parts.write, is_durable) as writer:
         for number, batch in batches:
-            explained = explain_part(session, session.parts.part(number), batch, reuse, told=tell_within)
-            inputs.refuse_changes(*session.parts.samples_of(session.parts.part(number)))
+            rows = session.parts.part(number)
+            if reuse is None:
+                explained = explain_rows(session, rows, batch=batch, told=tell_within)
+            else:
+                explained = explain_part(session, rows, batch, reuse, told=tell_within)
+            inputs.refuse_changes(*session.parts.samples_of(rows))
             writer.put(number, *explained)
     return done
 
