@@ -267,7 +267,7 @@ def test_files_and_targets_that_do_not_fit(job, tmp_path):
         text[: text.index("engines:")] + "engines: [saliency]\n" + text[text.index("compute:") :]
     )
     run(tmp_path / "other.yaml", "--quiet")
-    outcome = apply(tmp_path / "out.h5", path, code=1)
+    outcome = apply(tmp_path / "out.h5", path, code=2)
     assert "holds no average causal effects; run a job with the engine 'ace'" in outcome.stderr
 
 

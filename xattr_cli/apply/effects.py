@@ -12,7 +12,7 @@ from typing import IO
 
 import numpy as np
 
-from ..errors import JobError, StoreError, suggestion
+from ..errors import JobError, ResultError, suggestion
 from ..numerics.interventions.attribution import ARRAYS, REGRESSOR, CausalAttribution, SampleEffects
 from ..store import ResultColumn
 from ..store.columns import write_attributes, write_column
@@ -90,7 +90,7 @@ def apply_effects(
         original_units: the samples have the dataset's units, not those of the network.
 
     Raises:
-        StoreError: the file has no such study.
+        ResultError: the file has no such study.
         JobError: there is no such engine or target.
         DataError: the samples do not fit.
     """
@@ -115,7 +115,7 @@ def apply_effects(
 def _engine(results: Results, label: str | None) -> EffectResults:
     studies = {name: candidate for name, candidate in results.effects.items() if candidate.engine == ENGINE}
     if not studies:
-        raise StoreError(
+        raise ResultError(
             f"{results.path}: holds no average causal effects; run a job with the engine {ENGINE!r} first."
         )
     if label is None and len(studies) > 1:
