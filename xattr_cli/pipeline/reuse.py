@@ -75,7 +75,8 @@ class Reuse:
         asked = {"select": "index", "index": self.more, "count": 0, "column": ""}
         target = session.job.target.model_copy(update=asked)
         job = session.job.model_copy(update={"target": target})
-        return replace(session, job=job, parts=replace(session.parts, rows_per_sample=len(self.more)))
+        probe = replace(session.probe, targets=replace(session.probe.targets, index=self.more))
+        return replace(session, job=job, probe=probe, parts=replace(session.parts, rows_per_sample=len(self.more)))
 
     def columns(self, places: np.ndarray) -> Explained:
         """What the engines that are taken over say of rows of the file: columns and attributes of groups."""
