@@ -116,9 +116,13 @@ def prepared(folder: Path) -> list[Case]:
     b, c = a + draw.normal(size=(240, 1)), draw.normal(size=(240, 1))
     np.savez(folder / "table.npz", X=np.hstack([a, b, c, b * c]).astype(np.float32))
 
-    def job(name: str, engines: dict[str, Any], **more: Any) -> Path:
+    for fold in range(3):
+        torch.manual_seed(1 + fold)
+        torch.save(mlp(4, [8], 3).state_dict(), folder / f"fold{fold}.pt")
+
+    def job(name: str, engines: dict[str, Any], weights: dict[str, Any] | None = None, **more: Any) -> Path:
         dataset = {"path": "table.npz", "labels": None, "features": ["a", "b", "c", "d"]}
-        model = {**network, "checkpoint": "mlp.pt"}
+        model = {**network, **(weights or {"checkpoint": "mlp.pt"})}
         compute = {"device": "cpu", "batch_rows": 128}
         return write_job(
             folder, f"{name}.yaml", model=model, dataset=dataset, engines=engines, compute=compute, **more
@@ -129,6 +133,7 @@ def prepared(folder: Path) -> list[Case]:
     jobs = {
         "parts of rows": rows,
         "interactions": job("hessians", {"integrated_hessians": {}}, output={"part_rows": 20}),
+        "folds": job("folds", {"integrated_gradients": {}}, {"checkpoints": "fold*.pt"}, output={"part_rows": 20}),
         "average causal effects": job("ace", {"ace": {"alphas": 50}}),
         "contributions, with the fit of their flow": job("icc", {"icc": {"graph": graph}}),
     }
