@@ -121,7 +121,7 @@ class Plugin(Exporter):
 PLUGINS = {
     "doubled": ("engines", ENGINE),
     "line": ("datasets", DATASET),
-    "margin": ("scores", SCORE),
+    "contrast": ("scores", SCORE),
     "distribution": ("figures", FIGURE),
     "scores": ("exporters", EXPORTER),
 }
@@ -180,7 +180,7 @@ def test_a_dataset_is_one_file(site, job, tmp_path):
         assert file["rows/label"][()].tolist() == [0, 1, 2, 3, 0]
 
 
-@pytest.mark.parametrize(("score", "ratio"), [("margin", 1.0), ({"margin": {"ratio": 2.5}}, 2.5)])
+@pytest.mark.parametrize(("score", "ratio"), [("contrast", 1.0), ({"contrast": {"ratio": 2.5}}, 2.5)])
 def test_a_score_is_one_file(site, job, tmp_path, score, ratio):
     command(site, "run", job(score=score), "--quiet")
     with h5py.File(tmp_path / "out.h5") as file:
@@ -190,8 +190,8 @@ def test_a_score_is_one_file(site, job, tmp_path, score, ratio):
     outputs = outputs_of(values)
     margins = ratio * (outputs - outputs.mean(axis=1, keepdims=True))
     np.testing.assert_allclose(found, np.take_along_axis(margins, target[:, None], axis=1)[:, 0], atol=1e-5)
-    assert written == {"margin": {"ratio": ratio}}
-    assert f"score margin {{ratio: {ratio}}}" in command(site, "inspect", tmp_path / "out.h5").stdout
+    assert written == {"contrast": {"ratio": ratio}}
+    assert f"score contrast {{ratio: {ratio}}}" in command(site, "inspect", tmp_path / "out.h5").stdout
 
 
 def outputs_of(values):
@@ -204,11 +204,11 @@ def outputs_of(values):
 def test_wrong_options_of_a_score_are_refused_and_an_unknown_one_names_its_like(site, job):
     refused = {"code": ExitCode.USAGE}
     assert (
-        "score.margin.ratio: 0: must be greater than 0"
-        in command(site, "run", job(score={"margin": {"ratio": 0}}), **refused).stderr
+        "score.contrast.ratio: 0: must be greater than 0"
+        in command(site, "run", job(score={"contrast": {"ratio": 0}}), **refused).stderr
     )
-    assert "unknown score 'margins'" in (text := command(site, "run", job(score="margins"), **refused).stderr)
-    assert "Did you mean 'margin'?" in text
+    assert "unknown score 'contrasts'" in (text := command(site, "run", job(score="contrasts"), **refused).stderr)
+    assert "Did you mean 'contrast'?" in text
 
 
 def test_a_figure_is_one_file(site, job, tmp_path):
@@ -231,5 +231,5 @@ def test_an_exporter_is_one_file(site, job, tmp_path):
 
 def test_the_schema_has_them(site):
     schema = command(site, "schema").stdout
-    for key in ("engine.doubled", "dataset-kind.line", "score.margin"):
+    for key in ("engine.doubled", "dataset-kind.line", "score.contrast"):
         assert f'"{key}"' in schema

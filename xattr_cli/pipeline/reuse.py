@@ -117,7 +117,10 @@ def taken_over(session: Session, asked: Manifest, *, overwrite: bool) -> Iterato
         yield None
         return
     with results:
-        reuse = _reuse(results, session, asked)
+        try:
+            reuse = _reuse(results, session, asked)
+        except (AttributeError, KeyError, TypeError, ValueError):  # attributes that no run of ours has written
+            reuse = None
         yield reuse if reuse is None or _is_sound(results) else None
 
 

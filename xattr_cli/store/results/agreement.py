@@ -37,7 +37,7 @@ def _of_classes(label: np.ndarray, prediction: np.ndarray) -> str:
         return ""
     right = int((label == prediction)[known].sum())
     text = f"predictions agree with labels in {right} of {total} samples"
-    most = int(np.bincount(label[known]).max())
+    most = int(np.unique(label[known], return_counts=True)[1].max())
     if total >= 20 and right <= most < total:
         # a trained network does better: inputs are not scaled as in training, or columns or classes are swapped
         text += f", no more than if each were the most frequent class ({most}): check scaling and order"
