@@ -221,9 +221,9 @@ def _change_object(file: h5py.File, draw: random.Random) -> None:
         return
     if change == 3:
         target = draw.choice(names)
-        file.move(name, "moved") if draw.random() < 0.5 or target.startswith(name) else file.copy(
-            target, f"{name}-2"
-        )
+        file.move(name, f"moved-{draw.randrange(2**32)}") if draw.random() < 0.5 or target.startswith(
+            name
+        ) else file.copy(target, f"{name}-{draw.randrange(2**32)}")
         return
     is_array, old = isinstance(item, h5py.Dataset), item
     shape = old.shape if is_array and old.shape is not None else (3,)

@@ -23,6 +23,7 @@ __all__ = ["named_code", "open_sources", "own_job", "stored_job"]
 
 _FIXED = ("engines", "explain", "output")
 _SHOWN = 8  # characters of a hash
+_LISTED = 8  # differences
 
 
 @contextmanager
@@ -69,7 +70,8 @@ def own_job(results: Results, job: Job, *, changed: bool = False) -> Job:
     compared = ("target", "explain") if changed else ("model", "dataset", "target", "explain")
     differing = changes({key: then.get(key) for key in compared}, {key: now[key] for key in compared})
     if differing:
-        listed = "".join(f"\n  {line}" for line in differing)
+        listed = "".join(f"\n  {line}" for line in differing[:_LISTED])
+        listed += f"\n  and {len(differing) - _LISTED} more" if len(differing) > _LISTED else ""
         way_out = "" if changed else ", or give --changed if only the model or the data have changed"
         raise JobError(f"{results.path}: was not computed by this job:{listed}\nGive the right one{way_out}.")
     return job.model_copy(update={"engines": {}})
