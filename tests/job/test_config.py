@@ -487,7 +487,7 @@ JOBS = st.fixed_dictionaries(
         "compute": options(
             seed=st.integers(0, 2**63 - 1),
             device=st.sampled_from(["auto", "cpu", "cuda", "cuda:3", "mps"]),
-            batch_rows=st.just("auto") | st.integers(1, 2**30),
+            batch_rows=st.just("auto") | st.integers(1, 2**20),
         ),
     },
 )  # fmt: skip

@@ -160,7 +160,7 @@ class Results:
     @cached_property
     def inputs(self) -> dict[str, InputResults]:
         """Name -> input tensor of the model."""
-        groups = self._file["inputs"].values() if "inputs" in self._file else ()
+        groups = self._groups("inputs").values()
         return {one.name: one for one in (InputResults(group, self.stored) for group in groups)}
 
     def original(self, name: str, sample: int) -> np.ndarray:
@@ -184,7 +184,7 @@ class Results:
     @cached_property
     def engines(self) -> dict[str, EngineResults]:
         """Label -> what that engine left, in the order of the job."""
-        groups = self._file.get("engines", {})
+        groups = self._groups("engines")
         tensor = next(iter(self.explained), "inputs")
         in_job = [label for label in self.job.get("engines", {}) if label in groups]
         labels = [*in_job, *(label for label in groups if label not in in_job)]
@@ -203,8 +203,14 @@ class Results:
     @cached_property
     def effects(self) -> dict[str, EffectResults]:
         """Label -> what that population engine left, in the order of the job."""
-        groups = self._file.get("effects", {})
+        groups = self._groups("effects")
         return {label: EffectResults(groups[label]) for label in self.job.get("engines", {}) if label in groups}
+
+    def _groups(self, room: str) -> dict[str, h5py.Group]:
+        """The groups of one room of the file by name; none where it is no room, as in a file of others."""
+        found = self._file.get(room)
+        each = {name: found.get(name) for name in found} if isinstance(found, h5py.Group) else {}
+        return {name: group for name, group in each.items() if isinstance(group, h5py.Group)}
 
     def datasets(self) -> dict[str, h5py.Dataset]:
         """Every array of the file by its path, for what reads it as a whole."""
