@@ -103,3 +103,22 @@ def test_scores_of_both_ends_and_a_status_for_a_milder_tolerance_come_with_it():
     torch.testing.assert_close(found.score_input[1], INPUTS[1].exp().sum())
     torch.testing.assert_close(found.score_baseline[1], torch.tensor(2.0, dtype=torch.float64))
     assert found.judged_by(0.01)[1] == Status.CONVERGED
+
+
+def test_passes_that_take_nothing_end_a_row():
+    """Where squares of huge gradients overflow no panel looks worth a node, in this pass and in all later ones."""
+
+    class Idle:
+        rtol, marks = 0.1, 1
+
+        def advance(self, rows):
+            unknown = torch.full((len(rows),), torch.nan, dtype=torch.float64)
+            score, nothing = torch.ones(len(rows)), torch.zeros_like(rows)
+            return PathPass(torch.ones(len(rows), 1, 1), unknown, score, 0 * score, nothing, nothing > 0)
+
+        def keep(self, remaining):
+            assert not remaining.any()
+
+    found = sweep(Idle(), StraightPath(torch.zeros(3, 1), torch.ones(3, 1)))
+    assert found.status.tolist() == [Status.NOT_CONVERGED] * 3
+    assert found.relative_error.tolist() == [torch.inf] * 3

@@ -161,10 +161,11 @@ def _close(result: PathIntegral, rows: Tensor, found: PathPass, rtol: float) -> 
     finite &= torch.isfinite(found.score_input + found.score_baseline)
     converged = finite & (found.relative_error <= rtol)
     sure = converged if found.doubt is None else converged & (found.relative_error * found.doubt <= rtol)
-    done = sure | (finite & found.exhausted)
+    # a rule that refines nothing now, as where squares of huge gradients overflow, will not do so later either
+    done = sure | (finite & (found.exhausted | (found.evaluations == 0)))
     closing = rows[done]
     result.running[closing] = found.running[done]
-    result.relative_error[closing] = found.relative_error[done]
+    result.relative_error[closing] = found.relative_error[done].nan_to_num(nan=torch.inf, posinf=torch.inf)
     status = torch.where(converged, Status.CONVERGED, Status.NOT_CONVERGED)
     result.status[closing] = status[done].to(torch.int8)
     return finite & ~done
