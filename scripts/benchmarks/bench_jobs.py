@@ -15,8 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import h5py
+import yaml
 
 from scripts.benchmarks.benchlib import RESULTS, ROOT, Table, publish, versions
+from xattr_cli.samples import Status
 
 # nothing here imports torch: a process that is started from a large one begins its peak there
 
@@ -77,11 +79,15 @@ def measured(name: str) -> list[Any]:
 def described(output: Path) -> tuple[str, int, str, int, float | None]:
     """Network, rows, engines, evaluations, and share of rows that settled."""
     with h5py.File(output) as file:
-        model = json.loads(file.attrs["job_identity"])["model"]
+        model = yaml.safe_load(file.attrs["job"])["model"]
         engines, effects = file.get("engines", {}), file.get("effects", {})
         evaluations = sum(int(engine["evaluations"][:].sum()) for engine in engines.values())
         evaluations += sum(int(effect.attrs["evaluations"]) for effect in effects.values())
-        settled = [float((engine["status"][:] == 0).mean()) for engine in engines.values()]
+        status = [engine["status"][:] for engine in engines.values()]
+        # engines without a tolerance are not judged
+        settled = [
+            float((each == Status.CONVERGED).mean()) for each in status if (each != Status.NOT_JUDGED).any()
+        ]
         names = ", ".join(dict.fromkeys([*engines, *effects]))
         rows = len(file["rows/sample"]) if engines else 0
     return network_of(model), rows, names, evaluations, min(settled, default=None)
