@@ -202,9 +202,6 @@ def _broken_hdf5(good: bytes, path: Path, draw: random.Random) -> tuple[str, byt
     return "objects", path.read_bytes()
 
 
-_ATTRIBUTES = (0, -1, np.nan, "", "x", "{", "[" * 600, b"\xff", "\x1b[31m", np.zeros(3), h5py.Empty("f"))
-
-
 def _change_object(file: h5py.File, draw: random.Random) -> None:
     names: list[str] = []
     file.visit(names.append)

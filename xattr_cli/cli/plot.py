@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from .reading import ReadingCommand
+from .reading import ReadingCommand, engines_option
 
 __all__ = ["plot"]
 
@@ -38,13 +38,7 @@ class _Kinds(click.Option):
     metavar="KIND",
     help="Kind of figure to draw; may be repeated; default: all that apply.",
 )
-@click.option(
-    "--engine",
-    "engines",
-    multiple=True,
-    metavar="LABEL",
-    help="Engine to show; may be repeated; default: all.",
-)
+@engines_option("show")
 @click.option(
     "--samples",
     type=click.IntRange(min=1),

@@ -10,17 +10,20 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
 from ..errors import ResultError, XattrError, one_line
 
-__all__ = ["CONTAINED", "EvaluatingCommand", "ReadingCommand"]
+__all__ = ["CONTAINED", "EvaluatingCommand", "ReadingCommand", "engines_option"]
 
 CONTAINED = "contained"
 """As the object of click's context: this process does nothing but run one command, and may fork for it."""
+
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 _STUCK = signal.SIGVTALRM
 _FALLS = (signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGFPE, signal.SIGILL, signal.SIGKILL, _STUCK)
@@ -28,6 +31,17 @@ _FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
 _LEAST_MEMORY, _MEMORY_PER_BYTE = 2 * 2**30, 20
 _STUCK_SECONDS = 3.0
 _DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG
+
+
+def engines_option(doing: str) -> Callable[[Function], Function]:
+    """The option --engine, of commands that show, or export, the engines of a result."""
+    return click.option(
+        "--engine",
+        "engines",
+        multiple=True,
+        metavar="LABEL",
+        help=f"Engine to {doing}; may be repeated; default: all.",
+    )
 
 
 class ReadingCommand(click.Command):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from .reading import ReadingCommand
+from .reading import ReadingCommand, engines_option
 
 __all__ = ["report"]
 
@@ -36,13 +36,7 @@ __all__ = ["report"]
     "row, sample, key, label, predicted, target, correct, score, error, gap, evaluations, status, agreement, "
     "error.ENGINE, score.ENGINE.",
 )
-@click.option(
-    "--engine",
-    "engines",
-    multiple=True,
-    metavar="LABEL",
-    help="Engine to show; may be repeated; default: all.",
-)
+@engines_option("show")
 def report(
     files: tuple[Path, ...], output: Path | None, rows: str, where: tuple[str, ...], engines: tuple[str, ...]
 ) -> None:

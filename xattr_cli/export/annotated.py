@@ -14,7 +14,7 @@ from ..samples import Status
 from ..store.columns import STRINGS
 from ..store.results.arrays import RowChoice
 from .base import Exporter
-from .source import Source
+from .source import Source, numbered
 
 __all__ = ["AnnDataExporter"]
 
@@ -43,7 +43,7 @@ class AnnDataExporter(Exporter):
             for name in ("layers", "obsm", "obsp", "uns", "varm", "varp"):
                 _encode(file.create_group(name), "dict", "0.1.0")
             _frame(file, "obs", [str(row) for row in source.results.rows.id[source.rows]], _about(source))
-            _frame(file, "var", _unique(names), {"tensor": _tensors(source)})
+            _frame(file, "var", numbered(names, "{}-{}"), {"tensor": _tensors(source)})
             for name, value in source.attributes().items():
                 _element(file["uns"], name, value)
             layers = {engine.label: _matrix(file, f"layers/{engine.label}", shape) for engine in source.engines}
@@ -119,16 +119,6 @@ def _about(source: Source) -> dict[str, Any]:
 def _tensors(source: Source) -> list[str]:
     first = source.engines[0]
     return [name for name in first.tensors for _ in range(source.spec(first, name).size)]
-
-
-def _unique(names: tuple[str, ...]) -> list[str]:
-    """The names, with numbers after those that came before."""
-    seen: dict[str, int] = {}
-    unique = []
-    for name in names:
-        seen[name] = seen.get(name, 0) + 1
-        unique.append(name if seen[name] == 1 else f"{name}-{seen[name]}")
-    return unique
 
 
 def _has_inputs(source: Source) -> bool:

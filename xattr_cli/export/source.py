@@ -18,7 +18,7 @@ from ..store.results.arrays import BLOCK_BYTES, RowChoice, read_rows
 from ..store.results.engines import EngineResults
 from ..store.results.reader import Results
 
-__all__ = ["Source", "StoredArray", "choose"]
+__all__ = ["Source", "StoredArray", "choose", "numbered"]
 
 
 @dataclass(frozen=True)
@@ -239,6 +239,21 @@ def choose(results: Results, engines: Sequence[str] | None, target: int | None) 
             known = ", ".join(map(str, np.unique(results.rows.target)[:20]))
             raise JobError(f"{results.path}: no row explains output {target}. Those that are explained: {known}.")
     return Source(results, tuple(results.engines[label] for label in labels), rows)
+
+
+def numbered(names: Sequence[str], form: str) -> list[str]:
+    """The names, those that came before with a number, where a format wants them to differ.
+
+    Example:
+        >>> numbered(("a", "b", "a"), "{}-{}")
+        ['a', 'b', 'a-2']
+    """
+    seen: dict[str, int] = {}
+    differing = []
+    for name in names:
+        seen[name] = seen.get(name, 0) + 1
+        differing.append(name if seen[name] == 1 else form.format(name, seen[name]))
+    return differing
 
 
 def _spread(found: np.ndarray | None, there: np.ndarray, otherwise: object) -> np.ndarray | None:

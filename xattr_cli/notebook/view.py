@@ -14,7 +14,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from ..errors import JobError
-from ..export.source import choose
+from ..export.source import choose, numbered
 from ..export.tables import Codes, long_table
 from ..importing import import_optional
 from ..registry import FIGURES
@@ -203,15 +203,5 @@ def _data_url(figure: Figure) -> str:
 
 def _pandas_column(pandas: Any, values: np.ndarray | Codes) -> Any:
     if isinstance(values, Codes):
-        return pandas.Categorical.from_codes(values.codes, _distinct(values.names))
+        return pandas.Categorical.from_codes(values.codes, numbered(values.names, "{} ({})"))
     return values
-
-
-def _distinct(names: tuple[str, ...]) -> list[str]:
-    """Categories must differ: what comes twice is numbered."""
-    seen: dict[str, int] = {}
-    found = []
-    for name in names:
-        seen[name] = seen.get(name, 0) + 1
-        found.append(name if seen[name] == 1 else f"{name} ({seen[name]})")
-    return found

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..reading import ReadingCommand
+from ..reading import ReadingCommand, engines_option
 
 if TYPE_CHECKING:
     from ...export.base import Exporter
@@ -27,9 +27,7 @@ __all__ = ["export"]
     metavar="PATH",
     help="File or folder to write; default: beside FILE.",
 )
-@click.option(
-    "--engine", "engines", multiple=True, metavar="LABEL", help="Engine to export; may be repeated; default: all."
-)
+@engines_option("export")
 @click.option("--target", type=int, metavar="N", help="Only rows that explain this output.")
 @click.option(
     "--top",

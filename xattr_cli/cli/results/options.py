@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
 from ...errors import JobError
 from ...job.validation import describe
+from ...untrusted.yaml_text import parse_yaml
 
 __all__ = ["with_options"]
 
@@ -25,10 +25,7 @@ def with_options(plugin: Any, given: Iterable[str], where: str) -> Any:
         key, equals, value = text.partition("=")
         if not equals:
             raise JobError(f"--set {text}: must be KEY=VALUE.")
-        try:
-            values[key.strip()] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            raise JobError(f"--set {text}: the value is no YAML: {error}") from error
+        values[key.strip()] = parse_yaml(value, f"--set {text}: the value", JobError)
     try:
         return plugin(**values)
     except ValidationError as error:

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from ..reading import ReadingCommand
+from ..reading import ReadingCommand, engines_option
 
 __all__ = ["top"]
 
@@ -23,9 +23,7 @@ __all__ = ["top"]
     metavar="N",
     help="Row by its number; may be repeated; default: the first.",
 )
-@click.option(
-    "--engine", "engines", multiple=True, metavar="LABEL", help="Engine to show; may be repeated; default: all."
-)
+@engines_option("show")
 @click.option(
     "--count", type=click.IntRange(min=1), default=10, show_default=True, help="How many features of each map."
 )

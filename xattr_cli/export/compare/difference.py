@@ -35,12 +35,6 @@ class EngineDifference:
     score_change: np.ndarray
     status_changed: int
 
-    @property
-    def share_beyond(self) -> float:
-        """Share of the judged rows that differ by more than both error bars; 0 if none is judged."""
-        judged = int(self.maps.judged.sum())
-        return float(self.maps.beyond.sum()) / judged if judged else 0.0
-
     def summary(self) -> dict[str, Any]:
         """Numbers for people and programs; None where there is none."""
         about = {

@@ -28,8 +28,12 @@ def judged_engines(job: Job) -> tuple[str, ...]:
     """Labels of the engines whose maps are judged."""
     if job.stability is None:
         return ()
-    local = [label for label, engine in job.engines.items() if isinstance(engine, LocalEngine)]
-    return tuple(label for label in local if not job.stability.engines or label in job.stability.engines)
+    asked = job.stability.engines
+    return tuple(label for label in _with_maps(job) if not asked or label in asked)
+
+
+def _with_maps(job: Job) -> list[str]:
+    return [label for label, engine in job.engines.items() if isinstance(engine, LocalEngine)]
 
 
 def check_stability(job: Job) -> None:
@@ -39,7 +43,7 @@ def check_stability(job: Job) -> None:
         JobError: names the label and those that can be judged.
     """
     asked = () if job.stability is None else job.stability.engines
-    local = [label for label, engine in job.engines.items() if isinstance(engine, LocalEngine)]
+    local = _with_maps(job)
     for label in asked:
         if label not in local:
             raise JobError(

@@ -18,6 +18,7 @@ __all__ = [
     "BLOCK_BYTES",
     "RowChoice",
     "dataset",
+    "items_in",
     "mapping",
     "names_in",
     "plain",
@@ -48,6 +49,16 @@ def dataset(group: h5py.Group, name: str) -> h5py.Dataset:
         raise ResultError(f"{group.file.filename}: the dataset {path} is missing; the file is incomplete.")
     _refuse_what_is_not_stored(found)
     return found
+
+
+def items_in(group: h5py.Group, name: str) -> dict[str, h5py.HLObject]:
+    """What lies in the group `name` of a group, by name; empty where there is none, or something else.
+
+    An array of the same name is never iterated: one of 2⁴⁰ numbers, in a file of others, would take for ever.
+    """
+    found = group.get(name)
+    each = {inner: found.get(inner) for inner in found} if isinstance(found, h5py.Group) else {}
+    return {inner: item for inner, item in each.items() if item is not None}
 
 
 def _refuse_what_is_not_stored(data: h5py.Dataset) -> None:
@@ -116,7 +127,7 @@ def names_in(group: h5py.Group) -> tuple[str, ...]:
 
 def texts(group: h5py.Group, name: str) -> tuple[str, ...]:
     """The strings of a dataset; empty if there is none."""
-    return tuple(group[name].asstr()[()]) if name in group else ()
+    return tuple(dataset(group, name).asstr()[()]) if name in group else ()
 
 
 def mapping(text: Any) -> dict[str, Any]:

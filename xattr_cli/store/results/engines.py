@@ -9,7 +9,7 @@ import h5py
 import numpy as np
 
 from ...errors import ResultError, suggestion
-from .arrays import RowChoice, dataset, mapping, names_in, plain, read_any, read_rows, row_blocks, texts
+from .arrays import RowChoice, dataset, items_in, mapping, names_in, plain, read_any, read_rows, row_blocks, texts
 from .interactions import InteractionResults
 
 __all__ = ["PER_ROW", "EngineResults"]
@@ -133,7 +133,7 @@ class EngineResults:
     @property
     def curves(self) -> tuple[str, ...]:
         """Names that `curve` reads; empty for engines that follow no path."""
-        return tuple(self._group["curve"]) if "curve" in self._group else ()
+        return tuple(items_in(self._group, "curve"))
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -180,8 +180,8 @@ class EngineResults:
     @property
     def stability(self) -> tuple[str, ...]:
         """Names of what `read` finds under `stability/`, such as "weights"; empty if it was not asked for."""
-        group = self._group.get("stability", {})
-        return tuple(name for name in ("weights", "inputs", "randomised") if name in group)
+        found = items_in(self._group, "stability")
+        return tuple(name for name in ("weights", "inputs", "randomised") if name in found)
 
     # --- where it lies ---
 
@@ -222,9 +222,7 @@ class EngineResults:
 
     def _by_tensor(self, name: str) -> dict[str, h5py.Dataset]:
         found = self._group.get(name)
-        if found is None:
-            return {}
-        return {self._explained: found} if isinstance(found, h5py.Dataset) else dict(found.items())
+        return {self._explained: found} if isinstance(found, h5py.Dataset) else items_in(self._group, name)
 
     def _tensor(self, name: str, tensor: str | None) -> h5py.Dataset:
         found = self._by_tensor(name)

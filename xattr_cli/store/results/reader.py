@@ -16,7 +16,7 @@ from ...untrusted.files import oddity
 from ..checksums import damage
 from ..manifest import FORMAT
 from ..survey import datasets
-from .arrays import RowChoice, dataset, mapping, names_in, plain, read_rows, texts
+from .arrays import RowChoice, dataset, items_in, mapping, names_in, plain, read_rows, texts
 from .effects import EffectResults
 from .engines import EngineResults
 from .inputs import InputResults
@@ -154,8 +154,10 @@ class Results:
     @cached_property
     def sample_texts(self) -> dict[str, dict[int, str]]:
         """Name -> stored sample -> its text, such as the "smiles" of a molecule; empty if there are none."""
-        group = self._file.get("samples/texts", {})
-        return {name: dict(zip(self.stored, texts(group, name), strict=True)) for name in group}
+        names = items_in(self._file, "samples/texts")
+        return {
+            name: dict(zip(self.stored, texts(self._file["samples/texts"], name), strict=True)) for name in names
+        }
 
     @cached_property
     def inputs(self) -> dict[str, InputResults]:
@@ -208,8 +210,7 @@ class Results:
 
     def _groups(self, room: str) -> dict[str, h5py.Group]:
         """The groups of one room of the file by name; none where it is no room, as in a file of others."""
-        found = self._file.get(room)
-        each = {name: found.get(name) for name in found} if isinstance(found, h5py.Group) else {}
+        each = items_in(self._file, room)
         return {name: group for name, group in each.items() if isinstance(group, h5py.Group)}
 
     def datasets(self) -> dict[str, h5py.Dataset]:
