@@ -118,10 +118,6 @@ def _told(found: ResultDifference, facts_a: RowFacts, facts_b: RowFacts) -> Mapp
     summary = found.summary(0)
     beyond, judged = int(_beyond(found).sum()), len(found.matching)
     differs = bool(beyond or found.predictions_moved or found.unmatched[0])
-    verdict = f"{beyond:,} of {judged:,} common rows differ by more than both error bars" if beyond else (
-        f"None of {judged:,} common rows differs by more than both error bars"
-    )  # fmt: skip
-    verdict += f"; {found.predictions_moved:,} of {len(found.moved):,} samples are predicted otherwise."
     changed = [("changed", line) for line in found.changed]
     only = [f"{count:,} only in {name}" for name, count in zip("AB", found.unmatched, strict=True) if count]
     by = "name" if found.matching.by == "key" else "sample number"
@@ -137,13 +133,23 @@ def _told(found: ResultDifference, facts_a: RowFacts, facts_b: RowFacts) -> Mapp
     ]
     tables.append((f"Predictions that moved{_of_all(found)}", _moved(found, facts_a, facts_b)))
     return {
-        "verdict": verdict,
+        "verdict": _verdict(found, beyond),
         "differs": differs,
         "facts": facts,
         "tables": [(title, lines) for title, lines in tables if len(lines) > 1],
         "notes": [f"{label}: not compared: {reason}" for label, reason in found.not_compared.items()],
         "chart": _chart(found),
     }
+
+
+def _verdict(found: ResultDifference, beyond: int) -> str:
+    if not len(found.matching):
+        return "No row is in both; what they say of their whole datasets is compared."
+    count, moved = len(found.matching), found.predictions_moved
+    told = f"{beyond:,} of {count:,} common rows differ" if beyond else f"None of {count:,} common rows differs"
+    return (
+        f"{told} by more than both error bars; {moved:,} of {len(found.moved):,} samples are predicted otherwise."
+    )
 
 
 def _of_all(found: ResultDifference) -> str:
