@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["ExpectedGradients"]
 
 
-@ENGINES.register("expected_gradients")
+@ENGINES.register("expected_gradients", "eg", "gradient_shap", "gradient_explainer")
 class ExpectedGradients(LocalEngine):
     """Expected gradients, the mean over baselines x' and α ~ U(0, 1) of (x − x') ⊙ ∇f(x' + α (x − x')).
 
