@@ -137,6 +137,10 @@ def _comment(text: str) -> str:
 def _refuse_foreign(line: OneLiner) -> None:
     """Keep what somebody else has written where the job would go."""
     path = line.job_path
+    if line.output.suffix in (".yaml", ".yml"):
+        raise JobError(
+            f"--output {line.output}: a result is an HDF5 file, such as {line.output.with_suffix('.h5')}."
+        )
     if path.exists() and not path.read_bytes().startswith(_WRITTEN.encode()):
         raise JobError(
             f"{path}: exists, and is not written by `xattr-cli explain`, which writes its job there. Choose "
