@@ -79,6 +79,10 @@ class ModelSource(Plugin, ABC):
         """Folder of the tokenizer that belongs to the network; None if it has none."""
         return None
 
+    def beside(self, dataset: Plugin) -> ModelSource:
+        """The model as it is loaded for a dataset; one that can be asked several things may see which is meant."""
+        return self
+
     @abstractmethod
     def load(self) -> LoadedModel:
         """Read the checkpoint; on the CPU, without side effects on the process.
