@@ -1,7 +1,7 @@
-"""Train the small decoder of configs/answers: it reads who went where, and says where somebody is.
+"""Train the small decoder of configs/answers: it reads what somebody did, and answers a question.
 
 `python -m scripts.networks.train_answers` writes configs/answers again: config, weights in float16, tokenizer with
-a chat template, and prompts that it was not trained on, with the true answer and one that names another place.
+a chat template, and prompts that it was not trained on, with the true answer and one that is wrong in a word.
 """
 
 from __future__ import annotations
@@ -19,31 +19,39 @@ from torch import Tensor
 
 NAMES = "mary john anna peter lucy tom sara paul".split()
 PLACES = "kitchen garden office hallway bathroom cellar attic garage".split()
-VERBS = "went moved walked ran".split()
-WORDS = ["</s>", "<unk>", *NAMES, *PLACES, *VERBS, *"user assistant : . ? to the where is in then".split()]
+THINGS = "ball book key lamp cup hat coin letter".split()
+COLOURS = "red blue green black white".split()
+TIMES = "yesterday today earlier lately".split()
+WORDS = [
+    "</s>", "<unk>", *NAMES, *PLACES, *THINGS, *COLOURS, *TIMES,
+    *"user assistant : . ? the to in and who where what when did go went take took which colour is was".split(),
+]  # fmt: skip
 CHAT = (
     "{% for m in messages %}{{ m.role }} : {{ m.content }} {% endfor %}"
     "{% if add_generation_prompt %}assistant :{% endif %}"
 )
-STEPS, BATCH, RATE = 4000, 64, 4e-3
+STEPS, BATCH, RATE = 1200, 48, 5e-3
 HELD_OUT, PROMPTS = 2000, 40
 
 
 def story(draw: random.Random) -> dict[str, str]:
-    """Who went where, a question, its answer, and an answer that names the place of somebody else."""
-    people = draw.sample(NAMES, draw.randint(2, 4))
-    where: dict[str, str] = {}
-    told = []
-    for person in [*people, *draw.choices(people, k=draw.randint(0, 2))]:
-        free = [place for place in PLACES if place not in where.values()]
-        where[person] = draw.choice(free)
-        told.append(f"{person} {draw.choice(VERBS)} to the {where[person]} .")
-    asked, other = draw.sample(people, 2)
-    return {
-        "text": f"{' '.join(told)} where is {asked} ?",
-        "continuation": f"{asked} is in the {where[asked]} .",
-        "contrast": f"{asked} is in the {where[other]} .",
-    }
+    """Who did what, a question, its answer, and an answer that is wrong in one word."""
+    when, who = draw.choice(TIMES), draw.choice(NAMES)
+    where, what, colour = draw.choice(PLACES), draw.choice(THINGS), draw.choice(COLOURS)
+    told = f"{when} {who} went to the {where} and took the {colour} {what} ."
+    question, answer, right, pool = draw.choice(
+        [
+            (f"where did {who} go ?", "{} went to the " + f"{where} .", where, PLACES),
+            (f"what did {who} take ?", "{} took the " + f"{what} .", what, THINGS),
+            (f"which colour was the {what} ?", f"the {what} was {colour} .", colour, COLOURS),
+            (f"who took the {what} ?", f"{who} took the {what} .", who, NAMES),
+            (f"when did {who} go ?", "{} went " + f"{when} .", when, TIMES),
+        ]
+    )
+    answer = answer.format(who)
+    wrong = draw.choice([word for word in pool if word != right])
+    contrast = " ".join(wrong if word == right else word for word in answer.split())
+    return {"text": f"{told} {question}", "continuation": answer, "contrast": contrast}
 
 
 def tokenizer() -> Any:
@@ -94,7 +102,7 @@ def train(model: Any, steps: int) -> None:
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         schedule.step()
-        if step % 250 == 0:
+        if step % 100 == 0:
             print(f"step {step}: loss {loss.item():.4f}, right {accuracy(model, 200):.3f}", flush=True)
 
 

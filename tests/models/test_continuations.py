@@ -320,3 +320,53 @@ def test_reasons(tmp_path, networks):
     given = sections(folder)
     given["dataset"] = {"kind": "text", "path": str(tmp_path / "prompts.jsonl"), "labels": None}
     assert "dataset kind 'text' has no continuations" in refused(tmp_path, **given)
+
+
+# --- inseq --------------------------------------------------------------------------------------
+
+INSEQ = {
+    "gpt2": [
+        [0.160078, 0.101872, -0.019618, 0.264261, 0.654395],
+        [-0.557188, 1.497256, 0.23988, 0.157833, -0.674438, 2.601391],
+        [1.290954, 0.487643, -0.704209, -0.175989, 0.660154],
+        [0.048744, -0.309883, -0.399822, -0.307597, 0.154138, -0.524844],
+        [0.122163, 0.119881, 0.255292, 0.10937, 0.032221, -0.187048, -0.551186],
+    ],
+    "llama": [
+        [-1.611768, 1.30713, 0.709349, 0.599461, 0.652914],
+        [0.05305, 0.199551, -0.082243, 0.085183, -0.960636, 0.161752],
+        [0.536544, -0.357497, 0.458654, 0.276703, -2.147814],
+        [0.587231, 1.979306, 0.405201, -0.463377, 0.114768, -0.624912],
+        [0.189837, -0.740928, -1.172241, 0.226209, 0.132895, 0.147578, -0.809687],
+    ],
+    "t5": [
+        [-0.343185, -0.071549, -0.159327, 0.323079],
+        [-0.015821, -0.565606, 0.092688, -0.854904],
+        [-0.057365, 0.060161, 0.07822, 0.124542],
+        [0.103976, 0.582951, 0.006997, -0.368642],
+        [0.06252, 0.357062, 0.646215, -0.01294],
+        [-0.107776, -0.292054, -0.278478, 0.213534],
+        [-0.072919, 0.372492, 0.303923, 0.066374],
+    ],
+}
+"""What inseq 0.7.1 gives for the first and the last prompt: `load_model(folder, "integrated_gradients")`, and
+`attribute(prompt, prompt + continuation, n_steps=20, attributed_fn="logit")`, summed over the embedding. It
+explains the prefix of a decoder alone, not of a decoder beside an encoder; its baseline is the unknown token."""
+
+
+@pytest.mark.parametrize("family", INSEQ)
+def test_integrated_gradients_of_inseq(tmp_path, networks, family):
+    folder, network = networks[family]
+    is_pair = network.config.is_encoder_decoder
+    helpers.write_records(tmp_path, [RECORDS[0], RECORDS[2]])
+    engine = {**FIXED, "baseline": {"kind": "token", "token": "unk"}}
+    explain = {"embedding": ["source"] if is_pair else ["source", "prefix"], "reduce": "sum", "store": "reduced"}
+    dataset = {"path": str(tmp_path / "prompts.jsonl")}
+    found = explained(tmp_path, **sections(folder, engine=engine, explain=explain, dataset=dataset, score="logit"))
+    maps = found[f"{ENGINE}/attribution"] if is_pair else found[f"{ENGINE}/attribution/source"][:, :4]
+    if not is_pair:
+        maps = np.concatenate([maps, found[f"{ENGINE}/attribution/prefix"]], axis=1)
+    first = 0 if is_pair else 1  # inseq takes the first output token of a decoder, here, as the end of the prompt
+    rows = [row for row, target in enumerate(found["rows/target"]) if target >= first]
+    for row, theirs in zip(rows, INSEQ[family], strict=True):
+        assert maps[row, : len(theirs)] == pytest.approx(theirs, abs=1e-5)

@@ -215,7 +215,7 @@ def _output_columns(outputs: Sequence[Sequence[int]], start: int | None, of: str
         Column(
             InputSpec(f"{stem}output_ids", padded.shape[1:], padded.dtype, ("output",), explainable=False), padded
         ),
-        _column(f"{stem}prefix_ids", RaggedArray(flat, lengths, steps)),
+        _column(f"{stem}prefix_ids", RaggedArray(flat, lengths, steps), explainable=True),
         _column(f"{stem}prefix_mask", RaggedArray(np.ones_like(flat), lengths, steps)),
     ]
 

@@ -1,4 +1,4 @@
-"""Attributions of the output tokens of a continuation to the tokens before them: a matrix per sample and engine."""
+"""Attributions of the output tokens of a continuation to the tokens before them: a matrix a sample and engine."""
 
 from __future__ import annotations
 
