@@ -73,7 +73,9 @@ def site_activations(
         _, filled = scorer.fill(next(iter(here.values())), here, rows)
         found: dict[str, Tensor] = {}
         with recorded(scorer.sites, found):
-            scorer.module(*(filled[spec.name].clone() for spec in scorer.inputs))
+            scorer.module(
+                *(filled[spec.name].clone() for spec in scorer.inputs if spec.name not in scorer.withheld)
+            )
         for site in scorer.sites:
             _check_rows(site, found[site.name], rows)
         return {name: tensor[: part.stop - part.start] for name, tensor in found.items()}

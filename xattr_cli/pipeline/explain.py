@@ -88,20 +88,20 @@ def _gather(gathered: ColumnBuffer, found: dict[str, ResultColumn], session: Ses
 def _next_rows(session: Session, left: slice) -> slice:
     """The next of some rows, in pieces of equal length, and all rows of a sample in the same if that can be."""
     together = session.settings.working.rows_at_once(session.scorer.packing.rows)
-    per_sample = session.parts.rows_per_sample
+    parts = session.parts
     count = left.stop - left.start
     if count <= together:
         return left
     stop = left.start + -(-count // -(-count // together))
-    aligned = stop - stop % per_sample
+    aligned = int(parts.first_row(parts.sample_of(np.array([stop])))[0])
     return slice(left.start, aligned if aligned > left.start else stop)
 
 
 def _samples_of(session: Session, some: slice, rows: slice, batch: Batch | None) -> Batch | None:
     if batch is None or some == rows:
         return batch
-    first, per_sample = rows.start // session.parts.rows_per_sample, session.parts.rows_per_sample
-    return batch.take(np.arange(some.start // per_sample - first, -(-some.stop // per_sample) - first))
+    start, (first, last) = session.parts.samples_of(rows)[0], session.parts.samples_of(some)
+    return batch.take(np.arange(first - start, last - start))
 
 
 def _shortage(error: RunError, rows: slice) -> str:
@@ -177,10 +177,10 @@ _NAMED = 8
 
 
 def _failure(session: Session, rows: slice, error: Exception) -> str:
-    first, last = rows.start // session.parts.rows_per_sample, (rows.stop - 1) // session.parts.rows_per_sample
+    first, after = session.parts.samples_of(rows)
     where = traceback.extract_tb(error.__traceback__)[-1]
     text = (
-        f"samples {first} to {last}: {type(error).__name__}: {str(error).strip()} "
+        f"samples {first} to {after - 1}: {type(error).__name__}: {str(error).strip()} "
         f"({where.filename}, line {where.lineno}). Parts finished before are kept; when the cause is "
         "removed, the same command goes on from there."
     )
@@ -192,7 +192,8 @@ def _failure(session: Session, rows: slice, error: Exception) -> str:
 
 def _stored(session: Session, table: RowTable) -> np.ndarray:
     """Which samples of the part's batch go into the file: those whose first row lies in this part."""
-    first_row_here = np.flatnonzero(table.id % session.parts.rows_per_sample == 0)
+    sample = session.parts.sample_of(table.id)
+    first_row_here = np.flatnonzero(session.parts.first_row(sample) == table.id)
     position = table.position[first_row_here]
-    ordinal = table.id[first_row_here] // session.parts.rows_per_sample
+    ordinal = sample[first_row_here]
     return position[ordinal < session.stored_samples]
