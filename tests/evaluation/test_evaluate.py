@@ -583,7 +583,7 @@ def plain(tmp_path_factory):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--metric", "pgo"], "--metric 'pgo': no such metric. Allowed: pgu, pgi,"),
+        (["--metric", "pgo"], "--metric 'pgo': unknown metric 'pgo'. Allowed: attribution_localisation,"),
         (["--metric", "pgu", "--engine", "salience"], "no engine 'salience'. Allowed: integrated_gradients,"),
         (["--metric", "pgu", "--perturbation", "zer"], "unknown baseline kind 'zer'"),
         (["--metric", "pgu", "--perturbation", "blur"], "--perturbation 'blur'"),
@@ -591,7 +591,7 @@ def plain(tmp_path_factory):
         (["--metric", "pgu", "--perturbation", "[1"], "is not valid YAML"),
         (["--metric", "pgu", "--unit", "pixel"], "no explained input has an axis 'channel'"),
         (["--metric", "sensitivity_n", "--n", "5"], "--n 5: must be from 1 to 4: there are 5 units"),
-        (["--metric", "pgu", "--n", "2"], "(--n) goes with the metric sensitivity_n only"),
+        (["--metric", "pgu", "--n", "2"], "(--n) goes with metrics of subsets only: sensitivity_n,"),
         (["--metric", "pgu", "--set", "engines={}"], "engines is settled by"),
         (["--metric", "pgu", "--set", "target=label"], "target is settled by"),
         (["--metric", "pgu", "--set", "compute.devise=cpu"], "compute.devise: 'cpu': unknown key. Allowed:"),
