@@ -3,8 +3,9 @@
 A plugin is a class in an installed package, offered by an entry point: the group `xattr_cli.engines` takes a
 `LocalEngine` or `PopulationEngine`, `xattr_cli.models` a `ModelSource`, `xattr_cli.datasets` a `DatasetSource`,
 `xattr_cli.baselines` a `Baseline`, `xattr_cli.scores` a `Score`, `xattr_cli.figures` a `FigureKind`,
-`xattr_cli.exporters` an `Exporter`, `xattr_cli.metrics` a `Metric`. The fields of the class are its options in the job file, its docstring is its
-documentation. Names are imported when they are first asked for; those of models and scores take torch.
+`xattr_cli.exporters` an `Exporter`, `xattr_cli.metrics` a `Metric`. The fields of the class are its options in the
+job file, its docstring is its documentation. Names are imported when they are first asked for; those of models and
+scores take torch.
 
 Example:
     >>> from xattr_cli.plugins import LocalEngine, exact
@@ -33,8 +34,8 @@ if TYPE_CHECKING:
     from .export.source import Source
     from .fingerprint import fingerprint_arrays, fingerprint_file
     from .job.sections import JobPath
-    from .models.base import LoadedModel, ModelSource
     from .metrics.base import Bench, Measured, Metric
+    from .models.base import LoadedModel, ModelSource
     from .registry import BASELINES, DATASETS, ENGINES, EXPORTERS, FIGURES, METRICS, MODELS, SCORES, Options
     from .reports.drawing.figure import FigureKind
     from .reports.drawing.selection import Animation, Document, Drawing, Nothing, Selection

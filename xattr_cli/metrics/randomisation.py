@@ -19,8 +19,8 @@ __all__ = ["Emprt", "Mprt", "RandomLogit"]
 class Mprt(Metric):
     """Model parameter randomisation test: rank correlation with the map of shuffled weights.
 
-    The weights of more and more layers are shuffled, tensor by tensor, so that their distribution stays; the number
-    is the mean over the steps, and the curve says what each leaves.
+    The weights of more and more layers are shuffled, tensor by tensor, so that their distribution stays; the
+    number is the mean over the steps, and the curve says what each leaves.
 
     Reference: Adebayo et al. 2018, arXiv 1810.03292.
     """
