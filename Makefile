@@ -17,7 +17,7 @@ SENTENCES := vaderSentiment==3.3.2
 .PHONY: help install demo tables photos resnet18 googlenet vowels breast-cancer minilm minilm-interactions \
 	movies next-word solubility screening segmentation present folds steps \
 	test test-slow test-slurm test-gpu test-portable test-networks fuzz docs lint format clean \
-	bench bench-gpu bench-nodes bench-secant bench-error-bars bench-error-bars-photos bench-error-bars-language bench-jobs bench-ace bench-icc bench-interactions bench-stability bench-kills bench-scale \
+	bench bench-gpu bench-nodes bench-secant bench-error-bars bench-error-bars-photos bench-error-bars-language bench-jobs bench-ace bench-icc bench-interactions bench-stability bench-evaluate bench-kills bench-scale \
 	reproduce-ig reproduce-interior reproduce-interactions reproduce-ace reproduce-icc
 
 help: ## List the targets
@@ -175,6 +175,9 @@ bench-error-bars: install ## Reported against true errors, on trained networks w
 
 bench-stability: install $(REAL:%=runs/%/model.pt) runs/digits/model.pt ## How much noise in the weights changes the maps of five networks
 	$(BIN)/python -m scripts.benchmarks.bench_stability
+
+bench-evaluate: install ## Metrics of maps against Quantus: the same numbers, and times
+	$(BIN)/python -m scripts.benchmarks.bench_evaluate
 
 bench-error-bars-photos: install runs/photos/model.pt ## The same for an ImageNet network on photographs (half an hour)
 	$(BIN)/python -m scripts.benchmarks.error_bars_photos

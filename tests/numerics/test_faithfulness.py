@@ -12,8 +12,6 @@ from scipy import integrate, stats
 from xattr_cli.errors import JobError
 from xattr_cli.numerics.faithfulness.metrics import (
     CURVE_METRICS,
-    METRICS,
-    check_metric,
     check_subset_size,
     correlation,
     curve_steps,
@@ -172,13 +170,6 @@ def test_two_units_have_too_few_subsets():
     with pytest.raises(JobError, match="2 units have fewer than 3 subsets of a size"):
         check_subset_size(1, 2)
     check_subset_size(1, 3)
-
-
-def test_an_unknown_metric_names_the_nearest():
-    with pytest.raises(JobError, match=r"'sensitivity': no such metric.*Did you mean 'sensitivity_n'"):
-        check_metric("sensitivity")
-    for name in METRICS:
-        check_metric(name)
 
 
 # --- units --------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""The same network with other weights, for a while: multiplied by noise, or shuffled from the top."""
+"""The same network with other weights for a while, noisy or shuffled from the top; or with shifted inputs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ..randomness import Purpose, dataset_generator
 from .scorer import Scorer
 
-__all__ = ["noisy_weights", "shuffled_layers", "top_layers"]
+__all__ = ["noisy_weights", "shifted_back", "shuffled_layers", "top_layers"]
 
 
 @contextmanager
@@ -69,6 +69,11 @@ def shuffled_layers(scorer: Scorer, layers: Sequence[str], seed: int, draw: int)
 
     with _changed(list(streams), shuffled):
         yield _afresh(scorer)
+
+
+def shifted_back(scorer: Scorer, shift: float) -> Scorer:
+    """The network that takes `shift` off every explained number first: g(x + shift) = f(x)."""
+    return replace(_afresh(scorer), shift=scorer.shift + shift)
 
 
 @contextmanager
