@@ -59,7 +59,7 @@ class BaselineCache(Generic[Placed]):
         """The background set (m, D) of a baseline, and the mean scores (targets,) over it.
 
         Raises:
-            JobError: the kind stands for a single baseline.
+            JobError: each sample has a baseline of its own.
         """
         key = _key(baseline)
         if key not in self._backgrounds:
@@ -80,8 +80,9 @@ class BaselineCache(Generic[Placed]):
         arrays = self.bound(baseline).background()
         if arrays is None:
             raise JobError(
-                f"baseline kind {baseline.registered_name!r} is a single baseline, but expected gradients "
-                "need a set of them. Use {kind: samples, count: 64}."
+                f"baseline: {baseline.registered_name!r} gives every sample a baseline of its own, but what "
+                "averages over baselines takes the same ones for all samples. Use {kind: samples, count: 64}, or "
+                "any kind that does not depend on the sample."
             )
         return dict(arrays)
 
