@@ -66,4 +66,4 @@ class Constant(Baseline):
         else:
             raise DataError(f"baseline.value: no value for the explained input {spec.name!r}.")
         values = model_units(per_feature(numbers, spec.shape, key), spec, self.units)
-        return np.broadcast_to(values, spec.shape)
+        return np.broadcast_to(values, spec.shape).copy()
