@@ -104,9 +104,9 @@ def _refuse_nested(scorer: Scorer, inputs: Mapping[str, Tensor], rows: int) -> N
     if nested is not None:
         first, second = nested
         raise ModelError(
-            f"{scorer.sites[-1].key}: {second!r} is computed from {first!r}. On one path both are replaced at once, "
-            f"so that what {first!r} does through {second!r} would be missing in its map. Explain each in a job of "
-            f"its own, such as with --set explain.layer={first} and another output.path."
+            f"{scorer.sites[-1].key}: {second!r} is computed from {first!r}. On one path both are "
+            f"replaced at once, so that what {first!r} does through {second!r} would be missing in its map. "
+            f"Explain each in a job of its own, such as with --set explain.layer={first} and another output.path."
         )
 
 
