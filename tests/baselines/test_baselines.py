@@ -62,7 +62,7 @@ def refused(folder, samples, message, kind, **options):
 
 
 def test_every_kind_is_covered_here():
-    elsewhere = {"samples", "token", "propagated"}  # the last two in test_explained and test_text
+    elsewhere = {"samples", "token", "propagated", "several"}  # test_explained, test_text, test_several_baselines
     assert {*SETTINGS, *elsewhere} == set(BASELINES.names())
 
 

@@ -349,6 +349,37 @@ def test_baselines_of_embeddings(tmp_path, ids):
     assert np.array_equal(kept, network.embed(torch.where(replaced, 7, ids)).detach().numpy())
 
 
+def test_several_baselines_of_tokens_are_averaged_as_captum_would_be_by_hand(tmp_path, ids):
+    """The mean map of padding, a mask and a third token; how far apart they are; and what each begins with."""
+    tokens = [0, 5, 11]
+    listed = [{"kind": "token", "token": token} for token in tokens]
+    found = explained(tmp_path, **{**WORD_JOB, "engines": engine(baseline=listed, **FIXED)})
+    network = built(layers.words)
+    maps, scores = [], []
+    for token in tokens:
+        start = torch.where(masks(), token, 0)
+        target = network(ids, masks()).argmax(1)
+        maps.append(
+            LayerIntegratedGradients(network, network.embed).attribute(
+                ids,
+                start,
+                additional_forward_args=(masks(),),
+                target=target,
+                n_steps=NODES,
+                method="gausslegendre",
+            )
+        )
+        scores.append(network(start, masks()).gather(1, target[:, None])[:, 0])
+    maps, scores, at = torch.stack(maps), torch.stack(scores, 1).detach(), "engines/integrated_gradients"
+    assert relative(found[MAP], maps.mean(0).numpy()).max() < 1e-5
+    assert relative(found[f"{at}/baseline_deviation"], maps.std(0).numpy()).max() < 1e-4
+    np.testing.assert_allclose(found[f"{at}/baseline_scores"], scores.numpy(), atol=1e-5)
+    np.testing.assert_allclose(found[f"{at}/score_baseline"], scores.mean(1).numpy(), atol=1e-5)
+    assert [name.decode() if isinstance(name, bytes) else name for name in found[f"{at}/baseline_names"]] == [
+        "token (token: 0)", "token (token: 5)", "token (token: 11)"
+    ]  # fmt: skip
+
+
 def test_a_baseline_of_an_input_needs_something_inside(tmp_path, images):
     text = message(tmp_path, **CONV_JOB,
                    engines=engine(baseline={"kind": "propagated", "baseline": "zero"}))  # fmt: skip

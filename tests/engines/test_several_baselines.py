@@ -42,3 +42,36 @@ def test_a_baseline_of_each_sample_is_no_set_that_all_share(tmp_path):
         "engines.expected_gradients" in outcome.stderr
         and "'uniform' gives every sample a baseline" in outcome.stderr
     )
+
+
+LIST = [{"kind": "zero"}, {"kind": "constant", "value": 1.0}, {"kind": "gaussian", "sigma": 0.5}]
+
+
+@pytest.mark.parametrize(
+    "name", ["integrated_gradients", "shapley", "deeplift", "occlusion", "interior_gradients"]
+)
+def test_the_map_of_a_list_is_the_mean_of_the_maps(tmp_path, name):
+    options = {"rtol": 1e-3} if name.endswith("_gradients") else {}
+    engines = {f"{name}-{k}": {"engine": name, "baseline": one, **options} for k, one in enumerate(LIST)}
+    several = {"kind": "several", "baselines": LIST, "keep": True}
+    run(job(tmp_path, {**engines, name: {"baseline": several, **options}}, stability={"weights": 0.01}))
+    found = datasets(tmp_path / "out.h5")
+    each = np.stack([found[f"engines/{label}/attribution"] for label in engines], axis=1)
+    at = f"engines/{name}"
+    np.testing.assert_allclose(found[f"{at}/attribution"], each.mean(1), rtol=1e-6, atol=1e-7)
+    np.testing.assert_allclose(found[f"{at}/baseline_deviation"], each.std(1, ddof=1), rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(found[f"{at}/baselines"], each)
+    assert (found[f"{at}/stability/weights"] > 0).all()
+    if name != "occlusion":
+        drop = found[f"{at}/score_input"] - found[f"{at}/score_baseline"]
+        np.testing.assert_allclose(found[f"{at}/attribution"].sum(1), drop, atol=5e-3 * np.abs(drop).max())
+
+
+def test_a_list_where_one_is_meant(tmp_path):
+    for engines, text in (
+        ({"integrated_hessians": {"baseline": LIST}}, "integrated_hessians takes a single one"),
+        ({"shapley": {"baseline": LIST[:1]}}, "engines.shapley.baseline"),
+        ({"shapley": {"baseline": [{"kind": "zero"}, {"kind": "zeor"}]}}, "Did you mean 'zero'?"),
+    ):
+        outcome = invoke("plan", job(tmp_path, engines))
+        assert outcome.exit_code == 2 and text in outcome.stderr, outcome.stderr

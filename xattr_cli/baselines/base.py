@@ -73,6 +73,11 @@ class Baseline(Plugin, ABC):
         [[-1.0, -1.0, -1.0, -1.0]]
     """
 
+    @property
+    def each(self) -> Sequence[Baseline]:
+        """The baselines of a list; none if this is a single one."""
+        return ()
+
     @abstractmethod
     def bind(self, samples: Samples, seed: int, inputs: Sequence[str] | None = None) -> BoundBaseline:
         """Prepare the baseline for a dataset.

@@ -23,8 +23,8 @@ def gradient_baselines(engines: Mapping[str, Any]) -> list[Baseline]:
     baselines: list[Baseline] = []
     for engine in engines.values():
         baseline = getattr(engine, "baseline", None)
-        if engine.differentiates and isinstance(baseline, Baseline) and baseline not in baselines:
-            baselines.append(baseline)
+        if engine.differentiates and isinstance(baseline, Baseline):
+            baselines += [one for one in baseline.each or (baseline,) if one not in baselines]
     return baselines
 
 
