@@ -27,8 +27,8 @@ _BLOCK_VALUES = 2**21
 class BaselineFile(Baseline):
     """Baselines from a .npy or .npz file, in the units that the network is given.
 
-    An array of a sample's shape serves every sample; one with as many entries as the dataset has
-    samples holds a baseline each; any number of entries makes a background.
+    An array of a sample's shape, or a single entry, serves every sample; one with as many entries as the
+    dataset has samples holds a baseline each; any number of entries makes a background.
     """
 
     path: JobPath = Field(description=".npy, or .npz")
@@ -48,8 +48,9 @@ class BaselineFile(Baseline):
         file = open_array_file(self.path, "baseline.path")
         arrays = {spec.name: self._array(file, spec, len(specs)) for spec in specs}
         fingerprint = fingerprint_file(self.path)
-        if all(arrays[spec.name].shape == spec.shape for spec in specs):
-            return _SingleBaseline({name: np.asarray(array) for name, array in arrays.items()}, fingerprint)
+        if all(arrays[spec.name].shape in (spec.shape, (1, *spec.shape)) for spec in specs):
+            single = {spec.name: np.asarray(arrays[spec.name]).reshape(spec.shape) for spec in specs}
+            return FixedBaseline(single, fingerprint)
         return _ManyBaselines(arrays, specs, samples, self.path.name, fingerprint)
 
     def _array(self, file: ArrayFile, spec: InputSpec, count: int) -> Sliceable:
@@ -74,11 +75,6 @@ class BaselineFile(Baseline):
         array = np.asarray(stored) if stored.shape == spec.shape else stored
         _refuse_nonfinite(array, where)
         return array
-
-
-class _SingleBaseline(FixedBaseline):
-    def background(self) -> dict[str, np.ndarray]:
-        return {name: value[np.newaxis] for name, value in self._values.items()}
 
 
 class _ManyBaselines(BoundBaseline):

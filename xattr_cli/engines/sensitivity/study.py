@@ -126,7 +126,7 @@ class ContributionStudies:
         inputs = independent_inputs(options, groups, population.names, gather_columns(population))
         response = self._response(
             ((),) * len(groups),
-            torch.arange(len(groups)),
+            inputs.noise_owner,
             inputs.owner,
             lambda uniform: self._placed(inputs.rows(uniform)),
             self._scores,
