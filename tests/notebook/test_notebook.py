@@ -144,6 +144,58 @@ def test_a_tuple_of_inputs_has_the_names_that_the_network_has_for_them():
     np.testing.assert_allclose(engine.attribution(tensor="right")[:, 1], half, atol=2e-3)
 
 
+def test_lengths_and_masks_go_along_with_what_is_explained():
+    class Last(nn.Module):
+        def forward(self, sequence, lengths):
+            return sequence[torch.arange(len(sequence)), lengths - 1] ** 2
+
+    steps = [torch.ones(2, 3), 2 * torch.ones(4, 3)]
+    for sequence in (steps, nn.utils.rnn.pad_sequence(steps, batch_first=True)):
+        given = {"sequence": sequence, "lengths": np.array([2, 4])}
+        engine = xattr_cli.explain(Last(), given, engines=RTOL, target=1).engine("integrated_gradients")
+        expected = np.zeros((2, 4, 3))
+        expected[0, 1, 1], expected[1, 3, 1] = 1, 4
+        np.testing.assert_allclose(engine.attribution(), expected, atol=5e-3)
+
+
+class Reader(nn.Module):
+    """Ids and a mask (n, L) → (n, 2): the sum of the squares of what the tokens are looked up as."""
+
+    def __init__(self):
+        super().__init__()
+        self.table = nn.Embedding.from_pretrained(torch.tensor([[0.0, 0.0], [1.0, 2.0], [3.0, 1.0]]))
+
+    def forward(self, ids, mask):
+        return (self.table(ids) ** 2 * mask[..., None]).sum(1)
+
+
+def test_words_of_texts_in_memory_stand_beside_their_attributions():
+    ids = torch.tensor([[1, 2, 2], [2, 0, 0]])
+    words = [["so", "<b>good</b>", "<b>good</b>"], ["good"]]
+    results = xattr_cli.explain(
+        Reader(), (ids, (ids > 0).long()), explain={"embedding": "auto", "reduce": "sum"}, target=0, tokens=words,
+        engines={"integrated_gradients": {"rtol": 0.001, "baseline": 0}},
+    )  # fmt: skip
+    frame = results.frame()
+    assert frame.token.tolist() == ["so", "<b>good</b>", "<b>good</b>", "good"]
+    np.testing.assert_allclose(frame.attribution, [1, 9, 9, 9], atol=0.01)
+    assert results.figures("tokens")
+
+
+@pytest.mark.parametrize(
+    "tokens, message",
+    [
+        ([["a"]], "1 lists of them; there are 2 samples"),
+        ([["a"], list("abcd")], "sample 1 has 4; the input has 3"),
+        ([["a"], []], "tokens"),
+    ],
+)
+def test_tokens_that_do_not_fit_are_refused(tokens, message):
+    ids = torch.tensor([[1, 2, 2], [2, 0, 0]])
+    with pytest.raises(DataError, match=message):
+        xattr_cli.explain(Reader(), (ids, ids), explain={"embedding": "auto"}, tokens=tokens)
+
+
 def test_a_dataset_of_torch_brings_its_labels():
     dataset = torch.utils.data.TensorDataset(inputs(3), torch.tensor([1, 0, 1]))
     results = xattr_cli.explain(Quadratic(), dataset, engines="saliency", target="label")
@@ -289,6 +341,22 @@ def test_xarray_has_rows_with_their_samples_and_targets(results):
         results.xarray("salience")
 
 
+def test_what_is_said_of_the_whole_dataset_has_names_too():
+    x = pd.DataFrame(inputs(8).numpy(), columns=["height", "width", "depth"])
+    engines = {"ace": {"alphas": 8}, "sobol": {"rtol": 0.05}}
+    results = xattr_cli.explain(plain(), x, engines=engines, class_names=["cat", "dog", "fox", "owl"])
+    with results.xarray("sobol") as indices, results.xarray("ace", effects=True) as effects:
+        assert indices.total.sel(node="width", target="fox") == results.effects["sobol"].values("total")[1, 2]
+        assert effects.ace.dims == ("feature", "alpha_index", "target")
+    with results.xarray("ace") as maps:
+        assert maps.attribution.shape == (8, 3)
+    with pytest.raises(StoreError, match="Did you mean 'sobol'"):
+        results.xarray("sobel", effects=True)
+    assert repr(results).endswith("8 rows, ace, sobol>")
+    words = _Page(results._repr_html_()).words
+    assert words.count("ace") == 2 and any("whole dataset: converged" in word for word in words)
+
+
 def test_rows_are_found_by_sample_name_and_target(results, tmp_path):
     target = int(results.rows.target[5])
     assert 5 in results.find(target=target) and (results.rows.target[results.find(target=target)] == target).all()
@@ -305,6 +373,8 @@ def test_rows_are_found_by_sample_name_and_target(results, tmp_path):
 def test_figures_are_those_of_plot(results):
     (figure, *_) = results.figures("samples", rows=[1], engines=["saliency"])
     assert figure.axes
+    shown = results.figures("samples", rows=[1], engines=["saliency"])._repr_html_()
+    assert [tag for tag, _ in _Page(shown).tags] == ["p", "img"]
     with pytest.raises(JobError, match="Did you mean 'saturation'"):
         results.figures("saturations")
 

@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 import click
 
 from ..errors import ResultError, XattrError, one_line
+from .reference.completion import engine_labels
 
 __all__ = ["CONTAINED", "EvaluatingCommand", "ReadingCommand", "engines_option"]
 
@@ -40,6 +41,7 @@ def engines_option(doing: str) -> Callable[[Function], Function]:
         "engines",
         multiple=True,
         metavar="LABEL",
+        shell_complete=engine_labels,
         help=f"Engine to {doing}; may be repeated; default: all.",
     )
 

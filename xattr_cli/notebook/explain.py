@@ -29,6 +29,7 @@ def explain(
     target: Any = "predicted",
     labels: Any = None,
     class_names: Sequence[Any] = (),
+    tokens: Sequence[Sequence[str]] | None = None,
     score: str | Mapping[str, Any] = "auto",
     output: str | Path | None = None,
     overwrite: bool = False,
@@ -41,14 +42,16 @@ def explain(
 
     Arguments:
         module: `torch.nn.Module`, takes (n, *shape) inputs and returns (n, outputs) or (n,).
-        inputs: (samples, *shape) array, tensor or data frame, a list of sequences of different lengths, or a
-            mapping (or a tuple) of such, in the order in which the network takes them, or a dataset of torch.
+        inputs: (samples, *shape) array, tensor or data frame, a list of sequences of different lengths, a mapping
+            (or a tuple) of such, in the order in which the network takes them, or a dataset of torch. Of
+            several, integers (lengths, masks) go along with those that are explained.
         engines: names, or what a job has under `engines`: {label: options}; a `baseline` may be a number, an array
             or a tensor too: of a sample's shape, one for each sample, or several as a background.
         target: which outputs: predicted, label, all, the number of an output, one of `class_names`, (samples,) of
             these, or what a job has under `target`.
         labels: (samples,) classes or values; for `target="label"` and for figures.
         class_names: of the outputs, in their order.
+        tokens: what the steps of each sample are called, without its padding, which then gets no attribution.
         score: what a job has under `score`.
         output: where the result goes; None for a temporary file that lives as long as what is returned.
         overwrite: replace the result of another call at `output`.
@@ -69,16 +72,11 @@ def explain(
         >>> engine.attribution().shape, bool((engine.relative_error <= 0.01).all())
         ((4, 3), True)
     """
-    model = GivenModel.of(module)
+    model, named = GivenModel.of(module), inputs_by_name(module, inputs)
     said, targets = _targets(target, class_names)
-    given = {
-        "model": model,
-        "dataset": GivenData.of(inputs_by_name(module, inputs), labels, class_names, targets),
-        "engines": _engines(engines),
-        "target": said,
-        "score": score,
-        **sections,
-    }
+    data = GivenData.of(named, labels, class_names, targets, tokens)
+    given = {"model": model, "dataset": data, "target": said, "engines": _engines(engines), "score": score}
+    given |= {"explain": _explained(named), **sections}
     return _temporary(given) if output is None else _result(given, Path(output), overwrite)
 
 
@@ -90,6 +88,21 @@ def _targets(target: Any, class_names: Sequence[Any]) -> tuple[Any, Any]:
         return {"column": TARGETS}, target
     named = isinstance(target, str) and target not in TARGET_WORDS and len(class_names) > 0
     return {"index": target} if named or isinstance(target, int) else target, None
+
+
+def _explained(inputs: Any) -> Any:
+    """What a job has under `explain`: all inputs, or the floating ones if there are others beside them."""
+    if not isinstance(inputs, Mapping):
+        return "inputs"
+    floating = [name for name, values in inputs.items() if _is_floating(values)]
+    return {"inputs": floating} if 0 < len(floating) < len(inputs) else "inputs"
+
+
+def _is_floating(values: Any) -> bool:
+    if isinstance(values, Tensor):
+        return values.is_floating_point()
+    first = values[0] if isinstance(values, list | tuple) and len(values) else values
+    return _is_floating(first) if isinstance(first, Tensor) else np.asarray(first).dtype.kind not in "biu"
 
 
 def _engines(engines: Any) -> Any:

@@ -23,6 +23,7 @@ from ..datasets.python import Python
 from ..errors import DataError, ModelError
 from ..fingerprint import fingerprint_arrays
 from ..models.built import BuiltModel
+from .tokens import TokenSamples
 
 __all__ = ["TARGETS", "GivenBaseline", "GivenData", "GivenModel", "inputs_by_name"]
 
@@ -86,10 +87,16 @@ class GivenData(Python):
     _inputs: Any = PrivateAttr()
     _labels: Any = PrivateAttr()
     _targets: Any = PrivateAttr()
+    _tokens: Any = PrivateAttr()
 
     @classmethod
     def of(
-        cls, inputs: Any, labels: Any = None, class_names: Sequence[Any] = (), targets: Any = None
+        cls,
+        inputs: Any,
+        labels: Any = None,
+        class_names: Sequence[Any] = (),
+        targets: Any = None,
+        tokens: Sequence[Sequence[str]] | None = None,
     ) -> GivenData:
         """The dataset of these inputs.
 
@@ -99,6 +106,7 @@ class GivenData(Python):
             labels: (samples,) classes or values; None if there are none.
             class_names: of the network's outputs.
             targets: (samples,) the output to explain of each; None if all have the same.
+            tokens: what the steps of each sample are called, without its padding; None if they have no names.
 
         Raises:
             DataError: a loader, or a dataset with labels or targets of their own beside it.
@@ -107,16 +115,17 @@ class GivenData(Python):
             raise DataError(
                 "inputs: a DataLoader, whose batches may be shuffled; give its dataset: loader.dataset."
             )
-        if isinstance(inputs, Dataset) and not (labels is targets is None):
-            raise DataError("labels: a dataset has its own; leave out labels and targets of each sample.")
+        if isinstance(inputs, Dataset) and not (labels is targets is tokens is None):
+            raise DataError("labels: a dataset has its own; leave out labels, targets and tokens of each sample.")
         names = class_names if isinstance(class_names, str) else tuple(map(str, _plain(class_names)))
-        context = {"inputs": inputs, "labels": labels, "targets": targets}
+        context = {"inputs": inputs, "labels": labels, "targets": targets, "tokens": tokens}
         return cls.model_validate({"class_names": names}, context=context)
 
     def model_post_init(self, context: Any) -> None:
         """Remember the arrays."""
         super().model_post_init({})
-        self._inputs, self._labels, self._targets = context["inputs"], context["labels"], context["targets"]
+        self._inputs, self._labels = context["inputs"], context["labels"]
+        self._targets, self._tokens = context["targets"], context["tokens"]
 
     def open(self) -> Samples:
         """The arrays as samples; columns of a data frame give names to features."""
@@ -125,7 +134,8 @@ class GivenData(Python):
         given = self._inputs if isinstance(self._inputs, Mapping) else {"X": self._inputs}
         arrays = {name: _on_cpu(value) for name, value in given.items()}
         targets = {} if self._targets is None else {TARGETS: np.asarray(_plain(self._targets))}
-        return self._of_arrays(arrays, _on_cpu(self._labels), further=targets)
+        samples = self._of_arrays(arrays, _on_cpu(self._labels), further=targets)
+        return samples if self._tokens is None else TokenSamples(samples, self._tokens)
 
     def _column(self, name: str, value: Any) -> Column:
         names = getattr(value, "columns", None)
