@@ -16,7 +16,7 @@ SENTENCES := vaderSentiment==3.3.2
 
 .PHONY: help install demo tables photos resnet18 googlenet vowels breast-cancer minilm minilm-interactions \
 	movies next-word solubility screening segmentation present folds steps \
-	test test-slow test-slurm test-gpu test-portable test-networks fuzz docs lint format clean \
+	test test-slow test-slurm test-gpu test-portable test-networks fuzz docs man lint format clean \
 	bench bench-gpu bench-nodes bench-secant bench-error-bars bench-error-bars-photos bench-error-bars-language bench-jobs bench-ace bench-icc bench-interactions bench-stability bench-evaluate bench-kills bench-scale \
 	reproduce-ig reproduce-interior reproduce-interactions reproduce-ace reproduce-icc
 
@@ -143,6 +143,9 @@ test-networks: install ## Train the small networks of tests/helpers/trained agai
 
 docs: install ## The documentation as a site, in runs/docs/site
 	@$(BIN)/python -m scripts.docs.build runs/docs
+
+man: install ## Manual pages of all commands, in runs/man: man -l runs/man/xattr-cli-run.1
+	@$(BIN)/python -m scripts.docs.man runs/man
 
 lint: install ## Check style, formatting and types
 	$(BIN)/ruff check .

@@ -46,12 +46,31 @@ def _forget_output() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
+def _named_as_a_key(error: click.NoSuchOption) -> click.NoSuchOption:
+    """The error about an option that is none, with the key of a job that has its name."""
+    from ..job.sections import Compute, Output
+    from ..registry import DATASETS
+
+    takes = error.ctx.command.params if error.ctx else ()
+    if any(parameter.name == "overrides" for parameter in takes):
+        name = error.option_name.lstrip("-").replace("-", "_")
+        sections = {"compute": Compute, "output": Output, "dataset": DATASETS.get("python")}
+        keys = [f"{section}.{name}" for section, options in sections.items() if name in options.model_fields]
+        keys += [name] if name in ("target", "score", "engines") else []
+        if keys:
+            message = f"{error.message} It is a key of the job: --set {keys[0]}=…"
+            return click.NoSuchOption(error.option_name, message, ctx=error.ctx)
+    return error
+
+
 class _Group(click.Group):
     """Reports domain errors as one message and their exit code, never as a traceback."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
+        except click.NoSuchOption as error:
+            raise _named_as_a_key(error) from None
         except XattrError as error:
             click.echo(printable(f"Error: {error}"), err=True)
             ctx.exit(error.exit_code)

@@ -19,6 +19,9 @@ __all__ = ["VARIABLE", "plain_values", "read_job_text", "write_values"]
 VARIABLE = r"\$\{[A-Za-z_][A-Za-z0-9_]*\}"
 """Pattern of an environment variable in a value; `$${NAME}` is the text `${NAME}`."""
 
+HDF5 = b"\x89HDF"
+"""What a result begins with."""
+
 
 def read_job_text(path: Path) -> str:
     """Text of a job file; a missing one is an error that names its like in the same folder."""
@@ -28,7 +31,19 @@ def read_job_text(path: Path) -> str:
         match = nearest(path.name, others)
         hint = f" Did you mean {str(folder / match)!r}?" if match else ""
         raise JobError(f"job file {path}: no such file.{hint}")
+    if _holds_hdf5(path):
+        raise JobError(
+            f"job file {path}: is HDF5, as results are, and no job. `xattr-cli inspect {path}` tells of a result; "
+            "`run` takes the YAML job that made it."
+        )
     return read_text(path, f"job file {path}", JobError)
+
+
+def _holds_hdf5(path: Path) -> bool:
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(len(HDF5)) == HDF5
 
 
 def plain_values(text: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
