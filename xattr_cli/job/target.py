@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, GetJsonSchemaHandler, model_serializer, model_validator
 
-from ..errors import nearest, suggestion
+from ..errors import suggestion
 from ..registry import Options
 
 __all__ = ["PREDICTED_POSITIONS", "TARGET_WORDS", "Mask", "Place", "Target", "TargetField", "named_target"]
@@ -147,14 +147,11 @@ def _read_target(value: Any) -> Target:
             return Target.model_validate({"select": "column", "column": form.column, **shared})
         return Target.model_validate({"select": form.select or "predicted", **shared})
     forms = [*TARGET_WORDS, "{index: 3}", "{index: name}", "{top: 5}", "{column: name}"]
-    raise ValueError("not a target." + suggestion(value, forms) + _as_index(value))
-
-
-def _as_index(value: Any) -> str:
-    """What somebody should write who gives the number of an output, or the name of its class."""
-    if isinstance(value, bool) or not isinstance(value, int | str) or nearest(value, TARGET_WORDS):
-        return ""
-    return f" An output of that {'name' if isinstance(value, str) else 'number'} is {{index: {value}}}."
+    short = isinstance(value, int | str) and not isinstance(value, bool)
+    hint = (
+        f" The {'class' if isinstance(value, str) else 'output'} {value} is {{index: {value}}}." if short else ""
+    )
+    raise ValueError("not a target." + suggestion(value, forms) + hint)
 
 
 def named_target(value: Any) -> Any:

@@ -25,7 +25,7 @@ ALONE = 8
 91 % (two networks, 100 rows each)."""
 
 
-@ENGINES.register("expected_gradients")
+@ENGINES.register("expected_gradients", "eg", "gradient_shap", "gradient_explainer")
 class ExpectedGradients(LocalEngine):
     """Expected gradients, the mean over baselines x' and α ~ U(0, 1) of (x − x') ⊙ ∇f(x' + α (x − x')).
 
