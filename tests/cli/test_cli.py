@@ -168,7 +168,7 @@ def test_an_option_is_shown_with_type_bounds_default_and_meaning():
         "  rtol                number > 0 and < 1; default 0.05\n"
         "                      relative L2 error of the map at which a row stops\n"
     ) in page
-    assert "  baseline            baseline kind, or {kind: NAME, its options}; default {kind: zero}\n" in page
+    assert "  baseline            baseline kind, or {kind: NAME, its options}, or a list of these; default" in page
     assert "  nodes               integer ≥ 2 or null; default null\n" in page
     assert "  alphas           list of numbers; default [0.1, 0.25, 0.5, 1.0]\n" in succeed(
         "engines", "interior_gradients"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from ...causal.options import CausalOptions
 from ..base import PopulationEngine
@@ -57,6 +57,18 @@ class ContributionEngine(PopulationEngine):
 
 class IccOptions(ContributionEngine, CausalOptions):
     """What is asked of a study of intrinsic causal contributions."""
+
+    measure: Literal["variance", "entropy"] = Field(
+        default="variance",
+        description="what is shared out: the variance of each output, or the entropy of the predicted class, and "
+        "of whether it is each one (then each of `samples` draws is paired with as many others)",
+    )
+
+    @model_validator(mode="after")
+    def _polynomials_have_variances(self) -> Any:
+        if self.measure == "entropy" and self.control != "none":
+            raise ValueError("control: polynomial goes with measure: variance; a class is no smooth function")
+        return self
 
 
 @dataclass(frozen=True)

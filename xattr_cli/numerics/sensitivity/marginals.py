@@ -155,8 +155,8 @@ class TruncatedNormalMarginal:
     """One column, normal within bounds.
 
     Example:
-        >>> TruncatedNormalMarginal(0.0, 1.0, -1.0, 1.0).values(torch.tensor([0.5])).tolist()
-        [[0.0]]
+        >>> TruncatedNormalMarginal(5.0, 1.0, 4.0, 6.0).values(torch.tensor([0.0, 0.5, 1.0])).flatten().tolist()
+        [4.0, 5.0, 6.0]
     """
 
     mean: float
