@@ -16,6 +16,8 @@ __all__ = ["NOTEBOOKS", "executed", "page_of", "read"]
 NOTEBOOKS = {path.stem: path for path in sorted((Path(__file__).parent / "notebooks").glob("*.py"))}
 """Name -> script with cells, as editors and jupytext take them."""
 
+STYLE = re.compile(r"<style scoped>.*?</style>\n?", re.DOTALL)
+TABLE = re.compile(r'<table border="1" class="dataframe">')
 COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -45,6 +47,7 @@ def page_of(name: str, notebook: nbformat.NotebookNode) -> dict[str, bytes]:
     """File name -> content: a page of Markdown, its figures, and the notebook itself to take home."""
     text, resources = MarkdownExporter().from_notebook_node(notebook, {"unique_key": f"notebook-{name}"})
     link = f"\n[This notebook, executed](notebook-{name}.ipynb), to run and change it.\n"
+    text = TABLE.sub("<table>", STYLE.sub("", text))  # as the site draws tables, which scroll where they are wide
     heading, rest = text.lstrip().split("\n", 1)
     return {
         f"notebook-{name}.md": COLOURS.sub("", f"{heading}\n{link}{rest}").encode(),

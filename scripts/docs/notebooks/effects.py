@@ -64,7 +64,7 @@ for name in effects.feature.values:
     )
 plt.xlabel("set to")
 plt.ylabel("average causal effect")
-plt.legend()
+legend = plt.legend()
 # %% [markdown]
 # ## Where the variation originates
 #

@@ -88,7 +88,7 @@ for name, scores in falls.items():
     plt.plot(counts, scores, label=name)
 plt.xlabel("black pixels")
 plt.ylabel("mean logit")
-plt.legend()
+legend = plt.legend()
 assert max(falls["largest first"][1:]) < min(falls["at random"])
 
 # %% [markdown]
@@ -105,4 +105,5 @@ table = results.frame(engines=["expected_gradients"], top=2)
 table[["row", "target_name", "feature", "attribution", "standard_error"]].head()
 
 # %%
-results.xarray("integrated_gradients").attribution.groupby("target").mean("row")
+means = results.xarray("integrated_gradients").attribution.groupby("target").mean("row")
+grid = means.isel(channel=0).plot(col="target", col_wrap=5, yincrease=False, size=1.6)
