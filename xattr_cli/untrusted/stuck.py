@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import signal
 import sys
 
@@ -32,6 +33,8 @@ class Watchdog:
             signal.signal(STUCK, signal.SIG_DFL)
             signal.signal(signal.SIGPROF, lambda _number, _frame: self._wind_up())
             signal.setitimer(signal.ITIMER_PROF, _SECONDS / 10, _SECONDS / 10)
+            # Python's last steps take the handler away, and the next tick would end a process that is done
+            atexit.register(signal.setitimer, signal.ITIMER_PROF, 0)
 
     def allow(self, size: int) -> None:
         """From now on the library may read that many bytes in one call."""
