@@ -71,9 +71,9 @@ def times(bed: Bed, repetitions: int) -> Table:
         rows.append([asked, *middle, median_ratio(seconds["theirs"], seconds["ours"])])
         print(rows[-1], flush=True)
     note = (
-        f"{len(bed.images)} digits, a map of each; medians of {repetitions} alternating repetitions, ratios within "
-        "one. Ours is the whole command without its imports: it opens the job, reads and checks the file, and "
-        f"evaluates a random map beside. Quantus has the arrays at hand, in batches of {BATCH}."
+        f"{len(bed.images)} digits, a map of each; medians of {repetitions} alternating repetitions, ratios "
+        "within one. Ours is the whole command without its imports: it opens the job, reads and checks the file, "
+        f"and evaluates a random map beside. Quantus has the arrays at hand, in batches of {BATCH}."
     )
     columns = {"metric": "", "ours, s": ".2f", "Quantus, s": ".2f", "Quantus / ours": ".1f"}
     return Table("Time of an evaluation", columns, rows, note)
