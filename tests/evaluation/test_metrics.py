@@ -551,3 +551,75 @@ def test_a_metric_of_another_package_takes_few_lines(file, monkeypatch):
 def test_a_wrong_option_is_refused_when_it_is_asked_for():
     with pytest.raises(JobError, match=r"--metric 'mprt': steps: 0: "):
         EvaluationOptions(metrics=({"kind": "mprt", "steps": 0},))
+
+
+# --- rows and networks that are not plain ----------------------------------------------------------
+
+
+def test_quarantined_rows_have_no_number(tmp_path):
+    (tmp_path / "networks.py").write_text(NETWORKS)
+    spoilt = X.copy()
+    spoilt[4, 2] = np.nan
+    np.savez(tmp_path / "data.npz", X=spoilt, where=MASKS | True)
+    file = result(tmp_path, "linear", {IG: None}, dataset={"labels": None, "bad_rows": "quarantine"})
+    names = [name for name in METRICS.names() if name != "road"]
+    for measured in evaluate(file, *names, masks="where").measurements:
+        found = dict(zip(measured.candidates, measured.values, strict=True))[IG]
+        assert np.isnan(found[SAMPLES == 4]).all(), measured.metric
+        assert np.isfinite(found[SAMPLES != 4]).all(), measured.metric
+
+
+SEQUENCES = '''
+import torch
+from torch import nn
+
+
+class LastStep(nn.Module):
+    """The sum over real steps of weighted features."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Linear(2, 2)
+
+    def forward(self, x, lengths):
+        real = torch.arange(x.shape[1]) < lengths[:, None]
+        return (self.weight(x) * real[:, :, None]).sum(1)
+
+
+def network():
+    torch.manual_seed(1)
+    return LastStep()
+'''
+
+
+def test_padding_gets_no_noise(tmp_path):
+    """‖ε‖ is that of the real steps: of a linear network the quotient is ‖w ⊙ ε‖ / ‖ε‖ over them."""
+    (tmp_path / "networks.py").write_text(SEQUENCES)
+    lengths = [2, 5, 3]
+    steps = np.random.default_rng(5).uniform(-1, 1, (sum(lengths), 2))
+    ragged = np.split(steps, np.cumsum(lengths)[:-1])
+    padded = np.zeros((3, 5, 2))
+    for row, each in zip(padded, ragged, strict=True):
+        row[: len(each)] = each
+    np.savez(tmp_path / "data.npz", X=padded, lengths=np.array(lengths))
+    dataset = {"kind": "sequences", "labels": None, "inputs": "X", "lengths": "lengths", "hand_over": "lengths"}
+    file = result(tmp_path, "network", {IG: None}, target={"index": 0}, dataset=dataset)
+    found = of(file, "local_lipschitz", draws=1, normalise=False)[IG]
+    namespace = {}
+    exec(SEQUENCES, namespace)
+    weights = namespace["network"]().weight.weight.data[0].double().numpy()
+    for row, length in enumerate(lengths):
+        generator = sample_generator(0, row, Purpose.EVALUATION, Stream.NORMAL_NOISE)
+        noise = (0.1 * generator.standard_normal(10)).reshape(5, 2)[:length]
+        assert found[row] == pytest.approx(np.linalg.norm(weights * noise) / np.linalg.norm(noise), rel=1e-5)
+
+
+def test_the_weights_of_all_folds_are_shuffled(tmp_path):
+    (tmp_path / "networks.py").write_text(NETWORKS)
+    np.savez(tmp_path / "data.npz", X=X)
+    for number in range(2):
+        state = {"weight": torch.from_numpy(W * (1 + number)).float(), "bias": torch.zeros(2)}
+        torch.save(state, tmp_path / f"fold{number}.pt")
+    file = result(tmp_path, "linear", {IG: None}, model={"checkpoints": "fold*.pt"})
+    other = (X[:, None] * shuffled()).reshape(-1, 5)  # in the same order in both, so times 1.5 in the mean
+    check(of(file, "mprt", absolute=False), {IG: spearman(MAPS, other)})

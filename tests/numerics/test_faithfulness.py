@@ -253,3 +253,16 @@ def test_too_little_evidence_has_no_standard_error():
 
 def test_all_subsets_are_counted_exactly():
     assert len(subset_masks(8, 4, comb(8, 4), generator())) == comb(8, 4)
+
+
+def test_tokens_have_their_embedding_together():
+    text = InputSpec("embedding", (2, 3), FLOAT32, axes=("token", "embedding"))
+    table = InputSpec("age", (2,), FLOAT32)
+    for kind in ("auto", "token", "step"):
+        units = units_of([text, table], kind)
+        assert units.of.tolist() == [0, 0, 0, 1, 1, 1, 2, 3], kind
+    assert units_of([text]).kind == "token" and units_of([text], "feature").count == 6
+    steps = InputSpec("X", (2, 3), FLOAT32, axes=("step", "feature"))
+    assert units_of([steps]).count == 6 and units_of([steps], "step").count == 2
+    with pytest.raises(JobError, match="--unit token: no explained input has an axis 'embedding' beside others"):
+        units_of([steps], "token")

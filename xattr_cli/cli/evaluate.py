@@ -60,7 +60,8 @@ __all__ = ["evaluate"]
     default="auto",
     show_default=True,
     metavar="UNIT",
-    help="What is replaced as one: feature, pixel (all its channels) or step; auto: pixels in images.",
+    help="What is replaced as one: feature, pixel (all its channels), step or token (its embedding); auto: pixels "
+    "in images, tokens in texts.",
 )
 @click.option(
     "--masks",

@@ -32,7 +32,7 @@ def noisy_weights(scorer: Scorer, noise: float, seed: int, draw: int) -> Iterato
         factor = torch.from_numpy(generator.standard_normal(tuple(weight.shape), dtype=np.float32))
         return weight * (1 + noise * factor.to(weight))
 
-    with _changed(list(scorer.module.parameters()), noisy):
+    with _changed([weight for module in _networks(scorer) for weight in module.parameters()], noisy):
         yield _afresh(scorer)
 
 
@@ -55,12 +55,12 @@ def shuffled_layers(scorer: Scorer, layers: Sequence[str], seed: int, draw: int)
         seed: of the job.
         draw: other numbers give other orders.
     """
-    found = dict(scorer.module.named_modules())
     names = top_layers(scorer.module)
     streams = {
         weight: dataset_generator(seed, Purpose.STABILITY, (1 << 32) + draw * len(names) + names.index(name))
+        for module in _networks(scorer)
         for name in layers
-        for weight in found[name].parameters(recurse=False)
+        for weight in dict(module.named_modules())[name].parameters(recurse=False)
     }
 
     def shuffled(weight: Tensor) -> Tensor:
@@ -88,6 +88,11 @@ def _changed(weights: Sequence[Tensor], change: Callable[[Tensor], Tensor]) -> I
     finally:
         for weight, data in zip(floating, before, strict=True):
             weight.data = data
+
+
+def _networks(scorer: Scorer) -> tuple[nn.Module, ...]:
+    """All networks whose scores are averaged."""
+    return (scorer.module, *scorer.folds)
 
 
 def _afresh(scorer: Scorer) -> Scorer:

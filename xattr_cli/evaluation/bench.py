@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..device.padding import mask_of, masks_in, pinned
 from ..engines.interactions.superpixels import superpixels
 from ..errors import JobError
 from ..metrics import CONTROL, Stream
@@ -114,6 +115,16 @@ class Workbench:
         if self.where is None:
             raise JobError("--masks: is needed to know where the objects are.")
         return self.where.of(self.samples, self.block.keys)
+
+    @cached_property
+    def real(self) -> np.ndarray:
+        """(rows, D) bool, False in the padding of sequences."""
+        masks, rows = masks_in(self.block.rows.context), len(self.samples)
+        pieces = []
+        for spec in self.specs:
+            real, ones = mask_of(spec, masks), torch.ones(rows, *spec.shape, device=self.session.scorer.device)
+            pieces.append(_numpy((ones if real is None else pinned(ones, 0.0, real)) > 0).reshape(rows, -1))
+        return np.concatenate(pieces, axis=1)
 
     @property
     def epsilon(self) -> float:

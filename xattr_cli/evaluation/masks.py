@@ -62,7 +62,7 @@ class Masks:
     def _of_units(self, mask: np.ndarray) -> np.ndarray:
         """(units,) whether any number of a unit is in the mask."""
         shape, axes = self.spec.shape, self.spec.axes
-        joined = [axis for axis in ("channel", "feature") if axis in axes and len(shape) > 1]
+        joined = [axis for axis in ("channel", "feature", "embedding") if axis in axes and len(shape) > 1]
         without = [np.delete(shape, axes.index(axis)) for axis in joined]
         chosen = mask.astype(bool)
         if mask.shape == (self.units.count,):

@@ -131,6 +131,10 @@ class Bench(Protocol):
         """The maps of the engines, made once more."""
 
     @property
+    def real(self) -> np.ndarray:
+        """(rows, D) bool, False in the padding of sequences."""
+
+    @property
     def epsilon(self) -> float:
         """Relative rounding error of a score."""
 

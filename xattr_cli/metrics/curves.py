@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -167,7 +168,8 @@ class Road(Metric):
         """
         super().fitted(setting)
         spec = setting.specs[0]
-        if len(setting.specs) > 1 or spec.axes[-2:] != ("height", "width") or setting.units.kind != "pixel":
+        is_image = len(setting.specs) == 1 and spec.axes[-2:] == ("height", "width")
+        if not is_image or setting.units.count != prod(spec.shape[-2:]):
             raise JobError(
                 f"{self.where}: imputes pixels by their neighbours, so it takes one image whose unit is the pixel "
                 "(axes channel, height, width; --unit pixel); deletion and irof do without."

@@ -28,7 +28,7 @@ class Nearby(Metric):
         names = tuple(bench.again.names)
         changes = np.empty((len(names), len(bench.samples), self.draws))
         for draw in range(self.draws):
-            noise = self.noise(bench, draw)
+            noise = self.noise(bench, draw) * bench.real
             for place, name in enumerate(names):
                 moved, still = bench.again.near(name, noise, self.stream + draw), bench.again.unchanged(name)
                 changes[place, :, draw] = self.change(bench, moved, still, noise)
