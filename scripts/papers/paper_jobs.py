@@ -127,7 +127,7 @@ def removal_claim(text: str, what: str, falls: Mapping[str, np.ndarray], brief: 
 def mean_of(values: Sequence[float] | np.ndarray, form: str = ".2f") -> str:
     """Mean ± standard deviation over the seeds, such as 0.31 ± 0.02; the value alone where there is one."""
     mean, *spread = [np.mean(values), *([np.std(values, ddof=1)] if len(values) > 1 else [])]
-    return " ± ".join(format(float(each), form) for each in (mean, *spread))
+    return " ± ".join([format(float(mean), form), *(format(float(each), form.lstrip("+")) for each in spread)])
 
 
 def paired_gain(one: np.ndarray, other: np.ndarray) -> tuple[float, float]:

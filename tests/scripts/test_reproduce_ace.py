@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from scripts.networks.ace_networks import pixels
-from scripts.papers.ace.ace_iris import steepest, taylor_error
+from scripts.papers.ace.ace_iris import crossing, taylor_error
 from scripts.papers.ace.ace_latents import Latents, agreement
 from scripts.papers.ace.ace_sequences import shares
 
@@ -26,9 +26,10 @@ def test_the_expansion_is_exact_for_a_quadratic_with_divisor_n_alone():
     assert taylor_error(quadratic, samples, 1) == pytest.approx(abs(float(spread)) / 19 / mean, rel=1e-9)
 
 
-def test_a_threshold_is_where_the_curve_is_steepest():
+def test_a_threshold_is_where_the_curve_changes_its_sign():
     alpha = np.linspace(0, 1, 201)
-    assert steepest(alpha, np.tanh(20 * (alpha - 0.3))) == pytest.approx(0.3, abs=0.005)
+    assert crossing(alpha, np.tanh(20 * (alpha - 0.302))) == pytest.approx(0.3, abs=0.005)
+    assert np.isnan(crossing(alpha, alpha + 1))
 
 
 def test_shares_of_sequences_are_means_of_shares():
