@@ -20,6 +20,7 @@ __all__ = [
     "ENGINES",
     "EXPORTERS",
     "FIGURES",
+    "METRICS",
     "MODELS",
     "REGISTRIES",
     "SCORES",
@@ -93,7 +94,7 @@ def _takes_boolean(annotation: Any) -> bool:
 
 
 class Plugin(Options):
-    """Options that a registry can find by name: an engine, model, dataset, baseline, score, figure or format.
+    """Options that a registry can find by name, such as those of an engine, a dataset or a metric.
 
     A subclass is registered by `@REGISTRY.register("name")`, or by an entry point of another
     distribution. Its fields are its YAML options, its docstring is what `xattr-cli engines NAME` shows.
@@ -285,6 +286,9 @@ SCORES: Registry[Any] = Registry(
     base="xattr_cli.device.scores:Score",
     group="xattr_cli.scores",
 )
+METRICS: Registry[Any] = Registry(
+    "metric", tag="kind", home="xattr_cli.metrics", base="xattr_cli.metrics.base:Metric"
+)
 REGISTRIES: Mapping[str, Registry[Any]] = {
     "models": MODELS,
     "datasets": DATASETS,
@@ -293,5 +297,6 @@ REGISTRIES: Mapping[str, Registry[Any]] = {
     "scores": SCORES,
     "figures": FIGURES,
     "exporters": EXPORTERS,
+    "metrics": METRICS,
 }
 """Every sort of plugin, by the name that commands and entry points have for it."""

@@ -65,4 +65,5 @@ class Constant(Baseline):
             numbers, key = self.value[spec.name], f"baseline.value.{spec.name}"
         else:
             raise DataError(f"baseline.value: no value for the explained input {spec.name!r}.")
-        return model_units(per_feature(numbers, spec.shape, key), spec, self.units)
+        values = model_units(per_feature(numbers, spec.shape, key), spec, self.units)
+        return np.broadcast_to(values, spec.shape).copy()

@@ -338,15 +338,15 @@ def choose_targets(
         labels: (n,) class indices, needed if `select` is `label`.
         select, count: of the job's `target`.
         index: numbers of the targets that the job names.
-        column: (n, k) targets of each sample, needed if `select` is `column`.
+        column: (n, k) targets of each sample, where they differ; needed if `select` is `column`. They come first.
     """
     n, targets = scores.shape
+    if column is not None:
+        return torch.from_numpy(column)
     if select == "all":
         return torch.arange(targets).expand(n, targets)
     if select == "index":
         return torch.tensor(tuple(index)).expand(n, len(index))
-    if select == "column" and column is not None:
-        return torch.from_numpy(column)
     if select == "top":
         return scores.topk(count, dim=1).indices
     if targets == 1:

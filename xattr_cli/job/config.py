@@ -30,6 +30,7 @@ from .yaml_text import plain_values, read_job_text, write_values
 
 __all__ = [
     "LABEL",
+    "PLUGIN_LIST",
     "PLUGIN_PLACEHOLDER",
     "BaselineField",
     "Compute",
@@ -51,6 +52,8 @@ __all__ = [
 
 
 PLUGIN_PLACEHOLDER = "x-plugin"
+PLUGIN_LIST = "x-plugin-list"
+"""Beside the placeholder: a list of plugins is one, too."""
 LABEL = r"[A-Za-z0-9_][A-Za-z0-9_.-]*"
 """Pattern of the label that an engine has in a job, and in the result file."""
 
@@ -117,11 +120,24 @@ def _whole_form(registry: Registry[Any], word: str) -> str:
     return f" A network of torchvision is {{kind: torchvision, name: {word}}}."
 
 
-def _plugin_field(registry: Registry[Any]) -> Any:
-    return Annotated[SerializeAsAny[InstanceOf[Plugin]], BeforeValidator(_Resolve(registry)), _Resolve(registry)]
+def _plugin_field(registry: Registry[Any], resolver: type[_Resolve] = _Resolve) -> Any:
+    resolve = resolver(registry)
+    return Annotated[SerializeAsAny[InstanceOf[Plugin]], BeforeValidator(resolve), resolve]
 
 
-BaselineField = _plugin_field(BASELINES)
+class _ResolveBaseline(_Resolve):
+    """Turns a list of baselines, too, into the plugin that stands for several."""
+
+    def __call__(self, value: Any, info: ValidationInfo) -> Plugin:
+        return super().__call__(
+            {"kind": "several", "baselines": value} if isinstance(value, list) else value, info
+        )
+
+    def __get_pydantic_json_schema__(self, core: Any, handler: GetJsonSchemaHandler) -> Any:
+        return {**super().__get_pydantic_json_schema__(core, handler), PLUGIN_LIST: True}
+
+
+BaselineField = _plugin_field(BASELINES, _ResolveBaseline)
 """Type of an engine's `baseline` option."""
 
 

@@ -138,6 +138,11 @@ class Results:
         return texts(self._file, "targets")
 
     @cached_property
+    def outputs(self) -> np.ndarray:
+        """(rows,) object, the output token of a continuation that each row explains; (0,) where there is none."""
+        return np.array(texts(self._file["rows"], "output") if "rows/output" in self._file else (), dtype=object)
+
+    @cached_property
     def stored(self) -> dict[int, int]:
         """Sample -> its position among the samples whose inputs are in the file."""
         if "samples/index" not in self._file:
@@ -239,6 +244,11 @@ class Results:
     def target_name(self, number: int) -> str:
         """Name of what a row explains, or its number if there are no names."""
         return self.targets[number] if 0 <= number < len(self.targets) else self.class_name(number)
+
+    def row_target(self, row: int) -> str:
+        """What a row explains: its output token, or the name of its target."""
+        outputs = self.outputs
+        return str(outputs[row]) if len(outputs) else self.target_name(int(self.rows.target[row]))
 
     def verify(self) -> None:
         """Check that every array of rows has one entry per row, and read the end of every array.
