@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, Field, GetJsonSchemaHandler, model_seriali
 from ..errors import nearest, suggestion
 from ..registry import Options
 
-__all__ = ["PREDICTED_POSITIONS", "TARGET_WORDS", "Mask", "Place", "Target", "TargetField"]
+__all__ = ["PREDICTED_POSITIONS", "Mask", "Place", "Target", "TargetField", "named_target"]
 
 TARGET_WORDS = ("predicted", "second", "label", "all")
 PREDICTED_POSITIONS = "predicted"
@@ -155,6 +155,19 @@ def _as_index(value: Any) -> str:
     if isinstance(value, bool) or not isinstance(value, int | str) or nearest(value, TARGET_WORDS):
         return ""
     return f" An output of that {'name' if isinstance(value, str) else 'number'} is {{index: {value}}}."
+
+
+def named_target(value: Any) -> Any:
+    """What a job has under `target`, of what a call or a command line may say shorter.
+
+    Numbers and texts alone are outputs and classes; the words that a job knows stay what they are.
+
+    Example:
+        >>> named_target(3), named_target("cat"), named_target("label"), named_target({"top": 2})
+        ({'index': 3}, {'index': 'cat'}, 'label', {'top': 2})
+    """
+    is_outputs = isinstance(value, int | list) or (isinstance(value, str) and value not in TARGET_WORDS)
+    return {"index": value} if is_outputs else value
 
 
 TargetField = Annotated[Target, BeforeValidator(_read_target)]

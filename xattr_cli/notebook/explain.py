@@ -13,7 +13,7 @@ import numpy as np
 from torch import Tensor
 
 from ..job.config import check_job
-from ..job.target import TARGET_WORDS
+from ..job.target import named_target
 from ..pipeline.run import run_job
 from .given import TARGETS, GivenBaseline, GivenData, GivenModel, inputs_by_name
 from .view import ResultView
@@ -47,8 +47,8 @@ def explain(
             several, integers (lengths, masks) go along with those that are explained.
         engines: names, or what a job has under `engines`: {label: options}; a `baseline` may be a number, an array
             or a tensor too: of a sample's shape, one for each sample, or several as a background.
-        target: which outputs: predicted, label, all, the number of an output, one of `class_names`, (samples,) of
-            these, or what a job has under `target`.
+        target: which outputs: predicted, label, all, the number or the class name of one, a list of these for
+            every sample, an array or a tensor (samples,) with one for each, or what a job has under `target`.
         labels: (samples,) classes or values; for `target="label"` and for figures.
         class_names: of the outputs, in their order.
         tokens: what the steps of each sample are called, without its padding, which then gets no attribution.
@@ -73,21 +73,20 @@ def explain(
         ((4, 3), True)
     """
     model, named = GivenModel.of(module), inputs_by_name(module, inputs)
-    said, targets = _targets(target, class_names)
+    said, targets = _targets(target)
     data = GivenData.of(named, labels, class_names, targets, tokens)
     given = {"model": model, "dataset": data, "target": said, "engines": _engines(engines), "score": score}
     given |= {"explain": _explained(named), **sections}
     return _temporary(given) if output is None else _result(given, Path(output), overwrite)
 
 
-def _targets(target: Any, class_names: Sequence[Any]) -> tuple[Any, Any]:
+def _targets(target: Any) -> tuple[Any, Any]:
     """What a job has under `target`, and the target of each sample, if each has its own."""
     if isinstance(target, Tensor | np.ndarray | np.generic):
         target = target.tolist()
-    if isinstance(target, list):
-        return {"column": TARGETS}, target
-    named = isinstance(target, str) and target not in TARGET_WORDS and len(class_names) > 0
-    return {"index": target} if named or isinstance(target, int) else target, None
+        if isinstance(target, list):
+            return {"column": TARGETS}, target
+    return named_target(target), None
 
 
 def _explained(inputs: Any) -> Any:
