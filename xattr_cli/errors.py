@@ -76,49 +76,26 @@ class Interrupted(XattrError):  # noqa: N818 - not a fault
 _MOST_LISTED = 60
 
 
-_ELSEWHERE = {
-    "baselines": "baseline",
-    "eg": "expected_gradients",
-    "gradient_shap": "expected_gradients",
-    "gradientshap": "expected_gradients",
-    "grad_x_input": "input_x_gradient",
-    "gradient": "saliency",
-    "ig": "integrated_gradients",
-    "ih": "integrated_hessians",
-    "internal_batch_size": "batch_rows",
-    "log_softmax": "log_probability",
-    "n_steps": "nodes",
-    "num_steps": "nodes",
-    "shap": "shapley",
-    "softmax": "probability",
-    "steps": "nodes",
-    "vanilla": "saliency",
-}
-"""What other tools, and people, call things → the word for it here, where it is allowed."""
-
-
 def nearest(word: object, allowed: Iterable[object]) -> str | None:
-    """The allowed word that means the same as `word`, or is most like it; None if none is alike.
-
-    Example:
-        >>> nearest("IG", ["saliency", "integrated_gradients"]), nearest("salience", ["saliency"])
-        ('integrated_gradients', 'saliency')
-    """
+    """The allowed word most like `word`, or None if none is alike."""
     names = [str(name) for name in allowed]
     lowered = {name.lower(): name for name in names}
-    meant = lowered.get(_ELSEWHERE.get(str(word).lower(), ""))
-    if meant:
-        return meant
     found = difflib.get_close_matches(str(word).lower(), lowered, n=1, cutoff=0.6)
     return lowered[found[0]] if found else None
 
 
-def suggestion(word: object, allowed: Iterable[object]) -> str:
-    """The tail of an error message: what is allowed, and what was probably meant."""
+def suggestion(word: object, allowed: Iterable[object], meant: str | None = None) -> str:
+    """The tail of an error message: what is allowed, and what was probably meant.
+
+    Arguments:
+        word: what was given.
+        allowed: what may be.
+        meant: which of these it stands for, if that is known; None takes the one most alike.
+    """
     names = [str(name) for name in allowed]
     more = f" and {len(names) - _MOST_LISTED:,} more" if len(names) > _MOST_LISTED else ""
     listed = f" Allowed: {', '.join(names[:_MOST_LISTED])}{more}." if names else ""
-    match = nearest(word, names)
+    match = meant or nearest(word, names)
     return f"{listed} Did you mean {match!r}?" if match else listed
 
 

@@ -27,8 +27,8 @@ _BLOCK_VALUES = 2**21
 class BaselineFile(Baseline):
     """Baselines from a .npy or .npz file, in the units that the network is given.
 
-    An array of a sample's shape serves every sample; one with as many entries as the dataset has
-    samples holds a baseline each; any number of entries makes a background.
+    An array of a sample's shape, or a single entry, serves every sample; one with as many entries as the
+    dataset has samples holds a baseline each; any number of entries makes a background.
     """
 
     path: JobPath = Field(description=".npy, or .npz")
@@ -94,14 +94,10 @@ def bind_arrays(
         where: begins every error.
         fingerprint: of the arrays.
     """
-    if all(arrays[spec.name].shape == spec.shape for spec in specs):
-        return _SingleBaseline({name: np.asarray(array) for name, array in arrays.items()}, fingerprint)
+    if all(arrays[spec.name].shape in (spec.shape, (1, *spec.shape)) for spec in specs):
+        single = {spec.name: np.asarray(arrays[spec.name]).reshape(spec.shape) for spec in specs}
+        return FixedBaseline(single, fingerprint)
     return _ManyBaselines(arrays, specs, samples, where, fingerprint)
-
-
-class _SingleBaseline(FixedBaseline):
-    def background(self) -> dict[str, np.ndarray]:
-        return {name: value[np.newaxis] for name, value in self._values.items()}
 
 
 class _ManyBaselines(BoundBaseline):

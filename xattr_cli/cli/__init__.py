@@ -46,21 +46,16 @@ def _forget_output() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
-def _named_as_a_key(error: click.NoSuchOption) -> click.NoSuchOption:
-    """The error about an option that is none, with the key of a job that has its name."""
-    from ..job.sections import Compute, Output
-    from ..registry import DATASETS
+def _with_key_of_job(error: click.NoSuchOption) -> click.UsageError:
+    """The same error, with the key of the job that an option would set."""
+    from ..job.config import Job, keys_named
 
-    takes = error.ctx.command.params if error.ctx else ()
-    if any(parameter.name == "overrides" for parameter in takes):
-        name = error.option_name.lstrip("-").replace("-", "_")
-        sections = {"compute": Compute, "output": Output, "dataset": DATASETS.get("python")}
-        keys = [f"{section}.{name}" for section, options in sections.items() if name in options.model_fields]
-        keys += [name] if name in ("target", "score", "engines") else []
-        if keys:
-            message = f"{error.message} It is a key of the job: --set {keys[0]}=…"
-            return click.NoSuchOption(error.option_name, message, ctx=error.ctx)
-    return error
+    name = error.option_name.lstrip("-").replace("-", "_")
+    keys = keys_named(name, {}) or [name] * (name in Job.model_fields)
+    if not keys:
+        return error
+    told = " or ".join(f"--set {key}=…" for key in keys)
+    return click.UsageError(f"No such option {error.option_name!r}. It is a key of the job: {told}", error.ctx)
 
 
 class _Group(click.Group):
@@ -69,11 +64,13 @@ class _Group(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
-        except click.NoSuchOption as error:
-            raise _named_as_a_key(error) from None
         except XattrError as error:
             click.echo(printable(f"Error: {error}"), err=True)
             ctx.exit(error.exit_code)
+        except click.NoSuchOption as error:
+            if error.ctx is not None and any(each.name == "overrides" for each in error.ctx.command.params):
+                raise _with_key_of_job(error) from error
+            raise
         except OSError as error:
             if error.errno not in _FULL:
                 raise

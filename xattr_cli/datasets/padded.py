@@ -72,6 +72,7 @@ class PaddedSamples(Samples):
         self.inputs = (*padded, *self._handed_specs())
         self.classes = samples.classes
         self.fingerprint = samples.fingerprint
+        self.notes = samples.notes
         self.vocabulary = samples.vocabulary
 
     def __len__(self) -> int:

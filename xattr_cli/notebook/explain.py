@@ -47,8 +47,8 @@ def explain(
             several, integers (lengths, masks) go along with those that are explained.
         engines: names, or what a job has under `engines`: {label: options}; a `baseline` may be a number, an array
             or a tensor too: of a sample's shape, one for each sample, or several as a background.
-        target: which outputs: predicted, label, all, the number or the class name of one, a list of these for
-            every sample, an array or a tensor (samples,) with one for each, or what a job has under `target`.
+        target: which outputs: predicted, label, all, the number of an output, one of `class_names`, (samples,) of
+            these, or what a job has under `target`.
         labels: (samples,) classes or values; for `target="label"` and for figures.
         class_names: of the outputs, in their order.
         tokens: what the steps of each sample are called, without its padding, which then gets no attribution.
@@ -73,20 +73,21 @@ def explain(
         ((4, 3), True)
     """
     model, named = GivenModel.of(module), inputs_by_name(module, inputs)
-    said, targets = _targets(target)
+    said, targets = _targets(target, class_names)
     data = GivenData.of(named, labels, class_names, targets, tokens)
     given = {"model": model, "dataset": data, "target": said, "engines": _engines(engines), "score": score}
     given |= {"explain": _explained(named), **sections}
     return _temporary(given) if output is None else _result(given, Path(output), overwrite)
 
 
-def _targets(target: Any) -> tuple[Any, Any]:
+def _targets(target: Any, class_names: Sequence[Any]) -> tuple[Any, Any]:
     """What a job has under `target`, and the target of each sample, if each has its own."""
     if isinstance(target, Tensor | np.ndarray | np.generic):
         target = target.tolist()
-        if isinstance(target, list):
-            return {"column": TARGETS}, target
-    return named_target(target), None
+    if isinstance(target, list):
+        return {"column": TARGETS}, target
+    is_misspelt = isinstance(target, str) and not len(class_names)  # unless it is a word that a job knows
+    return target if is_misspelt else named_target(target), None
 
 
 def _explained(inputs: Any) -> Any:

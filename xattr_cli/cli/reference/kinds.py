@@ -22,6 +22,7 @@ KINDS = {
     "scores": ("scores, the number that is explained of the network's outputs", "log_probability"),
     "figures": ("kinds of figures, what `plot --kind` draws", "samples"),
     "exporters": ("formats that `export --to` writes", "parquet"),
+    "metrics": ("metrics of maps, what `evaluate --metric` measures", "road"),
 }
 """Kind of plugin → what it is, and a member for the example."""
 
@@ -58,8 +59,8 @@ engines = kind_command("engines")
 def ls(kind: str | None, name: str | None, as_json: bool) -> None:
     """List what can be named in a job or on the command line: KIND by KIND, or all options of NAME.
 
-    Kinds: models, datasets, baselines, engines, scores, figures, exporters. `xattr-cli KIND NAME` is short for
-    `xattr-cli ls KIND NAME`; `xattr-cli job` has the other keys of a job.
+    Kinds: models, datasets, baselines, engines, scores, figures, exporters, metrics. `xattr-cli KIND NAME` is
+    short for `xattr-cli ls KIND NAME`; `xattr-cli job` has the other keys of a job.
 
     \b
     Example:
