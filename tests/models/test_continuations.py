@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,9 +17,9 @@ from xattr_cli.models.huggingface.heads import NextToken
 helpers = pytest.importorskip("helpers.continuations", reason="transformers is not installed")
 transformers = helpers.transformers
 RECORDS, encode = helpers.RECORDS, helpers.encode
+CONFIGS = Path(__file__).parents[2] / "configs"
 ENGINE = "engines/integrated_gradients"
 FIXED = {"baseline": {"kind": "token", "token": 0}, "rule": "gauss_legendre", "nodes": 20}
-TOKENS = [len(record["continuation"].split()) for record in RECORDS]
 
 
 @pytest.fixture(scope="module")
@@ -294,6 +295,37 @@ def test_weights_of_half_precision_as_they_are_stored(tmp_path):
     assert 0 < apart.max() < 0.1 * np.abs(exact[f"{ENGINE}/attribution"]).max()
 
 
+def test_quantised_weights_in_a_network_of_ones_own(tmp_path, networks):
+    """int8 in the layers, bfloat16 elsewhere; any module that answers as `continuation_of` does takes prompts."""
+    folder, _ = networks["llama"]
+    given = sections(folder, engine={**FIXED, "baseline": {"kind": "token", "token": "unk"}})
+    given["dataset"]["tokenizer"] = str(folder)
+    exact = explained(tmp_path, **given)
+    factory = {"factory": "helpers.continuations:quantised_llama", "kwargs": {"folder": str(folder)}}
+    given["model"] = {"kind": "python", **factory}
+    compute = {"device": "cpu", "precision": "as_stored"}
+    outcome = invoke("run", write_job(tmp_path, **given, compute=compute, output={"path": "int8.h5"}))
+    assert outcome.exit_code == 0, outcome.stderr
+    assert "weights bfloat16 as stored: on the first 4 rows scores differ by 0.0" in outcome.output
+    found = datasets(tmp_path / "int8.h5")[f"{ENGINE}/attribution"]
+    apart = np.linalg.norm(found - exact[f"{ENGINE}/attribution"]) / np.linalg.norm(exact[f"{ENGINE}/attribution"])
+    assert 0.001 < apart < 0.1
+
+
+def test_the_answers_of_the_small_llama(tmp_path):
+    """The job of configs/answers.yaml: what the network itself says is the right answer, and every row settles."""
+    job = CONFIGS / "answers.yaml"
+    changes = ["dataset.limit=2", "dataset.continuation=null", f"output.path={tmp_path / 'out.h5'}"]
+    outcome = invoke("run", job, *(word for change in changes for word in ("--set", change)))
+    assert outcome.exit_code == 0, outcome.stderr
+    found = datasets(tmp_path / "out.h5")
+    lines = (CONFIGS / "answers" / "prompts.jsonl").read_text().splitlines()[:2]
+    for sample, line in enumerate(lines):
+        words = found["rows/output"][found["rows/sample"] == sample]
+        assert " ".join(words) == json.loads(line)["continuation"]
+    assert (found[f"{ENGINE}/status"] == 0).all()
+
+
 # --- what cannot be -----------------------------------------------------------------------------
 
 
@@ -309,7 +341,9 @@ def test_reasons(tmp_path, networks):
         tmp_path, **sections(folder, target="predicted")
     )
     assert "no chat template" in refused(tmp_path, **sections(folder, dataset={"chat": True}))
-    assert "a (n, 26) " not in refused(tmp_path, **sections(folder, model={"task": "next_token"}))
+    assert "'prompts' asks for the tokens of continuations" in refused(
+        tmp_path, **sections(folder, model={"task": "next_token"})
+    )
     assert "has no column 'answer'" in refused(tmp_path, **sections(folder, dataset={"continuation": "answer"}))
     long = [{"text": "the " * 23, "continuation": "cat sat"}]
     helpers.write_records(tmp_path, long)
