@@ -11,7 +11,8 @@ import torch
 from captum.attr import LayerIntegratedGradients, LLMGradientAttribution, TextTokenInput
 from helpers.cli import datasets, invoke, relative, run, write_job
 
-from xattr_cli.models.huggingface.continuation import continuation_of
+import xattr_cli
+from xattr_cli.models.huggingface.continuation import DecoderOnly, continuation_of
 from xattr_cli.models.huggingface.heads import NextToken
 
 helpers = pytest.importorskip("helpers.continuations", reason="transformers is not installed")
@@ -82,6 +83,10 @@ def test_every_output_token_is_a_row_with_its_score(tmp_path, networks, family):
     assert found[f"{ENGINE}/score_input"] == pytest.approx(expected, abs=1e-5)
     assert found["rows/sample"].tolist() == [0, 0, 0, 1, 2, 2, 2, 2]
     assert found["rows/target"].tolist() == [0, 1, 2, 0, 0, 1, 2, 3]
+    with xattr_cli.open_results(tmp_path / "out.h5") as results:
+        assert results.rows_frame()["target_name"].tolist()[:2] == ["the", "mat"]
+    top = invoke("top", tmp_path / "out.h5", "--row", 1, "--count", 1)
+    assert "target 1 (mat), integrated_gradients: score" in top.output
     assert found["rows/output"].tolist() == " ".join(record["continuation"] for record in RECORDS).split()
     steps = 5 if network.config.is_encoder_decoder else 4
     assert found[f"{ENGINE}/attribution"].shape == (8, steps, 16)
@@ -182,7 +187,36 @@ def test_the_prefix_is_explained_beside_the_prompt(tmp_path, networks, family):
     assert (first[1 if is_pair else 0 :] == 0).all()  # no output token is moved by a later one
 
 
-def test_rows_share_forward_passes_and_depend_on_no_company(tmp_path, networks):
+def test_the_rows_of_a_prompt_share_their_forward_passes(tmp_path, networks, monkeypatch):
+    """Twenty more nodes are twenty more passes of each of 3 prompts, and twenty evaluations of each of 8 rows."""
+    folder, _ = networks["gpt2"]
+    passed = []
+    logits = DecoderOnly.logits
+
+    def counted(self, prompt, *others):
+        passed[-1] += len(prompt[0])
+        return logits(self, prompt, *others)
+
+    monkeypatch.setattr(DecoderOnly, "logits", counted)
+    for nodes in (20, 40):
+        passed.append(0)
+        engine = {**FIXED, "nodes": nodes}
+        compute = {"device": "cpu", "batch_rows": 5}
+        found = explained(
+            tmp_path, **sections(folder, engine=engine), compute=compute, output={"path": f"{nodes}.h5"}
+        )
+        assert found[f"{ENGINE}/evaluations"].sum() >= 8 * nodes
+    assert passed[1] - passed[0] == 3 * 20
+    took = []
+    for rtol in (0.03, 0.0003):
+        passed.append(0)
+        given = sections(folder, engine={"rule": "gradient", "rtol": rtol, "baseline": {"kind": "zero"}})
+        found = explained(tmp_path, **given, compute=compute, output={"path": f"{rtol}.h5"})
+        took.append(found[f"{ENGINE}/evaluations"].sum())
+    assert passed[-1] - passed[-2] < 0.75 * (took[1] - took[0])
+
+
+def test_a_row_depends_on_no_company(tmp_path, networks):
     folder, _ = networks["gpt2"]
     engine = {"rtol": 0.01, "rule": "gradient"}
     found = explained(tmp_path, **sections(folder, engine=engine))
