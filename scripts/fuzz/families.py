@@ -7,6 +7,7 @@ import json
 import pickle
 import random
 import shutil
+import sys
 import zipfile
 from abc import ABC, abstractmethod
 from pathlib import Path
@@ -71,8 +72,13 @@ class Jobs(Family):
 def _dumped(tree) -> bytes:
     try:
         return yaml.safe_dump(tree, sort_keys=False).encode("utf-8", "surrogatepass")
-    except RecursionError:  # YAML that is JSON
-        return json.dumps(tree).encode()
+    except RecursionError:  # YAML that is JSON, whose encoder counts one level, not three
+        limit = sys.getrecursionlimit()
+        sys.setrecursionlimit(10 * limit)
+        try:
+            return json.dumps(tree).encode()
+        finally:
+            sys.setrecursionlimit(limit)
 
 
 class Checkpoints(Family):

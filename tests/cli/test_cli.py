@@ -25,7 +25,7 @@ from xattr_cli.store.results.reader import Results
 
 README = Path(__file__).parents[2] / "README.md"
 COMMANDS = (
-    "init", "plan", "run", "status", "merge", "slurm",
+    "init", "explain", "plan", "run", "status", "merge", "slurm",
     "inspect", "report", "top", "plot", "export", "diff", "combine", "evaluate", "apply-ace",
     "engines", "ls", "job", "schema", "checks",
 )  # fmt: skip

@@ -15,7 +15,6 @@ from .apply_ace import apply_ace
 from .cluster.slurm import slurm
 from .cluster.status import status
 from .evaluate import evaluate
-from .init import init
 from .inspect import inspect
 from .merge import merge
 from .plan import plan
@@ -32,6 +31,8 @@ from .results.export import export
 from .results.top import top
 from .run import run
 from .schema import schema
+from .starting.explain import explain
+from .starting.init import init
 
 __all__ = ["CONTAINED", "main"]
 
@@ -95,7 +96,7 @@ def main() -> None:
 
 
 for _command in (
-    init, plan, run, status, merge, slurm, inspect, report, top, plot, export, diff, combine, evaluate, apply_ace,
-    engines, ls, job, schema, checks,
+    init, explain, plan, run, status, merge, slurm, inspect, report, top, plot, export, diff, combine, evaluate,
+    apply_ace, engines, ls, job, schema, checks,
 ):  # fmt: skip
     main.add_command(_command)

@@ -7,8 +7,6 @@ import os
 import resource
 import signal
 import sys
-import threading
-import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +15,7 @@ from typing import Any, TypeVar
 import click
 
 from ..errors import ResultError, XattrError, one_line
+from ..untrusted.stuck import STUCK, Watchdog
 
 __all__ = ["CONTAINED", "EvaluatingCommand", "ReadingCommand", "engines_option"]
 
@@ -25,11 +24,9 @@ CONTAINED = "contained"
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
-_STUCK = signal.SIGVTALRM
-_FALLS = (signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGFPE, signal.SIGILL, signal.SIGKILL, _STUCK)
+_FALLS = (signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGFPE, signal.SIGILL, signal.SIGKILL, STUCK)
 _FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
 _LEAST_MEMORY, _MEMORY_PER_BYTE = 2 * 2**30, 20
-_STUCK_SECONDS = 3.0
 _DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG
 
 
@@ -98,28 +95,14 @@ def _prepare(bounded_by: Path | None) -> None:
     if sys.platform != "linux":
         return
     ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGKILL)
-    if bounded_by is not None:
-        _end_when_stuck()
-    if bounded_by is not None and bounded_by.is_file():
-        most = _LEAST_MEMORY + _MEMORY_PER_BYTE * bounded_by.stat().st_size
+    if bounded_by is None:
+        return
+    size = bounded_by.stat().st_size if bounded_by.is_file() else 0
+    Watchdog(size)
+    if size:
+        most = _LEAST_MEMORY + _MEMORY_PER_BYTE * size
         _, hard = resource.getrlimit(resource.RLIMIT_DATA)
         resource.setrlimit(resource.RLIMIT_DATA, (most if hard == -1 else min(most, hard), hard))
-
-
-def _end_when_stuck() -> None:
-    """End the process once a library has kept it to itself for some seconds of processor time.
-
-    On some damaged files HDF5 goes round in circles, from where no handler in Python is called: a timer ends the
-    process, unless a thread goes on winding it up.
-    """
-
-    def wind_up() -> None:
-        while True:
-            signal.setitimer(signal.ITIMER_VIRTUAL, _STUCK_SECONDS)
-            time.sleep(_STUCK_SECONDS / 10)
-
-    signal.signal(_STUCK, signal.SIG_DFL)
-    threading.Thread(target=wind_up, daemon=True).start()
 
 
 def _outcome(pid: int, file: Path) -> int:
@@ -133,7 +116,7 @@ def _outcome(pid: int, file: Path) -> int:
     if -code not in _FALLS:  # end as it did
         signal.signal(-code, signal.SIG_DFL)
         os.kill(os.getpid(), -code)
-    how = "kept HDF5 busy without end" if -code == _STUCK else "brought down the process that read it"
+    how = "kept HDF5 busy without end" if -code == STUCK else "brought down the process that read it"
     raise ResultError(
         f"{file}: has {how} ({signal.Signals(-code).name}): it is damaged or hostile, or takes more memory than "
         "there is. Copy or compute it again."

@@ -6,8 +6,10 @@ import json as json_format
 import logging
 import shlex
 import sys
-from dataclasses import asdict
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields
+from functools import wraps
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -17,10 +19,46 @@ from .job import job_options, read_job
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from ..job.config import Job
     from ..pipeline.run import RunReport
     from ..store.shard import Shard
 
-__all__ = ["run"]
+__all__ = ["RunOptions", "execute", "run", "run_options"]
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def run_options(command: Command) -> Command:
+    """The options of the commands that compute a result, handed on as one `RunOptions`."""
+
+    @click.option("--overwrite", is_flag=True, help="Replace a result, or parts of another job, at the same path.")
+    @click.option(
+        "--accept-changes",
+        is_flag=True,
+        help="Go on although the network's code, or a version, is another one than before; the result says so.",
+    )
+    @click.option(
+        "--strict", is_flag=True, help="Exit with 3 if a row was quarantined, is inconsistent or did not converge."
+    )
+    @click.option("--quiet", is_flag=True, help="No progress and no table; errors only.")
+    @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table.")
+    @wraps(command)
+    def with_options(*args: Any, **given: Any) -> Any:
+        options = RunOptions(**{each.name: given.pop(each.name) for each in fields(RunOptions)})
+        return command(*args, options=options, **given)
+
+    return with_options  # type: ignore[return-value]  # click's decorators keep the type of what they wrap
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How a result is computed and told, as the command line says it."""
+
+    overwrite: bool
+    accept_changes: bool
+    strict: bool
+    quiet: bool
+    as_json: bool
 
 
 @click.command()
@@ -30,29 +68,9 @@ __all__ = ["run"]
     metavar="I/N",
     help="Compute only every N-th part, or those of a list, 2,5-7/64; `merge` joins them.",
 )
-@click.option("--overwrite", is_flag=True, help="Replace a result, or parts of another job, at the same path.")
-@click.option(
-    "--accept-changes",
-    is_flag=True,
-    help="Go on although the network's code, or a version, is another one than before; the result says so.",
-)
-@click.option(
-    "--strict", is_flag=True, help="Exit with 3 if a row was quarantined, is inconsistent or did not converge."
-)
-@click.option("--quiet", is_flag=True, help="No progress and no table; errors only.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table.")
+@run_options
 @click.pass_context
-def run(
-    ctx: click.Context,
-    job: str,
-    overrides: tuple[str, ...],
-    shard: str | None,
-    overwrite: bool,
-    accept_changes: bool,
-    strict: bool,
-    quiet: bool,
-    as_json: bool,
-) -> None:
+def run(ctx: click.Context, job: str, overrides: tuple[str, ...], shard: str | None, options: RunOptions) -> None:
     """Explain every row of JOB (a YAML file, or - for standard input) into one HDF5 file.
 
     Interrupted or killed, the same command goes on where it stopped; finished, it does nothing; with another
@@ -65,34 +83,64 @@ def run(
     Example:
       xattr-cli run configs/digits.yaml --set compute.device=cpu
     """
+    execute(ctx, lambda: read_job(job, overrides), options, shard=shard)
+
+
+def execute(
+    ctx: click.Context,
+    read: Callable[[], Job],
+    options: RunOptions,
+    *,
+    shard: str | None = None,
+    begun: Callable[[], None] = lambda: None,
+) -> None:
+    """Compute a job, and say how it went.
+
+    Arguments:
+        read: the checked job.
+        shard: the share of this process, I/N; None for all, or what the scheduler says.
+        begun: called as soon as everything is checked, and also if there is nothing left to compute.
+    """
     from .signals import stop_on_signals
 
+    quiet = options.quiet
     logging.basicConfig(format="%(message)s", level=logging.ERROR if quiet else logging.WARNING)
     # before torch is imported: a signal during these seconds must not look like a crash either
     with stop_on_signals() as interrupt:
         from ..pipeline.run import run_job
         from .progress import report_progress, report_stages
 
-        checked = read_job(job, overrides)
+        checked = read()
         share, joined = _shard(shard, checked.output.path, quiet)
         quiet = quiet or (joined and share is not None and 1 not in share.indices)  # the first speaks for all
         interrupt()
         with report_stages(quiet) as stage, report_progress(quiet) as progress:
+
+            def tell_rows(done: int, total: int) -> None:
+                begun()
+                progress(done, total)
+
+            def tell_steps(label: str, done: int, total: int) -> None:
+                interrupt()
+                begun()
+                stage(label, done, total)
+
             report = run_job(
                 checked,
                 shard=share,
                 join=joined,
-                overwrite=overwrite,
-                accept_changes=accept_changes,
-                progress=progress,
-                stage=lambda *told: (interrupt(), stage(*told))[1],
+                overwrite=options.overwrite,
+                accept_changes=options.accept_changes,
+                progress=tell_rows,
+                stage=tell_steps,
                 interrupt=interrupt,
                 command_line=shlex.join(sys.argv),
             )
+        begun()
     if report.reused and not quiet:
         click.echo(report.reused, err=True)
-    incomplete = _print_outcome(report, as_json, quiet)
-    if strict and incomplete:
+    incomplete = _print_outcome(report, options.as_json, quiet)
+    if options.strict and incomplete:
         ctx.exit(ExitCode.INCOMPLETE)
 
 

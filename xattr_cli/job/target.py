@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, Field, GetJsonSchemaHandler, model_seriali
 from ..errors import suggestion
 from ..registry import Options
 
-__all__ = ["PREDICTED_POSITIONS", "Mask", "Place", "Target", "TargetField"]
+__all__ = ["PREDICTED_POSITIONS", "Mask", "Place", "Target", "TargetField", "named_target"]
 
 TARGET_WORDS = ("predicted", "second", "label", "all")
 PREDICTED_POSITIONS = "predicted"
@@ -148,6 +148,19 @@ def _read_target(value: Any) -> Target:
         return Target.model_validate({"select": form.select or "predicted", **shared})
     forms = [*TARGET_WORDS, "{index: 3}", "{index: name}", "{top: 5}", "{column: name}"]
     raise ValueError("not a target." + suggestion(value, forms))
+
+
+def named_target(value: Any) -> Any:
+    """What a job has under `target`, of what a call or a command line may say shorter.
+
+    Numbers and texts alone are outputs and classes; the words that a job knows stay what they are.
+
+    Example:
+        >>> named_target(3), named_target("cat"), named_target("label"), named_target({"top": 2})
+        ({'index': 3}, {'index': 'cat'}, 'label', {'top': 2})
+    """
+    is_outputs = isinstance(value, int | list) or (isinstance(value, str) and value not in TARGET_WORDS)
+    return {"index": value} if is_outputs else value
 
 
 TargetField = Annotated[Target, BeforeValidator(_read_target)]

@@ -79,6 +79,13 @@ class ModelSource(Plugin, ABC):
         """Folder of the tokenizer that belongs to the network; None if it has none."""
         return None
 
+    def picture_transform(self) -> dict[str, Any]:
+        """What a job has under `dataset.transform` for pictures, as the architecture's own weights want them.
+
+        Empty if the source does not know; `xattr-cli explain` takes it, a job says it itself.
+        """
+        return {}
+
     @abstractmethod
     def load(self) -> LoadedModel:
         """Read the checkpoint; on the CPU, without side effects on the process.

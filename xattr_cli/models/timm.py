@@ -58,16 +58,22 @@ class TimmModel(BuiltModel):
         loaded = super().load()
         return replace(loaded, notes=(*loaded.notes, *self._expects))
 
+    def picture_transform(self) -> dict[str, Any]:
+        """That of timm's own weights."""
+        config = self._library().get_pretrained_cfg(self.name)
+        if config is None or not config.mean:
+            return {}
+        side = config.input_size[-1]
+        return {
+            "resize": int(side / (config.crop_pct or 1)),
+            "center_crop": side,
+            "interpolation": config.interpolation,
+            "normalize": {"mean": list(config.mean), "std": list(config.std)},
+        }
+
     def build(self) -> nn.Module:
         """The architecture with random weights."""
-        library = import_optional(
-            "timm", needed_by="model kind 'timm'", install="xattr-cli[timm]", error=ModelError
-        )
-        architecture = self.name.partition(".")[0]
-        if not library.is_model(architecture):
-            match = nearest(architecture, library.list_models())
-            hint = f" Did you mean {match!r}?" if match else " See timm.list_models()."
-            raise ModelError(f"model.name: timm has no model {self.name!r}.{hint}")
+        library = self._library()
         try:
             network: nn.Module = library.create_model(self.name, pretrained=False, **self.kwargs)
         except Exception as error:
@@ -76,6 +82,18 @@ class TimmModel(BuiltModel):
             ) from error
         self._expects = _expected(network)
         return network
+
+    def _library(self) -> Any:
+        """The package, which has this architecture."""
+        library = import_optional(
+            "timm", needed_by="model kind 'timm'", install="xattr-cli[timm]", error=ModelError
+        )
+        architecture = self.name.partition(".")[0]
+        if not library.is_model(architecture):
+            match = nearest(architecture, library.list_models())
+            hint = f" Did you mean {match!r}?" if match else " See timm.list_models()."
+            raise ModelError(f"model.name: timm has no model {self.name!r}.{hint}")
+        return library
 
 
 def _expected(network: Any) -> tuple[str, ...]:

@@ -56,6 +56,23 @@ class TorchvisionModel(BuiltModel):
         )
         return replace(loaded, notes=(*loaded.notes, note))
 
+    def picture_transform(self) -> dict[str, Any]:
+        """That of torchvision's own weights, which names the classes too if they are as many; none of videos."""
+        zoo = _zoo()
+        self._check_name(zoo)
+        if self.name not in zoo.list_models(module=zoo):
+            return {}
+        weights = zoo.get_model_weights(self.name)
+        if self.kwargs.get("num_classes", 1000) == len(weights.DEFAULT.meta["categories"]):
+            return {"weights": f"{weights.__name__}.DEFAULT"}
+        preset = weights.DEFAULT.transforms()
+        return {
+            "resize": preset.resize_size[0],
+            "center_crop": preset.crop_size[0],
+            "interpolation": preset.interpolation.value,
+            "normalize": {"mean": list(preset.mean), "std": list(preset.std)},
+        }
+
     def build(self) -> nn.Module:
         """The architecture with random weights."""
         zoo = _zoo()

@@ -10,6 +10,7 @@ from tempfile import mkdtemp
 from typing import Any
 
 from ..job.config import check_job
+from ..job.target import named_target
 from ..pipeline.run import run_job
 from .given import GivenData, GivenModel
 from .view import ResultView
@@ -40,7 +41,7 @@ def explain(
         inputs: (samples, *shape) array, tensor or data frame, a list of sequences of different lengths, or a
             mapping of such by name, in the order in which the network takes them.
         engines: names, or what a job has under `engines`: {label: options}.
-        target: which outputs: predicted, label, all, a number, or what a job has under `target`.
+        target: which outputs: predicted, label, all, a number, a class name, or what a job has under `target`.
         labels: (samples,) classes or values; for `target="label"` and for figures.
         class_names: of the outputs.
         score: what a job has under `score`.
@@ -67,7 +68,7 @@ def explain(
         "model": GivenModel.of(module),
         "dataset": GivenData.of(inputs, labels, tuple(class_names)),
         "engines": engines if isinstance(engines, str | Mapping) else list(engines),
-        "target": {"index": target} if isinstance(target, int) else target,
+        "target": named_target(target),
         "score": score,
         **sections,
     }

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import DataError
+from ...untrusted.stuck import STUCK
 
 __all__ = ["ContainedArray", "ContainedHdf5"]
 
@@ -117,7 +118,7 @@ class ContainedHdf5:
             return f"HDF5 has not read it in {PATIENCE:.0f} s"
         code = self._process.wait()
         killer = signal.Signals(-code).name if code < 0 else f"exit code {code}"
-        return f"it has brought HDF5 down ({killer})"
+        return f"it has {'kept HDF5 busy without end' if -code == STUCK else 'brought HDF5 down'} ({killer})"
 
 
 def _end_process(process: subprocess.Popen[bytes]) -> None:

@@ -19,6 +19,7 @@ import numpy as np
 
 from ...errors import DataError, one_line
 from ...untrusted.archives import is_bomb
+from ...untrusted.stuck import Watchdog
 from .hdf5 import source_files
 
 __all__ = ["main"]
@@ -104,11 +105,15 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
         signal.signal(number, signal.SIG_IGN)  # whoever asks hears them, and ends
     reader: _Reader | None = None
+    path = Path(sys.argv[1])
+    watchdog = Watchdog(path.stat().st_size)
     for line in sys.stdin.buffer:
         asked = json.loads(line)
         try:
+            size = asked.pop("size", 0)
+            watchdog.allow(path.stat().st_size + size)
             if sys.platform == "linux":
-                _allow(asked.pop("size", 0))
+                _allow(size)
             reader = reader or _Reader(sys.argv[1])
             reply, content = _answer(reader, asked.pop("what"), asked)
         except DataError as error:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from ..errors import JobError
-from ..job.starter import STARTERS, files_beside
+from ...errors import JobError
+from ...job.starter import STARTERS, files_beside
 
 __all__ = ["init"]
 
