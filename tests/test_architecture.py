@@ -50,9 +50,9 @@ ROOMS = {
     "baselines": {*LANGUAGE, "job", "datasets"},
     "device": {*LANGUAGE, "numerics", "models"},
     "engines": {*LANGUAGE, "job", "numerics", "device", "causal"},
-    "reports": {*LANGUAGE, "store"},
     "export": {*LANGUAGE, "store"},
     "metrics": {*LANGUAGE, "numerics"},
+    "reports": {*LANGUAGE, "store", "export"},
     "plugins": {
         *LANGUAGE, "job", "models", "datasets", "baselines", "device", "engines", "reports", "export", "metrics",
     },

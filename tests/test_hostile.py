@@ -429,6 +429,14 @@ def test_a_file_that_crashes_hdf5_or_keeps_it_busy_does_not_do_so_to_the_command
 # --- whatever else ------------------------------------------------------------------------------
 
 
+def test_a_key_of_a_thousand_lines_is_one_line_of_the_message(tmp_path):
+    key = "n\n" * 1000
+    done = invoke("plan", write_job(tmp_path, **{key: 1}))
+    told = done.stderr.splitlines()
+    assert done.exit_code == 2 and len(told) == 1 and len(told[0]) < 500
+    assert told[0].startswith(r"Error: n\nn\n") and "unknown key" in told[0]
+
+
 def test_whatever_is_raised_becomes_one_line_but_our_own_errors_stay():
     with (
         pytest.raises(DataError, match=r"^it is damaged \(ValueError: first\)\.$"),
