@@ -66,10 +66,10 @@ def gradient_over_background(
 
     Example:
         >>> from xattr_cli.numerics.examples import ProductField
-        >>> x, same = torch.tensor([[2.0, 3.0]]), torch.tensor([0])
+        >>> x, row = torch.tensor([[2.0, 3.0]]), torch.tensor([0])
         >>> background = torch.tensor([[0.0, 0.0], [1.0, 1.0]])
         >>> rule = BackgroundRule(rtol=0.05, max_draws=4096, seed=0)
-        >>> found = gradient_over_background(ProductField(), x, background, same, same, rule, alike_in_context=True)
+        >>> found = gradient_over_background(ProductField(), x, background, row, row, rule, alike_in_context=True)
         >>> found.attribution.round(decimals=3).tolist()  # (3, 3) from the first baseline, (2, 3) from the second
         [[2.5, 3.0]]
     """
