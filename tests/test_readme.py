@@ -159,6 +159,10 @@ def outcome(line, folder, monkeypatch):
     return code, "".join(each.stdout for each in done), "".join(each.stderr for each in done)
 
 
+def test_the_report_of_the_demo_is_small(copy, demo):
+    assert 3e5 < (copy / "runs/digits/attributions.html").stat().st_size < 3e6
+
+
 def test_the_first_screen_shows_what_the_demo_prints(demo):
     assert TEXT[: TEXT.index("$ make demo")].count("\n") <= 20
     assert DEMO.output
