@@ -63,6 +63,15 @@ def gradient_over_background(
         target: (rows,) which rows have the same function of x.
         rule: when to stop.
         alike_in_context: whether rows of a target do have it, since nothing else goes into the network.
+
+    Example:
+        >>> from xattr_cli.numerics.examples import ProductField
+        >>> x, row = torch.tensor([[2.0, 3.0]]), torch.tensor([0])
+        >>> background = torch.tensor([[0.0, 0.0], [1.0, 1.0]])
+        >>> rule = BackgroundRule(rtol=0.05, max_draws=4096, seed=0)
+        >>> found = gradient_over_background(ProductField(), x, background, row, row, rule, alike_in_context=True)
+        >>> found.attribution.round(decimals=3).tolist()  # (3, 3) from the first baseline, (2, 3) from the second
+        [[2.5, 3.0]]
     """
     rows = len(input)
     unknown = input.new_full((rows,), torch.nan, dtype=torch.float64)
