@@ -429,6 +429,14 @@ def test_a_file_that_crashes_hdf5_or_keeps_it_busy_does_not_do_so_to_the_command
 # --- whatever else ------------------------------------------------------------------------------
 
 
+def test_a_key_of_a_thousand_lines_is_one_line_of_the_message(tmp_path):
+    key = "n\n" * 1000
+    done = invoke("plan", write_job(tmp_path, **{key: 1}))
+    told = done.stderr.splitlines()
+    assert done.exit_code == 2 and len(told) == 1 and len(told[0]) < 500
+    assert told[0].startswith(r"Error: n\nn\n") and "unknown key" in told[0]
+
+
 def test_whatever_is_raised_becomes_one_line_but_our_own_errors_stay():
     with (
         pytest.raises(DataError, match=r"^it is damaged \(ValueError: first\)\.$"),
@@ -461,3 +469,17 @@ def test_a_few_files_of_each_family_end_cleanly(tmp_path):
         line.split(" | ") for line in (tmp_path / "table.md").read_text().splitlines() if line.startswith("| ")
     ]
     assert [row[1:3] for row in rows[1:]] == [["12", "12"]] * 4
+
+
+def test_a_command_that_takes_long_to_end_is_not_taken_for_stuck():
+    """At its end Python takes its handlers away: a timer that still runs would end the process by a signal."""
+    program = (
+        "import time\n"
+        "from xattr_cli.untrusted.stuck import Watchdog\n"
+        "class Slow:\n"
+        "    def __del__(self, clock=time.process_time):\n"
+        "        end = clock() + 0.5\n"
+        "        while clock() < end: pass\n"
+        "slow, watchdog = Slow(), Watchdog(0)\n"
+    )
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

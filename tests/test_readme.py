@@ -21,10 +21,11 @@ from torch import nn
 
 from xattr_cli.cli import main
 from xattr_cli.errors import ExitCode
+from xattr_cli.evaluation import EvaluationOptions, evaluate_file
 from xattr_cli.export.source import choose
 from xattr_cli.export.write import export
 from xattr_cli.job.config import load_job, parse_job
-from xattr_cli.registry import BASELINES, DATASETS, ENGINES, EXPORTERS, FIGURES, MODELS, SCORES
+from xattr_cli.registry import BASELINES, DATASETS, ENGINES, EXPORTERS, FIGURES, METRICS, MODELS, SCORES
 from xattr_cli.reports.drawing.selection import select
 from xattr_cli.store.results.reader import Results
 
@@ -33,7 +34,7 @@ TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
 PAGES = [path.read_text(encoding="utf-8") for path in sorted((ROOT / "scripts/docs/pages").glob("*.md"))]
 EVERYWHERE = "\n".join([TEXT, *PAGES])
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
-REGISTRIES = [ENGINES, MODELS, DATASETS, BASELINES, SCORES, FIGURES, EXPORTERS]
+REGISTRIES = [ENGINES, MODELS, DATASETS, BASELINES, SCORES, FIGURES, EXPORTERS, METRICS]
 ELSEWHERE = {"git", "cd", "pip", "sbatch", "crontab"}  # programs of other machines, or of a first installation
 
 
@@ -305,8 +306,20 @@ def test_the_exporter_that_is_shown_works(copy, demo, tmp_path):
         assert np.loadtxt(path).tolist() == results.engine("integrated_gradients").score_input.tolist()
 
 
+def test_the_metric_that_is_shown_works(copy, demo, monkeypatch):
+    monkeypatch.setattr(METRICS, "_members", dict(METRICS._members))
+    METRICS.register("largest_share")(defined_by("Metric")["LargestShare"])
+    found = evaluate_file(
+        copy / "runs" / "digits" / "attributions.h5",
+        EvaluationOptions(metrics=("largest_share",), limit=20),
+        load_job(str(copy / "configs" / "digits.yaml")),
+    )
+    ((shares, *_),) = [one.values for one in found.measurements]
+    assert ((shares > 1 / 64) & (shares < 1)).all()
+
+
 @pytest.mark.parametrize(
-    "registry", [ENGINES, DATASETS, SCORES, FIGURES, EXPORTERS], ids=lambda registry: registry.noun
+    "registry", [ENGINES, DATASETS, SCORES, FIGURES, EXPORTERS, METRICS], ids=lambda registry: registry.noun
 )
 def test_every_plugin_that_is_shown_is_offered_by_an_entry_point(registry):
     (offers,) = blocks("toml")

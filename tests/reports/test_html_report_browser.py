@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from helpers.results import digits, integrated_gradients, make_rows, photographs, write_file
 from test_html_report import EVIL, hostile_file
 
+from xattr_cli.export.compare.difference import compare
+from xattr_cli.reports.html.comparison import write_comparison
 from xattr_cli.reports.html.report import write_report
+from xattr_cli.store.results.reader import Results
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
@@ -182,6 +186,24 @@ def test_layers_of_pictures_can_be_hidden(browser, folder):
     assert found.locator("article .stack .lowers").first.is_visible()
     broken = found.locator("img").evaluate_all("all => all.filter(i => !i.complete || !i.naturalWidth).length")
     assert broken == 0 and wrong == []
+
+
+@pytest.mark.parametrize("width", [360, 1440])
+def test_two_results_are_compared(browser, folder, digits_page, width):
+    problem, rows, engine = digits(), digits_page[1], digits_page[2]
+    half = replace(engine, attribution=engine.attribution * np.linspace(0.5, 1, 40)[:, None, None, None])
+    path = write_file(folder / f"half-{width}.h5", problem, rows, {"ig": half})
+    with Results.open(folder / "digits.h5") as one, Results.open(path) as two:
+        written = write_comparison(compare(one, two), folder / f"diff-{width}.html", rows=30)
+    found, wrong = opened(browser, written, width)
+    assert found.evaluate("document.documentElement.scrollWidth") == width
+    assert cards(found) == [str(row) for row in range(10)] and shown(found, "beyond errors")[0] == "yes"
+    found.get_by_role("button", name="distance").click()
+    distances = found.locator("table.rows tbody tr:visible td").filter(has_text="%").count()
+    assert distances and cards(found)[0] == "29"
+    found.get_by_label("Distance at least").fill("40")
+    assert cards(found) == [str(row) for row in range(7, -1, -1)]
+    assert wrong == []
 
 
 def test_hostile_texts_do_nothing(browser, folder):

@@ -17,7 +17,7 @@ from .propagated import inside
 __all__ = ["Token"]
 
 
-@BASELINES.register("token")
+@BASELINES.register("token", "pad", "padding", "mask")
 class Token(Baseline):
     """What the explained embedding or layer makes of the same sequence with other tokens.
 

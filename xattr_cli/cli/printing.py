@@ -7,6 +7,8 @@ import unicodedata
 __all__ = ["printable"]
 
 _LONGEST_LINE = 2000
+_NOT_SHOWN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
+"""Categories of Unicode: control characters, and what begins a line or a paragraph."""
 
 
 def printable(text: str) -> str:
@@ -21,5 +23,5 @@ def printable(text: str) -> str:
 
 
 def _visible(character: str) -> str:
-    is_control = unicodedata.category(character)[0] == "C" and character != "\t"
+    is_control = unicodedata.category(character) in _NOT_SHOWN and character != "\t"
     return character.encode("unicode_escape").decode() if is_control else character

@@ -101,6 +101,9 @@ class PaddedSamples(Samples):
     def known_labels(self) -> np.ndarray | None:
         return self._samples.known_labels()
 
+    def column(self, name: str) -> np.ndarray:
+        return self._samples.column(name)
+
     def changed(self, start: int, stop: int) -> Path | None:
         return self._samples.changed(start, stop)
 

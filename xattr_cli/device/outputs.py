@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Any, Literal
 
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ..errors import ModelError, suggestion
+from .parts import named_parts
 from .scores import Score
 
 __all__ = ["POSITIONS", "OutputView", "Scale"]
@@ -176,21 +177,8 @@ class OutputView:
         return sum(number * stride for number, stride in zip(place, strides, strict=True))
 
 
-def _named_parts(value: Any) -> dict[str, Any] | None:
-    """The parts of an output by name; None if it has none."""
-    if isinstance(value, Mapping):
-        return {str(key): part for key, part in value.items()}
-    if isinstance(value, tuple) and hasattr(value, "_fields"):
-        return dict(zip(value._fields, value, strict=True))
-    if is_dataclass(value) and not isinstance(value, type):
-        return {one.name: getattr(value, one.name) for one in fields(value)}
-    if isinstance(value, tuple | list):
-        return {str(number): part for number, part in enumerate(value)}
-    return vars(value) if hasattr(value, "__dict__") and not isinstance(value, Tensor) else None
-
-
 def _part(value: Any, name: str) -> Any:
-    parts = _named_parts(value)
+    parts = named_parts(value)
     if parts is None:
         raise ModelError(
             f"model.output: {name!r}: the model returns {_describe(value)} there, which has no parts."
@@ -204,7 +192,7 @@ def _part(value: Any, name: str) -> Any:
 
 def _only_tensor(value: Any) -> Tensor:
     """The only floating tensor among the parts of an output."""
-    parts = _named_parts(value) or {}
+    parts = named_parts(value) or {}
     found = {n: part for n, part in parts.items() if isinstance(part, Tensor) and part.is_floating_point()}
     if len(found) == 1:
         return next(iter(found.values()))

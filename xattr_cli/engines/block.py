@@ -83,17 +83,23 @@ class Block:
         self._sweeps: dict[SweepKey, Sweep] = {}
         self._input_gradient: tuple[Tensor, Tensor] | None = None
 
-    def again(self, scorer: Scorer, part: Tensor, inputs: Tensor | None = None) -> Block:
-        """Some of the rows once more, through another network or from other inputs; baselines stay.
+    def again(
+        self, scorer: Scorer, part: Tensor, inputs: Tensor | None = None, target: Tensor | None = None
+    ) -> Block:
+        """Some of the rows once more, through another network, from other inputs or for other outputs.
+
+        Baselines stay.
 
         Arguments:
             scorer: the network.
             part: (k,) int64, which rows.
             inputs: (k, D); None for their own.
+            target: (k,) int64; None for their own.
         """
         rows = self.rows.take(part)
+        rows = rows if inputs is None else replace(rows, inputs=inputs)
         return Block(
-            rows if inputs is None else replace(rows, inputs=inputs),
+            rows if target is None else replace(rows, target=target),
             scorer,
             _BaselinesOfPart(self._baselines, part),
             planned=self._planned,

@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, Field, GetJsonSchemaHandler, model_seriali
 from ..errors import suggestion
 from ..registry import Options
 
-__all__ = ["PREDICTED_POSITIONS", "Mask", "Place", "Target", "TargetField", "named_target"]
+__all__ = ["PREDICTED_POSITIONS", "TARGET_WORDS", "Mask", "Place", "Target", "TargetField", "named_target"]
 
 TARGET_WORDS = ("predicted", "second", "label", "all", "continuation")
 PREDICTED_POSITIONS = "predicted"
@@ -147,7 +147,11 @@ def _read_target(value: Any) -> Target:
             return Target.model_validate({"select": "column", "column": form.column, **shared})
         return Target.model_validate({"select": form.select or "predicted", **shared})
     forms = [*TARGET_WORDS, "{index: 3}", "{index: name}", "{top: 5}", "{column: name}"]
-    raise ValueError("not a target." + suggestion(value, forms))
+    short = isinstance(value, int | str) and not isinstance(value, bool)
+    hint = (
+        f" The {'class' if isinstance(value, str) else 'output'} {value} is {{index: {value}}}." if short else ""
+    )
+    raise ValueError("not a target." + suggestion(value, forms) + hint)
 
 
 def named_target(value: Any) -> Any:

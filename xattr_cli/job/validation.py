@@ -19,6 +19,7 @@ _INTEGERS = range(-(2**63), 2**63)
 # those that stand for bytes of a file name that is no UTF-8 are left alone
 _HALF = re.compile("[\ud800-\udc7f\udd00-\udfff]")
 _MOST_FAULTS = 10
+_LONGEST_KEY = 200
 _NOTHING = object()
 _LONGEST_VALUE = 80
 _LONGEST_MAPPING = 40
@@ -96,8 +97,14 @@ def _inside(given: Any, step: int | str) -> Any:
     return _NOTHING
 
 
+def _one_line(name: str) -> str:
+    """A key as it is shown: nobody has to give keys of one short line."""
+    shown = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in name[:_LONGEST_KEY])
+    return shown if len(name) <= _LONGEST_KEY else f"{shown}…"
+
+
 def _line(keys: Keys, details: Sequence[ErrorDetails]) -> str:
-    where = ".".join(keys) or "job"
+    where = _one_line(".".join(keys)) or "job"
     if details[0]["type"] == "missing":
         return f"{where}: this key is missing."
     wishes = list(dict.fromkeys(map(_wish, details)))
@@ -129,6 +136,9 @@ def _shown(detail: ErrorDetails, text: str) -> str:
 
 
 def _hint(details: Sequence[ErrorDetails]) -> str:
+    value = details[0]["input"]
+    if isinstance(value, str) and (share := re.fullmatch(r"([0-9.]+) ?%", value)):
+        return f"; {value} is {float(share[1]) / 100:g}" if share[1].count(".") < 2 and share[1] != "." else ""
     expected = " ".join(str(detail.get("ctx", {}).get("expected", "")) for detail in details)
-    match = nearest(details[0]["input"], re.findall(r"'([^']+)'", expected))
+    match = nearest(value, re.findall(r"'([^']+)'", expected))
     return f". Did you mean {match!r}?" if match else ""

@@ -10,7 +10,9 @@ from functools import partial
 import numpy as np
 
 from ..device.packing import give_back_memory, is_out_of_memory
-from ..engines.base import LocalEngine, PopulationEngine
+from ..engines.alternatives import explain_alternatives
+from ..engines.base import Explanation, LocalEngine, PopulationEngine
+from ..engines.block import Block
 from ..engines.folds import explain_folds
 from ..errors import RunError, XattrError
 from ..samples import Batch
@@ -140,15 +142,7 @@ def _columns(
         for place, label in enumerate(engines, start=1):
             at_work = f"engine {label!r}, "
             engine = engines[label]
-            if isinstance(engine, PopulationEngine):
-                explained = engine.explain(block, session.effects[label])
-            elif session.model.fold_names:
-                folds = (session.block(table, scorer) for scorer in session.scorer.each_fold)
-                names, keep = session.model.fold_names, session.model.keep_folds
-                explained = explain_folds(engine, folds, names, keep=keep)
-            else:
-                explained = engine.explain(block)
-            found = with_consistency(session, engine, block, explained)
+            found = _explained(session, label, engine, table, block)
             columns |= engine_columns(label, found, session.layout, table, session.job.explain)
             columns |= stability_columns(session.job, label, engine, block, found)
             told(place / len(engines))
@@ -157,6 +151,23 @@ def _columns(
     except Exception as error:
         raise RunError(at_work + _failure(session, rows, error)) from error
     return columns
+
+
+def _explained(
+    session: Session, label: str, engine: LocalEngine | PopulationEngine, table: RowTable, block: Block
+) -> Explanation:
+    """What an engine finds of a block, with each of its baselines and networks."""
+    if isinstance(engine, PopulationEngine):
+        return with_consistency(session, engine, block, engine.explain(block, session.effects[label]))
+
+    def alone(one: LocalEngine) -> Explanation:
+        if session.model.fold_names:
+            folds = (session.block(table, scorer) for scorer in session.scorer.each_fold)
+            names, keep = session.model.fold_names, session.model.keep_folds
+            return with_consistency(session, one, block, explain_folds(one, folds, names, keep=keep))
+        return with_consistency(session, one, block, one.explain(block))
+
+    return explain_alternatives(engine, alone)
 
 
 def _name_quarantined(table: RowTable) -> None:

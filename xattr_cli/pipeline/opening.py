@@ -13,6 +13,7 @@ from torch import Tensor
 from ..baselines import Baseline
 from ..datasets import Samples, open_dataset
 from ..device import Packing, Scorer, select_device, select_dtype, stored_dtype
+from ..engines.alternatives import alternatives, path_requests
 from ..engines.base import LocalEngine, PopulationEngine
 from ..engines.block import Block
 from ..engines.folds import check_folds
@@ -92,7 +93,7 @@ def open_session(job: Job, *, interrupt: Callable[[], None] = lambda: None) -> I
 
 def _session(job: Job, model: LoadedModel, samples: Samples, scorer: Scorer, probe: Probe) -> Session:
     """All that is known, put together."""
-    sweeps = merge_demands([engine.path() for engine in job.engines.values() if isinstance(engine, LocalEngine)])
+    sweeps = merge_demands(path_requests(job.engines.values()))
     _check_results(job, scorer)
     parts = plan_parts(job, len(samples), probe.targets.per_sample(job), scorer.layout.specs, probe.targets.counts)
     repaired = replace(scorer, repairs=probe.repairs, shortens=probe.shortens)
@@ -144,9 +145,13 @@ def _check_engines(session: Session) -> Session:
 def _check_engine(session: Session, label: str, engine: LocalEngine | PopulationEngine, block: Block) -> None:
     if isinstance(engine, PopulationEngine):
         engine.check(session.population(label))
-    else:
-        engine.check(block)
-    baseline = getattr(engine, "baseline", None)
+        return
+    for one in alternatives(engine):
+        one.check(block)
+        _check_shared(session, getattr(one, "baseline", None), block)
+
+
+def _check_shared(session: Session, baseline: Any, block: Block) -> None:
     if isinstance(baseline, Baseline) and session.baselines.bound(baseline).background() is not None:
         check_background(session.baselines.background(baseline)[0], block.inputs)
 

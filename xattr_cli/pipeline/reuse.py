@@ -12,7 +12,8 @@ from typing import Any
 import h5py
 import numpy as np
 
-from ..engines.base import LocalEngine, PopulationEngine
+from ..engines.alternatives import path_requests
+from ..engines.base import PopulationEngine
 from ..engines.sweeps import merge_demands
 from ..errors import StoreError
 from ..samples import Batch
@@ -67,8 +68,7 @@ class Reuse:
     def only_new(self, session: Session) -> Session:
         """The session that makes no sweep for an engine that is taken over."""
         engines = {label: engine for label, engine in row_engines(session.job).items() if label in self.new}
-        paths = [engine.path() for engine in engines.values() if isinstance(engine, LocalEngine)]
-        return replace(session, sweeps=merge_demands(paths))
+        return replace(session, sweeps=merge_demands(path_requests(engines.values())))
 
     def other_targets(self, session: Session) -> Session:
         """The session that explains those outputs only that the file does not have."""

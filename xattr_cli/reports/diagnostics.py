@@ -21,7 +21,7 @@ from .drawing.selection import Drawing, Nothing, Selection, spread
 from .drawing.style import GREY, PALETTE, WARNING, chart
 from .drawing.words import percent, shorten
 
-__all__ = ["Diagnostics", "cost_bins", "failed_rows"]
+__all__ = ["Diagnostics", "cost_bins", "failed_rows", "log_axis"]
 
 Dash = Literal["-", "--", ":", "-."]
 _DASHES: tuple[Dash, ...] = ("-", "--", ":", "-.")
@@ -101,7 +101,7 @@ def _draw_errors(axes: Axes, pens: Sequence[_Pen]) -> None:
             axes.step(x, y, pen.dash, where="post", color=pen.color, linewidth=wide)
             seen += [known[0], known[-1]]
     seen += _draw_tolerances(axes, pens)
-    _log_axis(axes, "x", seen)
+    log_axis(axes, "x", seen)
     axes.set(ylim=(0, 1.02), xlabel="reported relative error of the map", ylabel="share of rows")
     axes.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{share * 100:.0f} %"))
     axes.set_title("Rows within an error", loc="left", pad=44)
@@ -136,8 +136,8 @@ def _draw_gaps(axes: Axes, pens: Sequence[_Pen]) -> None:
     axes.axline((_FLOOR, _FLOOR), (1.0, 1.0), color=GREY, linewidth=0.8, linestyle=(0, (4, 3)))
     note = "dashed: gap = error. A small gap does not prove a small error."
     axes.text(0.0, 1.03, note, transform=axes.transAxes, fontsize=8, color=GREY)
-    _log_axis(axes, "x", both[0])
-    _log_axis(axes, "y", both[1])
+    log_axis(axes, "x", both[0])
+    log_axis(axes, "y", both[1])
     axes.set(xlabel="reported relative error of the map", ylabel="|gap| / |change of the score|")
 
 
@@ -205,7 +205,7 @@ def _list_failures(axes: Axes, selection: Selection) -> None:
         axes.text(0.0, 0.97 - 0.058 * (_LISTED + 1), rest, transform=axes.transAxes, va="top", color=WARNING)
 
 
-def _log_axis(axes: Axes, which: Literal["x", "y"], values: Sequence[float] | np.ndarray) -> None:
+def log_axis(axes: Axes, which: Literal["x", "y"], values: Sequence[float] | np.ndarray) -> None:
     """Per cent on a logarithmic axis of at least a decade around the values."""
     low, high = (float(min(values)), float(max(values))) if len(values) else (1e-3, 1e-1)
     room = max(1.5, (10 / (high / low)) ** 0.5)

@@ -45,9 +45,27 @@ class _Share(click.ParamType[float]):
     show_default=True,
     help="How many of the rows furthest apart to name.",
 )
+@click.option(
+    "--report",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="PAGE",
+    help="Write an HTML page too: the rows that differ most first, with the maps of A and B side by side.",
+)
+@click.option(
+    "--rows", type=click.IntRange(min=1), default=50, show_default=True, help="How many rows the page shows."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table.")
 @click.pass_context
-def diff(ctx: click.Context, a: Path, b: Path, fail_over: float | None, worst: int, as_json: bool) -> None:
+def diff(
+    ctx: click.Context,
+    a: Path,
+    b: Path,
+    fail_over: float | None,
+    worst: int,
+    report: Path | None,
+    rows: int,
+    as_json: bool,
+) -> None:
     """Say how the result B differs from the result A: in the job, in predictions and scores, and in every map.
 
     Rows are matched by sample (its name, where there are names) and explained output. The distance of two maps is
@@ -57,7 +75,7 @@ def diff(ctx: click.Context, a: Path, b: Path, fail_over: float | None, worst: i
 
     \b
     Example:
-      xattr-cli diff old.h5 new.h5 --fail-over 5%
+      xattr-cli diff old.h5 new.h5 --fail-over 5% --report diff.html
       xattr-cli diff old.h5 new.h5 --json | jq .engines
     """
     from ...export.compare.difference import compare
@@ -67,6 +85,10 @@ def diff(ctx: click.Context, a: Path, b: Path, fail_over: float | None, worst: i
     with Results.open(a) as one, Results.open(b) as two:
         found = compare(one, two)
         summary = found.summary(worst)
+        if report is not None:
+            from ...reports.html.comparison import write_comparison
+
+            click.echo(write_comparison(found, report, rows=rows), err=True)
     click.echo(json.dumps(summary, allow_nan=False) if as_json else difference_text(summary))
     if fail_over is not None and found.worst_share > fail_over:
         click.echo(

@@ -25,7 +25,7 @@ TEXT = "text"
 """Name of the sequence of tokens."""
 
 
-@DATASETS.register("text")
+@DATASETS.register("text", "txt", "jsonl", "sentences")
 class Text(DatasetSource):
     """Texts, one a sample, given to the network as input_ids and attention_mask (and token_type_ids of pairs).
 

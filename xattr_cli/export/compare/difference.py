@@ -60,7 +60,7 @@ class ResultDifference:
         a, b: the open files.
         matching: their common rows.
         changed: a line per key of the job, and per hash, that differs.
-        predictions_moved: of the common samples, how many have another class, or a value beyond rounding.
+        moved: (common samples,) bool, whether they have another class, or a value beyond rounding.
         engines: by label, those that both files have with maps of one shape.
         effects: by label of an engine that studies the whole dataset, and by name of an array.
         not_compared: label → why.
@@ -70,10 +70,15 @@ class ResultDifference:
     b: Results
     matching: Matching
     changed: tuple[str, ...]
-    predictions_moved: int
+    moved: np.ndarray
     engines: Mapping[str, EngineDifference]
     effects: Mapping[str, Mapping[str, EffectDifference]]
     not_compared: Mapping[str, str]
+
+    @property
+    def predictions_moved(self) -> int:
+        """How many of the common samples are predicted otherwise."""
+        return int(self.moved.sum())
 
     @property
     def unmatched(self) -> tuple[int, int]:
@@ -160,13 +165,13 @@ def compare(a: Results, b: Results) -> ResultDifference:
             engines[label] = _compare_engine(one, two, matching)
     changed = tuple(changes(_identity(a), _identity(b)))
     effects = {label: compare_effects(a.effects[label], b.effects[label]) for label in shared}
-    return ResultDifference(a, b, matching, changed, _predictions_moved(a, b, matching), engines, effects, reasons)
+    return ResultDifference(a, b, matching, changed, _moved(a, b, matching), engines, effects, reasons)
 
 
 def _compare_engine(one: EngineResults, two: EngineResults, matching: Matching) -> EngineDifference:
     rows_a, rows_b = matching.rows
     found = list(_blocks(one, two, matching))
-    names = ("distance", "rank_correlation", "sign_flips", "beyond", "judged")
+    names = ("distance", "rank_correlation", "sign_flips", "allowed", "beyond", "judged")
     empty = differences(np.empty((0, 1)), np.empty((0, 1)), np.empty(0), np.empty(0))
     joined = {name: np.concatenate([getattr(piece, name) for piece in [empty, *found]]) for name in names}
     return EngineDifference(
@@ -190,11 +195,11 @@ def _flat(engine: EngineResults, rows: np.ndarray) -> np.ndarray:
     return np.concatenate([values.reshape(len(values), -1) for values in maps], axis=1)
 
 
-def _predictions_moved(a: Results, b: Results, matching: Matching) -> int:
+def _moved(a: Results, b: Results, matching: Matching) -> np.ndarray:
     one, two = a.rows.prediction[matching.samples[0]], b.rows.prediction[matching.samples[1]]
     if a.rows.is_regression or b.rows.is_regression:
-        return int((~np.isclose(one, two, rtol=1e-5, atol=1e-6, equal_nan=True)).sum())
-    return int((one != two).sum())
+        return np.asarray(~np.isclose(one, two, rtol=1e-5, atol=1e-6, equal_nan=True))
+    return np.asarray(one != two)
 
 
 def _identity(file: Results) -> dict[str, Any]:

@@ -20,6 +20,7 @@ class MapDifferences:
         distance: ‖b − a‖ / max(‖a‖, ‖b‖); 0 if both are 0.
         rank_correlation: Spearman's, of all numbers of the two maps.
         sign_flips: share of all numbers that have opposite signs.
+        allowed: both error bars together, and rounding, as a share of max(‖a‖, ‖b‖); NaN where one is unknown.
         beyond: bool, whether ‖b − a‖ is more than both error bars together, and more than rounding.
         judged: bool, whether both maps are finite and have an error bar.
     """
@@ -27,6 +28,7 @@ class MapDifferences:
     distance: np.ndarray
     rank_correlation: np.ndarray
     sign_flips: np.ndarray
+    allowed: np.ndarray
     beyond: np.ndarray
     judged: np.ndarray
 
@@ -54,7 +56,9 @@ def differences(a: np.ndarray, b: np.ndarray, error_a: np.ndarray, error_b: np.n
     flips = np.where(finite, (a * b < 0).mean(1), np.nan)
     judged = finite & np.isfinite(error_a) & np.isfinite(error_b)
     allowed = np.where(judged, error_a, 0) * size_a + np.where(judged, error_b, 0) * size_b + ROUNDING * larger
-    return MapDifferences(distance, correlation, flips, judged & (apart > allowed), judged)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        share = np.where(judged, allowed / larger, np.nan)
+    return MapDifferences(distance, correlation, flips, share, judged & (apart > allowed), judged)
 
 
 def rank_correlation(a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-__all__ = ["difference_text"]
+__all__ = ["difference_text", "effect_lines", "engine_lines"]
 
 _HEAD = (
     "engine",
@@ -25,6 +25,24 @@ def difference_text(summary: Mapping[str, Any]) -> str:
     return "\n".join(_lines(summary))
 
 
+def engine_lines(summary: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    """Heads, and a line per engine: how far its maps are from each other."""
+    return [_HEAD, *(_cells(label, about) for label, about in summary["engines"].items())]
+
+
+def effect_lines(effects: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    """Heads, and a line per array of a study of the whole dataset that differs."""
+    return [
+        ("whole dataset", "array", "largest |Δ|", "in standard errors"),
+        *(
+            (label, name, _number(about["largest"]), _number(about["in_standard_errors"]))
+            for label, arrays in effects.items()
+            for name, about in arrays.items()
+            if about["largest"]
+        ),
+    ]
+
+
 def _lines(summary: Mapping[str, Any]) -> Iterator[str]:
     rows = summary["rows"]
     yield f"A        {summary['a']}"
@@ -39,7 +57,7 @@ def _lines(summary: Mapping[str, Any]) -> Iterator[str]:
     yield f"samples  {summary['samples']} in both; {summary['predictions_moved']} predicted otherwise"
     if summary["engines"]:
         yield ""
-        yield from _table([_HEAD, *(_cells(label, about) for label, about in summary["engines"].items())])
+        yield from _table(engine_lines(summary))
     for label, reason in summary["not_compared"].items():
         yield f"{label}: not compared: {reason}"
     yield from _worst(summary["engines"])
@@ -66,15 +84,10 @@ def _worst(engines: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _effects(effects: Mapping[str, Any]) -> Iterator[str]:
-    lines = [
-        (label, name, f"{_number(about['largest'])}", f"{_number(about['in_standard_errors'])}")
-        for label, arrays in effects.items()
-        for name, about in arrays.items()
-        if about["largest"]
-    ]
-    if lines:
+    lines = effect_lines(effects)
+    if len(lines) > 1:
         yield ""
-        yield from _table([("whole dataset", "array", "largest |Δ|", "in standard errors"), *lines])
+        yield from _table(lines)
 
 
 def _cells(label: str, about: Mapping[str, Any]) -> tuple[str, ...]:

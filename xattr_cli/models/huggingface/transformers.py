@@ -39,7 +39,7 @@ _SEQUENCES = "AutoModelForSeq2SeqLM"
 _UNUSED = "pooler"  # of encoders whose token vectors are pooled otherwise
 
 
-@MODELS.register("transformers")
+@MODELS.register("transformers", "huggingface", "hf")
 class TransformersModel(ModelSource):
     """A language model of transformers, from the folder that `save_pretrained` wrote; never from the network.
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -20,7 +20,7 @@ from .kinds import views_of
 from .traces import Bars, Curve, bars, curve
 from .views import Shown, View
 
-__all__ = ["Card", "Cell", "File", "MapCell", "cards", "joined"]
+__all__ = ["Beside", "Card", "Cell", "File", "MapCell", "cards", "joined"]
 
 _PAIRS = 5
 
@@ -72,6 +72,21 @@ class MapCell:
 
 
 @dataclass(frozen=True)
+class Beside:
+    """What is known of two files whose rows were matched and compared.
+
+    Attributes:
+        places: (rows, 2) int64, the row of either file.
+        columns: further columns of the table of rows, (rows,) each.
+        words: label of an engine → for every row what is said of the second file's map, and a warning or ''.
+    """
+
+    places: np.ndarray
+    columns: Mapping[str, np.ndarray]
+    words: Mapping[str, Sequence[tuple[str, str]]]
+
+
+@dataclass(frozen=True)
 class Group:
     """One explained tensor of a row: its input as a picture, if it is one, and its maps."""
 
@@ -113,7 +128,7 @@ def joined(named: Sequence[tuple[Results, str]]) -> list[list[tuple[Results, str
     return list(found.values())
 
 
-def cards(files: Sequence[File], prefix: str) -> Iterator[Card]:
+def cards(files: Sequence[File], prefix: str, beside: Beside | None = None) -> Iterator[Card]:
     """The rows of files of the same data; the first file says which.
 
     A row of another file stands beside one of the first if it explains the same target of the same sample, or
@@ -121,29 +136,40 @@ def cards(files: Sequence[File], prefix: str) -> Iterator[Card]:
 
     Arguments:
         prefix: of the anchors.
+        beside: how the rows of two files were matched, and how they differ; None finds those that stand beside
+            each other.
     """
     first = files[0]
-    places = np.stack([_beside(first, file) for file in files], axis=1)  # (rows, files)
-    parts = [(engine, places[:, column]) for column, file in enumerate(files) for engine in file.selection.engines]
-    alike = agreement(parts) if len(parts) > 1 else np.full(len(places), np.nan)
+    places = np.stack([_beside(first, file) for file in files], axis=1) if beside is None else beside.places
+    more = _agreement(files, places) if beside is None else beside.columns
     views = [
         views_of(file.results, file.selection.engines, [row for row in places[:, column].tolist() if row >= 0])
         for column, file in enumerate(files)
     ]
     several = len(files) > 1
     table = {name: first.facts.column(name) for name in _columns(first.facts)}
-    for row, agrees in zip(places, alike.tolist(), strict=True):
+    for place, row in enumerate(places):
         here = [
             (file, view, place) for file, view, place in zip(files, views, row.tolist(), strict=True) if place >= 0
         ]
         cells = [_cell(name, values[int(row[0])]) for name, values in table.items()]
         yield Card(
             f"{prefix}{int(first.results.rows.id[row[0]])}",
-            (*cells, *([_cell("agreement", agrees)] if len(parts) > 1 else [])),
-            tuple(_groups(here, several)),
+            (*cells, *(_cell(name, values[place]) for name, values in more.items())),
+            tuple(_groups(here, several, {} if beside is None else _words(beside, place))),
             tuple(found for file, _, place in here for found in _curves(file, place, several)),
             tuple(found for file, _, place in here for found in _pairs(file, place, several)),
         )
+
+
+def _agreement(files: Sequence[File], places: np.ndarray) -> dict[str, np.ndarray]:
+    """A column of how alike all maps of a row are, if there are several."""
+    parts = [(engine, places[:, column]) for column, file in enumerate(files) for engine in file.selection.engines]
+    return {"agreement": agreement(parts)} if len(parts) > 1 else {}
+
+
+def _words(beside: Beside, place: int) -> dict[str, tuple[str, str]]:
+    return {label: words[place] for label, words in beside.words.items()}
 
 
 def _columns(facts: RowFacts) -> list[str]:
@@ -170,12 +196,17 @@ def _cell(name: str, value: object) -> Cell:
         return Cell(name, "", "")
     if name in ("row", "sample"):
         return Cell(name, str(int(amount)), str(int(amount)))
-    text = percent(amount) if name == "error" else _correlation(amount) if name == "agreement" else number(amount)
-    return Cell(name, text, repr(amount))
+    return Cell(name, _WRITTEN.get(name, number)(amount), repr(amount))
 
 
 def _correlation(value: float) -> str:
     return f"{value:.2f}".replace("-0.00", "0.00").replace("-", MINUS)
+
+
+_WRITTEN = {
+    "error": percent, "distance": percent, "flips": percent, "agreement": _correlation, "rank corr.": _correlation,
+}  # fmt: skip
+"""Column → how its numbers are written, if not by three digits."""
 
 
 def _beside(first: File, other: File) -> np.ndarray:
@@ -202,19 +233,36 @@ def _title(file: File, engine: EngineResults, several: bool) -> str:
     return f"{file.name}: {engine.label}" if several else engine.label
 
 
-def _groups(here: Sequence[tuple[File, list[View], int]], several: bool) -> Iterator[Group]:
+def _groups(
+    here: Sequence[tuple[File, list[View], int]], several: bool, compared: Mapping[str, tuple[str, str]]
+) -> Iterator[Group]:
+    """Maps by tensor; compared ones of two files share their colours and stand beside each other."""
     tensors = dict.fromkeys(view.tensor for _, views, _ in here for view in views)
     for tensor in tensors:
-        maps: list[MapCell] = []
+        maps: list[tuple[str, MapCell]] = []
         source = ""
+        ends = [view.limits(row) for _, views, row in here for view in views if compared and view.tensor == tensor]
+        least = {label: max(each.get(label, 0.0) for each in ends) for each in ends for label in each}
         for place, (file, views, row) in enumerate(here):
             for view in (one for one in views if one.tensor == tensor):
                 source = source or view.input(row)
                 told = _told(file, row) if several and place else ""
-                shown = view.maps(row)
-                engines = [engine for unit in view.units for engine in unit]
-                maps += [_map_cell(_title(file, e, several), e, row, shown.get(e.label), told) for e in engines]
-        yield Group(tensor, source, tuple(maps))
+                shown = view.maps(row, least)
+                for engine in (engine for unit in view.units for engine in unit):
+                    title = _title(file, engine, several)
+                    cell = _map_cell(title, engine, row, shown.get(engine.label), told)
+                    told_apart = compared.get(engine.label, ("", "")) if place else ("", "")
+                    maps.append((engine.label, _differing(cell, *told_apart)))
+        if compared:
+            labels = [label for label, _ in maps]
+            maps.sort(key=lambda each: labels.index(each[0]))
+        yield Group(tensor, source, tuple(cell for _, cell in maps))
+
+
+def _differing(cell: MapCell, words: str, warning: str) -> MapCell:
+    """A map of the second of two files, with how far it is from that of the first."""
+    told = (cell.words, words), (cell.warning, warning)
+    return replace(cell, words="; ".join(filter(None, told[0])), warning="; ".join(filter(None, told[1])))
 
 
 def _told(file: File, row: int) -> str:

@@ -16,7 +16,7 @@ from ..drawing.style import missing_glyphs_said_once, styled
 from ..figures import figure_kinds
 from .images import data_uri
 
-__all__ = ["Chart", "charts"]
+__all__ = ["Chart", "chart_of", "charts"]
 
 _OF_ROWS = {"animation", "samples", "lines", "overlays", "tokens", "molecules"}
 """Kinds that show single rows, which the page does itself, or move."""
@@ -56,10 +56,11 @@ def _drawn(selection: Selection) -> Iterator[Chart]:
         if name not in _OF_ROWS:
             for item in kind.draw(selection):
                 if isinstance(item, Drawing):
-                    yield _chart(item)
+                    yield chart_of(item)
 
 
-def _chart(item: Drawing) -> Chart:
+def chart_of(item: Drawing) -> Chart:
+    """A finished figure as an image."""
     width, height = (round(96 * inches) for inches in item.figure.get_size_inches())
     return Chart(item.stem, _image(item.figure), _words(item.figure), width, height)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from io import BytesIO
 
 import numpy as np
@@ -31,7 +31,7 @@ class MoleculeView(View):
         super().__init__(results, tensor, engines)
         self.engines = engines
 
-    def maps(self, row: int) -> dict[str, Shown]:
+    def maps(self, row: int, least: Mapping[str, float] | None = None) -> dict[str, Shown]:
         molecule = molecule_of(self.results, row)
         if molecule is None:
             return {}
@@ -40,6 +40,7 @@ class MoleculeView(View):
         for unit in self.units:
             good = [e for e in unit if e.label in maps and e.status[row] != Status.QUARANTINED]
             limit = symmetric_limit(*(maps[engine.label].values for engine in good))
+            limit = max(limit, *((least or {}).get(engine.label, 0.0) for engine in unit))
             for engine in good:
                 one = maps[engine.label]
                 atoms = {atom: ground(value, limit) for atom, value in one.atoms.items()}
@@ -47,6 +48,16 @@ class MoleculeView(View):
                 drawn = _png(molecule.draw(atoms, bonds, _WIDTH, _HEIGHT))
                 look = Molecule(drawn, molecule.smiles, _note(one))
                 found[engine.label] = Shown((look,), number(limit))
+        return found
+
+    def limits(self, row: int) -> dict[str, float]:
+        molecule = molecule_of(self.results, row)
+        maps = {} if molecule is None else maps_of_molecule(self.results, self.engines, row, molecule)
+        found: dict[str, float] = {}
+        for unit in self.units:
+            labels = [e.label for e in unit if e.label in maps and e.status[row] != Status.QUARANTINED]
+            if any(maps[label].values.any() for label in labels):
+                found |= dict.fromkeys(labels, symmetric_limit(*(maps[label].values for label in labels)))
         return found
 
     def show(self, engine: EngineResults, row: int, values: np.ndarray, limit: float) -> Shown:

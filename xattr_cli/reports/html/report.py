@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from itertools import count
 from pathlib import Path
@@ -23,7 +23,7 @@ from ..drawing.style import LOWERS, RAISES, diverging_map, ink, symmetric_limit
 from ..drawing.words import number, score_unit
 from ..rows.token_rows import is_text
 from ..summary import engine_table, failures, remarks, source_facts, summarize
-from .cards import Card, File, cards, joined
+from .cards import Beside, Card, File, cards, joined
 from .charts import charts
 from .choice import Chosen, choose
 from .class_means import class_means, frequent_targets
@@ -35,10 +35,11 @@ from .kinds import views_of
 from .phrases import Phrases, phrases
 from .views import LEVELS, Shown
 
-__all__ = ["write_report"]
+__all__ = ["file_of", "render", "short_names", "write_page", "write_report"]
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _MOST_TARGETS, _MOST_PHRASES = 10, 12
+_FILTERED = ("label", "predicted", "target", "correct", "status", "beyond errors", "now predicted")
 _MOST_OPTIONS = 200  # of a filter; columns of more values are searched by words
 _SAMPLES_OF_FIGURES = 2  # that those figures show which also draw single rows
 
@@ -104,16 +105,23 @@ def write_report(
         StoreError: a file cannot be read, or the page not written.
     """
     output = Path(output)
-    if is_hdf5(output):
-        raise JobError(
-            f"-o {output}: is a result file, which the page would replace; give a name such as report.html."
-        )
+    _refuse_result(output)
     with ExitStack() as stack:
         opened = [stack.enter_context(Results.open(path)) for path in paths]
-        names = _short_names([results.path for results in opened])
+        names = short_names([results.path for results in opened])
         _check_engines(opened, engines)
         groups = joined(list(zip(opened, names, strict=True)))
-        page = _render([_files(group, engines, rows, where) for group in groups])
+        return write_page(render([_files(group, engines, rows, where) for group in groups]), output)
+
+
+def write_page(page: str, output: Path) -> Path:
+    """Write a page; its path.
+
+    Raises:
+        JobError: there is a result file.
+        StoreError: it cannot be written.
+    """
+    _refuse_result(output)
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         # names of files may hold bytes that are no text
@@ -121,6 +129,13 @@ def write_report(
     except OSError as error:
         raise StoreError(f"{output}: cannot be written: {error}") from error
     return output
+
+
+def _refuse_result(output: Path) -> None:
+    if is_hdf5(output):
+        raise JobError(
+            f"{output}: is a result file, which the page would replace; give a name such as report.html."
+        )
 
 
 def _check_engines(opened: Sequence[Results], engines: Sequence[str] | None) -> None:
@@ -138,16 +153,23 @@ def _files(
     found: list[File] = []
     for results, name in group:
         labels = None if engines is None else [e for e in engines if e in (*results.engines, *results.effects)]
-        selection = select(results, labels, _SAMPLES_OF_FIGURES, None)
-        facts = RowFacts(results, selection.engines)
-        chosen = Chosen(np.arange(len(facts)), len(facts), "") if found else choose(facts, rows, where)
-        if where and not len(chosen.rows):
+        file = file_of(results, name, labels)
+        if not found:
+            file = replace(file, chosen=choose(file.facts, rows, where))
+        if where and not len(file.chosen.rows):
             raise JobError(f"{results.path}: no row fulfils --where {' and '.join(where)}.")
-        found.append(File(name, selection, facts, chosen))
+        found.append(file)
     return found
 
 
-def _short_names(paths: Sequence[Path]) -> list[str]:
+def file_of(results: Results, name: str, engines: Sequence[str] | None = None) -> File:
+    """An open file in a page, with all of its rows."""
+    selection = select(results, engines, _SAMPLES_OF_FIGURES, None)
+    facts = RowFacts(results, selection.engines)
+    return File(name, selection, facts, Chosen(np.arange(len(facts)), len(facts), ""))
+
+
+def short_names(paths: Sequence[Path]) -> list[str]:
     """The ends of paths, as long as it takes to tell them apart."""
     full = [path.absolute().parts for path in paths]
     for length in range(1, max(map(len, full)) + 1):
@@ -157,7 +179,18 @@ def _short_names(paths: Sequence[Path]) -> list[str]:
     return [f"{path.name} ({place})" for place, path in enumerate(paths, start=1)]
 
 
-def _render(groups: Sequence[Sequence[File]]) -> str:
+def render(
+    groups: Sequence[Sequence[File]], beside: Beside | None = None, comparison: Mapping[str, object] | None = None
+) -> str:
+    """The page of files, those of the same data together.
+
+    Arguments:
+        groups: per data, the files; the first of each says which rows are shown.
+        beside: of the two files of the only group, how they differ row by row.
+        comparison: what `comparison.html.j2` says of them as a whole; class means, phrases and figures are left
+            to the reports of the files themselves.
+    """
+    whole = comparison is None
     files = [file for group in groups for file in group]
     environment = Environment(
         loader=FileSystemLoader(_TEMPLATES), autoescape=True, undefined=StrictUndefined,
@@ -168,7 +201,7 @@ def _render(groups: Sequence[Sequence[File]]) -> str:
     style = (_TEMPLATES / "report.css").read_text(encoding="utf-8") + _token_colours()
     script = (_TEMPLATES / "report.js").read_text(encoding="utf-8")
     shown = [
-        (len(groups) > 1, group, list(cards(group, f"row-{k}-" if k else "row-")))
+        (len(groups) > 1, group, list(cards(group, f"row-{k}-" if k else "row-", beside)))
         for k, group in enumerate(groups)
     ]
     every = [card for _, _, found in shown for card in found]
@@ -183,11 +216,12 @@ def _render(groups: Sequence[Sequence[File]]) -> str:
         filters=_filters(every),
         layers=_layers(every),
         told=[_told(group[0], len(files) > 1) for group in groups],
-        heats=[(file.name, found) for file in files if (found := heat_maps(file))],
-        means=[mean for file in files for mean in _means(file, len(files) > 1)],
-        corpora=[corpus for file in files for corpus in _corpora(file, len(files) > 1)],
+        comparison=comparison,
+        heats=[(file.name, found) for file in files if whole and (found := heat_maps(file))],
+        means=[mean for file in files if whole for mean in _means(file, len(files) > 1)],
+        corpora=[corpus for file in files if whole for corpus in _corpora(file, len(files) > 1)],
         indices=[(f.name, table) for f in files for e in f.selection.effects for table in index_tables(e)],
-        charts=[(file.name, charts(file.selection)) for file in files],
+        charts=[(file.name, charts(file.selection)) for file in files if whole],
         ramp=[to_hex(diverging_map()(share)) for share in np.linspace(0, 1, 9)],
         number=number,
     )
@@ -247,7 +281,7 @@ def _filters(found: Sequence[Card]) -> list[tuple[str, list[str]]]:
     values: dict[str, dict[str, None]] = {}
     for card in found:
         for cell in card.cells:
-            if cell.name in ("label", "predicted", "target", "correct", "status"):
+            if cell.name in _FILTERED:
                 values.setdefault(cell.name, {})[cell.text] = None
     return [
         (name, sorted(options, key=_natural))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -80,15 +80,33 @@ class View(ABC):
         """Data URI of the input as a picture of its own; '' where it is no picture, or not stored."""
         return ""
 
-    def maps(self, row: int) -> dict[str, Shown]:
-        """Label of an engine -> its map; without quarantined ones. Maps in one unit share their colours."""
+    def maps(self, row: int, least: Mapping[str, float] | None = None) -> dict[str, Shown]:
+        """Label of an engine -> its map; without quarantined ones. Maps in one unit share their colours.
+
+        Arguments:
+            row: its position.
+            least: label of an engine -> where its colours end at the earliest; of `limits` of another file.
+        """
         found: dict[str, Shown] = {}
         for unit in self.units:
-            good = [engine for engine in unit if engine.status[row] != Status.QUARANTINED]
-            values = {engine: self.values(engine, row) for engine in good}
-            limit = symmetric_limit(*values.values())
+            values = self._finite(unit, row)
+            limit = max(symmetric_limit(*values.values()), *((least or {}).get(e.label, 0.0) for e in unit))
             found |= {engine.label: self.show(engine, row, one, limit) for engine, one in values.items()}
         return found
+
+    def limits(self, row: int) -> dict[str, float]:
+        """Label of an engine -> where its colours end in a row; without engines whose maps are zero."""
+        found: dict[str, float] = {}
+        for unit in self.units:
+            values = self._finite(unit, row)
+            if any(one.any() for one in values.values()):
+                found |= dict.fromkeys((engine.label for engine in values), symmetric_limit(*values.values()))
+        return found
+
+    def _finite(self, unit: Sequence[EngineResults], row: int) -> dict[EngineResults, np.ndarray]:
+        """What is coloured of a row, of each engine that has a map of it."""
+        good = [engine for engine in unit if engine.status[row] != Status.QUARANTINED]
+        return {engine: self.values(engine, row) for engine in good}
 
     def values(self, engine: EngineResults, row: int) -> np.ndarray:
         """(...) float64 attributions as they are coloured."""
@@ -212,8 +230,11 @@ class TokensView(View):
     def values(self, engine: EngineResults, row: int) -> np.ndarray:
         return np.asarray(self.reader.per_token(engine.reduced([row], self.tensor), row)[0])
 
-    def maps(self, row: int) -> dict[str, Shown]:
-        return super().maps(row) if self.reader.pieces(row) else {}
+    def maps(self, row: int, least: Mapping[str, float] | None = None) -> dict[str, Shown]:
+        return super().maps(row, least) if self.reader.pieces(row) else {}
+
+    def limits(self, row: int) -> dict[str, float]:
+        return super().limits(row) if self.reader.pieces(row) else {}
 
     def show(self, engine: EngineResults, row: int, values: np.ndarray, limit: float) -> Shown:
         pieces = tuple(

@@ -293,8 +293,9 @@ def _foreign(name: bytes, link: Any) -> str | None:
 def _open_hdf5(path: Path) -> h5py.File:
     _refuse_what_is_no_file(path)
     if not h5py.is_hdf5(path):
-        hint = " Give the file that the job names under output.path." if path.suffix in (".yaml", ".yml") else ""
-        raise ResultError(f"{path}: not an HDF5 file, or one that lost its beginning.{hint}")
+        if path.suffix in (".yaml", ".yml"):
+            raise ResultError(f"{path}: a job, not a result. Give the file that it names under output.path.")
+        raise ResultError(f"{path}: not an HDF5 file, or one that lost its beginning.")
     try:
         # finished files are renamed into place and never written again, and some cluster disks know no locks
         return h5py.File(path, "r", locking=False)

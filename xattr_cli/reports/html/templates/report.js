@@ -79,7 +79,7 @@ class List {
       size: Number(field.size),
       values: given.filter(([name, value]) => value.startsWith("=") && name !== "search").map(([name, value]) => [name, value.slice(1)]),
       bounds: given.filter(([name]) => name.includes("-")).map(([name, value]) => [...name.split("-"), value])
-        .map(([name, side, value]) => [name, side, name === "error" ? value / 100 : Number(value)]),
+        .map(([name, side, value]) => [name, side, ["error", "distance"].includes(name) ? value / 100 : Number(value)]),
     };
   }
 
