@@ -516,7 +516,7 @@ def test_a_background_where_a_baseline_is_needed_is_told_and_the_other_way_round
     refused(folder, "engines.integrated_gradients.baseline", "expected_gradients",
             engines={"integrated_gradients": {"baseline": {"kind": "samples"}}})  # fmt: skip
     refused(folder, "engines.expected_gradients.baseline", "{kind: samples",
-            engines={"expected_gradients": {"baseline": {"kind": "zero"}}})  # fmt: skip
+            engines={"expected_gradients": {"baseline": {"kind": "uniform"}}})  # fmt: skip
 
 
 def test_a_background_of_nothing_but_the_input_is_told(folder):
