@@ -51,17 +51,20 @@ ROOMS = {
     "device": {*LANGUAGE, "numerics", "models"},
     "engines": {*LANGUAGE, "job", "numerics", "device", "causal"},
     "export": {*LANGUAGE, "store"},
+    "metrics": {*LANGUAGE, "numerics"},
     "reports": {*LANGUAGE, "store", "export"},
-    "plugins": {*LANGUAGE, "job", "models", "datasets", "baselines", "device", "engines", "reports", "export"},
+    "plugins": {
+        *LANGUAGE, "job", "models", "datasets", "baselines", "device", "engines", "reports", "export", "metrics",
+    },
     "apply": {"errors", "untrusted", "numerics", "datasets", "store"},
     "pipeline": {*LANGUAGE, "job", *PARTS},
-    "evaluation": {*LANGUAGE, "job", *PARTS, "pipeline"},
-    "notebook": {*LANGUAGE, "job", "models", "datasets", "store", "reports", "export", "pipeline"},
+    "evaluation": {*LANGUAGE, "job", *PARTS, "metrics", "pipeline"},
+    "notebook": {*LANGUAGE, "job", "models", "datasets", "baselines", "store", "reports", "export", "pipeline"},
     "cli": {*LANGUAGE, "job", *PARTS, "reports", "export", "apply", "pipeline", "evaluation"},
 }  # fmt: skip
 """Room → the rooms that it may import, all of which stand above it."""
 
-NO_TORCH = {*LANGUAGE, "job", "datasets", "baselines", "store", "reports", "export", "plugins", "cli"}
+NO_TORCH = {*LANGUAGE, "job", "datasets", "baselines", "store", "reports", "export", "metrics", "plugins", "cli"}
 
 
 def module_of(path: Path) -> str:
@@ -195,6 +198,7 @@ def test_what_lists_documents_or_reads_files_imports_no_torch(module):
         "store",
         "export",
         "job.schema",
+        "metrics",
         "plugins",
     ],
 )

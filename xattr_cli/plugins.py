@@ -3,8 +3,9 @@
 A plugin is a class in an installed package, offered by an entry point: the group `xattr_cli.engines` takes a
 `LocalEngine` or `PopulationEngine`, `xattr_cli.models` a `ModelSource`, `xattr_cli.datasets` a `DatasetSource`,
 `xattr_cli.baselines` a `Baseline`, `xattr_cli.scores` a `Score`, `xattr_cli.figures` a `FigureKind`,
-`xattr_cli.exporters` an `Exporter`. The fields of the class are its options in the job file, its docstring is its
-documentation. Names are imported when they are first asked for; those of models and scores take torch.
+`xattr_cli.exporters` an `Exporter`, `xattr_cli.metrics` a `Metric`. The fields of the class are its options in the
+job file, its docstring is its documentation. Names are imported when they are first asked for; those of models and
+scores take torch.
 
 Example:
     >>> from xattr_cli.plugins import LocalEngine, exact
@@ -33,8 +34,9 @@ if TYPE_CHECKING:
     from .export.source import Source
     from .fingerprint import fingerprint_arrays, fingerprint_file
     from .job.sections import JobPath
+    from .metrics.base import Bench, Measured, Metric
     from .models.base import LoadedModel, ModelSource
-    from .registry import BASELINES, DATASETS, ENGINES, EXPORTERS, FIGURES, MODELS, SCORES, Options
+    from .registry import BASELINES, DATASETS, ENGINES, EXPORTERS, FIGURES, METRICS, MODELS, SCORES, Options
     from .reports.drawing.figure import FigureKind
     from .reports.drawing.selection import Animation, Document, Drawing, Nothing, Selection
     from .samples import Batch, InputSpec, Status
@@ -45,12 +47,14 @@ __all__ = [
     "ENGINES",
     "EXPORTERS",
     "FIGURES",
+    "METRICS",
     "MODELS",
     "SCORES",
     "Animation",
     "ArraySamples",
     "Baseline",
     "Batch",
+    "Bench",
     "BoundBaseline",
     "Column",
     "DataError",
@@ -67,6 +71,8 @@ __all__ = [
     "JobPath",
     "LoadedModel",
     "LocalEngine",
+    "Measured",
+    "Metric",
     "ModelError",
     "ModelSource",
     "Nothing",
@@ -97,8 +103,9 @@ _OFFERED_BY = {
     ".export.source": "Source",
     ".fingerprint": "fingerprint_arrays fingerprint_file",
     ".job.sections": "JobPath",
+    ".metrics.base": "Bench Measured Metric",
     ".models.base": "LoadedModel ModelSource",
-    ".registry": "BASELINES DATASETS ENGINES EXPORTERS FIGURES MODELS SCORES Options",
+    ".registry": "BASELINES DATASETS ENGINES EXPORTERS FIGURES METRICS MODELS SCORES Options",
     ".reports.drawing.figure": "FigureKind",
     ".reports.drawing.selection": "Animation Document Drawing Nothing Selection",
     ".samples": "Batch InputSpec Status",

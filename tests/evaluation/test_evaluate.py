@@ -6,12 +6,12 @@ import csv
 import json
 from itertools import combinations
 
-import h5py
 import numpy as np
 import pytest
 import torch
 from helpers.blocks import scorer_of
-from helpers.cli import digits_job, fork, invoke, run, write_job
+from helpers.cli import digits_job, fork, invoke, run
+from helpers.evaluation import LOCAL, command, evaluate, maps, result, values
 from scipy import stats
 
 from xattr_cli.baselines import DatasetBackground, Mean, Zero
@@ -19,7 +19,7 @@ from xattr_cli.device import Rows
 from xattr_cli.engines.base import Effects, PopulationEngine
 from xattr_cli.engines.path.gradients import InputXGradient
 from xattr_cli.errors import JobError
-from xattr_cli.evaluation import EvaluationOptions, evaluate_file, read_perturbation
+from xattr_cli.evaluation import EvaluationOptions, read_perturbation
 from xattr_cli.evaluation.scoring import FeatureReplacement, perturbed_scores
 from xattr_cli.registry import ENGINES
 
@@ -57,7 +57,6 @@ def colours():
 '''
 ROWS, FEATURES = 12, 5
 ENGINE_LABELS = ("integrated_gradients", "saliency")
-LOCAL = {"integrated_gradients": {"rtol": 1e-6, "max_nodes": 4097}, "saliency": None}
 METRICS = ("pgu", "pgi", "deletion", "insertion")
 
 
@@ -95,41 +94,6 @@ def folder(tmp_path):
     (tmp_path / "networks.py").write_text(NETWORKS)
     np.savez(tmp_path / "data.npz", X=inputs())
     return tmp_path
-
-
-def result(folder, factory="network", engines=None, name="out", **sections):
-    """The file of a job on one of the networks, computed in float64."""
-    sections.setdefault("target", "all")
-    sections.setdefault("dataset", {"labels": None})
-    compute = {"precision": "float64", **sections.pop("compute", {})}
-    model = {"factory": f"networks:{factory}", **sections.pop("model", {})}
-    output = {"path": f"{name}.h5"}
-    engines = LOCAL if engines is None else engines
-    sections |= {"model": model, "engines": engines, "compute": compute, "output": output}
-    run(write_job(folder, f"{name}.yaml", **sections), "--quiet")
-    return folder / f"{name}.h5"
-
-
-def evaluate(file, *metrics, overrides=(), **options):
-    inquiry = EvaluationOptions(metrics=metrics or ("pgu",), **options)
-    return evaluate_file(file, inquiry, trust=True, folder=file.parent, overrides=overrides)
-
-
-def values(found, metric=0):
-    """Candidate → (rows,) numbers."""
-    measured = found.measurements[metric]
-    return dict(zip(measured.candidates, measured.values, strict=True))
-
-
-def command(file, *arguments, code=0):
-    outcome = invoke("evaluate", file, "--trust", "--folder", file.parent, "--quiet", *arguments)
-    assert outcome.exit_code == code, outcome.stderr
-    return outcome
-
-
-def maps(file, label):
-    with h5py.File(file) as opened:
-        return opened[f"engines/{label}/attribution"][()].astype(float), opened["rows/target"][()]
 
 
 # --- closed forms -------------------------------------------------------------------------------
@@ -583,7 +547,7 @@ def plain(tmp_path_factory):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--metric", "pgo"], "--metric 'pgo': no such metric. Allowed: pgu, pgi,"),
+        (["--metric", "pgo"], "--metric 'pgo': unknown metric 'pgo'. Allowed: attribution_localisation,"),
         (["--metric", "pgu", "--engine", "salience"], "no engine 'salience'. Allowed: integrated_gradients,"),
         (["--metric", "pgu", "--perturbation", "zer"], "unknown baseline kind 'zer'"),
         (["--metric", "pgu", "--perturbation", "blur"], "--perturbation 'blur'"),
@@ -591,7 +555,7 @@ def plain(tmp_path_factory):
         (["--metric", "pgu", "--perturbation", "[1"], "is not valid YAML"),
         (["--metric", "pgu", "--unit", "pixel"], "no explained input has an axis 'channel'"),
         (["--metric", "sensitivity_n", "--n", "5"], "--n 5: must be from 1 to 4: there are 5 units"),
-        (["--metric", "pgu", "--n", "2"], "(--n) goes with the metric sensitivity_n only"),
+        (["--metric", "pgu", "--n", "2"], "(--n) goes with metrics of subsets only: sensitivity_n,"),
         (["--metric", "pgu", "--set", "engines={}"], "engines is settled by"),
         (["--metric", "pgu", "--set", "target=label"], "target is settled by"),
         (["--metric", "pgu", "--set", "compute.devise=cpu"], "compute.devise: 'cpu': unknown key. Allowed:"),

@@ -12,8 +12,6 @@ from scipy import integrate, stats
 from xattr_cli.errors import JobError
 from xattr_cli.numerics.faithfulness.metrics import (
     CURVE_METRICS,
-    METRICS,
-    check_metric,
     check_subset_size,
     correlation,
     curve_steps,
@@ -174,13 +172,6 @@ def test_two_units_have_too_few_subsets():
     check_subset_size(1, 3)
 
 
-def test_an_unknown_metric_names_the_nearest():
-    with pytest.raises(JobError, match=r"'sensitivity': no such metric.*Did you mean 'sensitivity_n'"):
-        check_metric("sensitivity")
-    for name in METRICS:
-        check_metric(name)
-
-
 # --- units --------------------------------------------------------------------------------------
 
 
@@ -218,8 +209,8 @@ def test_several_inputs_have_units_of_their_own():
 @pytest.mark.parametrize(
     ("kind", "message"),
     [
-        ("pixels", "no such unit. Allowed: auto, feature, pixel, step. Did you mean 'pixel'?"),
-        ("step", "no explained input has an axis 'feature' beside others ('X': channel, height, width)"),
+        ("pixels", "no such unit. Allowed: auto, feature, pixel, step, token. Did you mean 'pixel'?"),
+        ("token", "no explained input has an axis 'embedding' beside others ('X': channel, height, width)"),
     ],
 )
 def test_units_that_the_inputs_do_not_have_are_refused(kind, message):
@@ -262,3 +253,16 @@ def test_too_little_evidence_has_no_standard_error():
 
 def test_all_subsets_are_counted_exactly():
     assert len(subset_masks(8, 4, comb(8, 4), generator())) == comb(8, 4)
+
+
+def test_tokens_have_their_embedding_together():
+    text = InputSpec("embedding", (2, 3), FLOAT32, axes=("token", "embedding"))
+    table = InputSpec("age", (2,), FLOAT32)
+    for kind in ("auto", "token", "step"):
+        units = units_of([text, table], kind)
+        assert units.of.tolist() == [0, 0, 0, 1, 1, 1, 2, 3], kind
+    assert units_of([text]).kind == "token" and units_of([text], "feature").count == 6
+    steps = InputSpec("X", (2, 3), FLOAT32, axes=("step", "feature"))
+    assert units_of([steps]).count == 6 and units_of([steps], "step").count == 2
+    with pytest.raises(JobError, match="--unit token: no explained input has an axis 'embedding' beside others"):
+        units_of([steps], "token")

@@ -141,7 +141,7 @@ def test_a_missing_job_file_names_its_like(folder):
 
 
 def test_a_folder_is_no_job_file(folder):
-    assert "cannot be read" in run(folder, code=2).stderr
+    assert "is a folder" in run(folder, code=2).stderr
 
 
 @pytest.mark.parametrize("text", [b"model: [1", b"", b"\xff\xfe"])
@@ -512,11 +512,14 @@ def test_a_single_row_that_equals_its_baseline_gets_a_map_of_zeros(tmp_path, rul
         assert (found[f"engines/{engine}/attribution"][8] != 0).any()
 
 
-def test_a_background_where_a_baseline_is_needed_is_told_and_the_other_way_round(folder):
+def test_a_background_where_a_baseline_is_needed_is_told(folder):
     refused(folder, "engines.integrated_gradients.baseline", "expected_gradients",
             engines={"integrated_gradients": {"baseline": {"kind": "samples"}}})  # fmt: skip
+
+
+def test_a_baseline_of_each_sample_is_no_background(folder):
     refused(folder, "engines.expected_gradients.baseline", "{kind: samples",
-            engines={"expected_gradients": {"baseline": {"kind": "uniform"}}})  # fmt: skip
+            engines={"expected_gradients": {"baseline": {"kind": "gaussian", "sigma": 0.5}}})  # fmt: skip
 
 
 def test_a_background_of_nothing_but_the_input_is_told(folder):

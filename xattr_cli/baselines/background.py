@@ -31,7 +31,7 @@ DatasetField = Annotated[
 ]
 
 
-@BASELINES.register("samples")
+@BASELINES.register("samples", "background", "data", "dataset", "train")
 class DatasetBackground(Baseline):
     """Random samples, the same for every explained one; for engines that average, or a single one as baseline."""
 

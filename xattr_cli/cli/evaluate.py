@@ -23,7 +23,7 @@ __all__ = ["evaluate"]
     multiple=True,
     required=True,
     metavar="METRIC",
-    help="pgu, pgi, deletion, insertion or sensitivity_n; may be repeated.",
+    help="Name, or YAML with options: {kind: road, noise: 0.1}; `ls metrics` lists them; may be repeated.",
 )
 @click.option(
     "--engine",
@@ -60,28 +60,31 @@ __all__ = ["evaluate"]
     default="auto",
     show_default=True,
     metavar="UNIT",
-    help="What is replaced as one: feature, pixel (all its channels) or step; auto: pixels in images.",
+    help="What is replaced as one: feature, pixel (all its channels), step or token (its embedding); auto: pixels "
+    "in images, tokens in texts.",
+)
+@click.option(
+    "--masks",
+    metavar="FILE|COLUMN",
+    help="Where the objects are, for localisation: .npz of masks or boxes, .csv of boxes, or a column of the "
+    "dataset.",
 )
 @click.option(
     "--steps",
     type=click.IntRange(min=1),
-    default=32,
-    show_default=True,
-    help="Points of a curve; with fewer units, one per unit.",
+    help="Points of a curve, default 32; with fewer units, one per unit.",
 )
 @click.option(
     "--n",
     "sizes",
     type=click.IntRange(min=1),
     multiple=True,
-    help="Units per subset of sensitivity_n; may be repeated; default: a quarter of them.",
+    help="Units per subset of sensitivity_n and its like; may be repeated; default: a quarter of them.",
 )
 @click.option(
     "--subsets",
     type=click.IntRange(min=3),
-    default=100,
-    show_default=True,
-    help="Subsets per row of sensitivity_n.",
+    help="Subsets per row of sensitivity_n and its like; default: 100.",
 )
 @click.option(
     "--limit",
@@ -120,6 +123,7 @@ __all__ = ["evaluate"]
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table.")
 def evaluate(
     file: Path,
+    metrics: tuple[str, ...],
     engines: tuple[str, ...],
     importances: tuple[str, ...],
     perturbation: str,
@@ -133,20 +137,21 @@ def evaluate(
     as_json: bool,
     **asked: Any,
 ) -> None:
-    """Say how faithful the maps and indices in FILE, the result of a run, are to the network.
+    """Say how good the maps and indices in FILE, the result of a run, are by the metrics of the field.
 
-    Features are replaced in the order in which an engine ranks them, and the score is watched: pgu and
-    pgi are its mean change when the least and the most important go first, deletion and insertion the area
-    under it. sensitivity_n correlates what a map gives to random subsets of n features with what their
-    replacement does. "(random)" is a random map; standard errors are over samples, differences on the
-    same rows. FILE is data: the model and the data are opened by JOB, which it must have been computed by.
+    Faithfulness: features are replaced in the order in which an engine ranks them, or in random subsets, and
+    the score is watched. Robustness, randomisation and input_invariance make the maps again, by the engines of
+    JOB. Localisation asks where the objects are (--masks). Complexity and axioms look at the maps alone, or at
+    what they add up to. "(random)" is a random map; standard errors are over samples, differences on the same
+    rows. FILE is data: the model and the data are opened by JOB, which it must have been computed by.
 
     \b
     Example:
       xattr-cli evaluate runs/digits/attributions.h5 --job configs/digits.yaml --metric pgu --metric deletion
       xattr-cli evaluate results.h5 --trust --metric pgi --perturbation samples --json
+      xattr-cli evaluate results.h5 --trust --metric '{kind: max_sensitivity, radius: 0.1}' --metric mprt
     """
-    from ..evaluation import EvaluationOptions, evaluate_file, read_importance, read_perturbation
+    from ..evaluation import EvaluationOptions, evaluate_file, read_importance, read_metric, read_perturbation
     from ..evaluation.outcome import evaluation_summary, write_rows
     from ..evaluation.table import evaluation_text
     from .progress import report_progress
@@ -154,6 +159,7 @@ def evaluate(
     if output is not None and not output.parent.is_dir():
         raise JobError(f"--output {output}: the folder {output.parent} does not exist.")
     options = EvaluationOptions(
+        metrics=tuple(map(read_metric, metrics)),
         engines=engines or None,
         importances=dict(map(read_importance, importances)),
         perturbation=read_perturbation(perturbation, folder or Path.cwd()),

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from .reading import ReadingCommand, engines_option
+from .reference.completion import plugin_names
 
 __all__ = ["plot"]
 
@@ -25,6 +26,8 @@ class _Kinds(click.Option):
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option(
     "--to",
+    "--output",
+    "-o",
     "folder",
     type=click.Path(file_okay=False, path_type=Path),
     metavar="DIR",
@@ -36,6 +39,7 @@ class _Kinds(click.Option):
     cls=_Kinds,
     multiple=True,
     metavar="KIND",
+    shell_complete=plugin_names("figures"),
     help="Kind of figure to draw; may be repeated; default: all that apply.",
 )
 @engines_option("show")

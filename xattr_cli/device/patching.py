@@ -101,7 +101,7 @@ def replaced(
     """
 
     def put(site: HookPoint, own: Tensor) -> Tensor:
-        given = values[site.name]
+        given = values[site.name].to(own.dtype)  # a network in half precision goes on in its own type
         if site.sequence in masks:
             given = pinned(given[:, : own.shape[1]], own, masks[site.sequence])
         if given.shape != own.shape:

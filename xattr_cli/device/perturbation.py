@@ -1,4 +1,4 @@
-"""The same network with other weights, for a while: multiplied by noise, or shuffled from the top."""
+"""The same network with other weights for a while, noisy or shuffled from the top; or with shifted inputs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ..randomness import Purpose, dataset_generator
 from .scorer import Scorer
 
-__all__ = ["noisy_weights", "shuffled_layers", "top_layers"]
+__all__ = ["noisy_weights", "shifted_back", "shuffled_layers", "top_layers"]
 
 
 @contextmanager
@@ -32,7 +32,7 @@ def noisy_weights(scorer: Scorer, noise: float, seed: int, draw: int) -> Iterato
         factor = torch.from_numpy(generator.standard_normal(tuple(weight.shape), dtype=np.float32))
         return weight * (1 + noise * factor.to(weight))
 
-    with _changed(list(scorer.module.parameters()), noisy):
+    with _changed([weight for module in _networks(scorer) for weight in module.parameters()], noisy):
         yield _afresh(scorer)
 
 
@@ -55,12 +55,12 @@ def shuffled_layers(scorer: Scorer, layers: Sequence[str], seed: int, draw: int)
         seed: of the job.
         draw: other numbers give other orders.
     """
-    found = dict(scorer.module.named_modules())
     names = top_layers(scorer.module)
     streams = {
         weight: dataset_generator(seed, Purpose.STABILITY, (1 << 32) + draw * len(names) + names.index(name))
+        for module in _networks(scorer)
         for name in layers
-        for weight in found[name].parameters(recurse=False)
+        for weight in dict(module.named_modules())[name].parameters(recurse=False)
     }
 
     def shuffled(weight: Tensor) -> Tensor:
@@ -69,6 +69,11 @@ def shuffled_layers(scorer: Scorer, layers: Sequence[str], seed: int, draw: int)
 
     with _changed(list(streams), shuffled):
         yield _afresh(scorer)
+
+
+def shifted_back(scorer: Scorer, shift: float) -> Scorer:
+    """The network that takes `shift` off every explained number first: g(x + shift) = f(x)."""
+    return replace(_afresh(scorer), shift=scorer.shift + shift)
 
 
 @contextmanager
@@ -83,6 +88,11 @@ def _changed(weights: Sequence[Tensor], change: Callable[[Tensor], Tensor]) -> I
     finally:
         for weight, data in zip(floating, before, strict=True):
             weight.data = data
+
+
+def _networks(scorer: Scorer) -> tuple[nn.Module, ...]:
+    """All networks whose scores are averaged."""
+    return (scorer.module, *scorer.folds)
 
 
 def _afresh(scorer: Scorer) -> Scorer:

@@ -78,6 +78,7 @@ class Scorer:
         feed: precision that the network is given its inputs in; None for `dtype`.
         folds: further networks like `module`; scores are means over all of them.
         withheld: inputs of the dataset that are no arguments of the network, such as a mask of its outputs.
+        shift: taken off every explained number before the network sees it.
     """
 
     module: nn.Module
@@ -98,6 +99,7 @@ class Scorer:
     feed: torch.dtype | None = None
     withheld: frozenset[str] = frozenset()
     folds: tuple[nn.Module, ...] = ()
+    shift: float = 0.0
 
     @cached_property
     def runner(self) -> Runner:
@@ -151,7 +153,7 @@ class Scorer:
     def returned(self, points: Tensor, context: Mapping[str, Tensor]) -> Any:
         """What the module returns for (k, D) points, of whatever kind."""
         # a copy: a network that begins with an in-place operation may not write into the data, nor into a leaf
-        explained = self.layout.split(points.clone())
+        explained = self.layout.split(points - self.shift if self.shift else points.clone())
         masks = masks_in(context)
         tensors = {spec.name: _input(spec, explained, context, masks) for spec in self.inputs}
         if self.shortens:

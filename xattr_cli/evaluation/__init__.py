@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .candidates import read_importance
 from .evaluate import evaluate_file
-from .inquiry import EvaluationOptions, read_perturbation
+from .inquiry import EvaluationOptions, read_metric, read_perturbation
 from .outcome import EvaluationOutcome, Measurement, evaluation_summary, write_rows
 from .table import evaluation_text
 
@@ -16,6 +16,7 @@ __all__ = [
     "evaluation_summary",
     "evaluation_text",
     "read_importance",
+    "read_metric",
     "read_perturbation",
     "write_rows",
 ]

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import JobError, suggestion
+from ..metrics import CONTROL
 from ..numerics.faithfulness.units import Units
 from ..samples import Layout
 from ..store.results.arrays import BLOCK_BYTES
@@ -16,7 +17,6 @@ from ..store.results.reader import EffectResults, EngineResults, Results
 from .inquiry import EvaluationOptions
 
 __all__ = [
-    "CONTROL",
     "Candidate",
     "GlobalIndex",
     "LocalMap",
@@ -167,10 +167,6 @@ def _shapes(tensors: Mapping[str, tuple[int, ...]]) -> str:
     return ", ".join(f"{name} {shape}" for name, shape in tensors.items())
 
 
-CONTROL = "(random)"
-"""Name of the control: random numbers as a map. No engine can be called so."""
-
-
 @dataclass(frozen=True)
 class LocalMap:
     """The maps of one engine: each row has its own ranking.
@@ -195,9 +191,12 @@ class LocalMap:
             positions: (rows,) positions in the file.
             targets: (rows,) the explained outputs.
         """
+        return self.units.totals(self.numbers(positions))
+
+    def numbers(self, positions: np.ndarray) -> np.ndarray:
+        """(rows, D) of some rows: the maps before they are added up to units."""
         pieces = [self.engine.attribution(positions, spec.name) for spec in self.layout.specs]
-        flat = np.concatenate([piece.reshape(len(piece), -1) for piece in pieces], axis=1)
-        return self.units.totals(flat)
+        return np.concatenate([piece.reshape(len(piece), -1) for piece in pieces], axis=1)
 
 
 @dataclass(frozen=True)

@@ -11,13 +11,18 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from ..engines.base import LocalEngine
 from ..errors import DataError, JobError
 from ..job.config import Job
+from ..metrics import CONTROL, Setting
 from ..numerics.faithfulness.units import Units, units_of
 from ..store.results.reader import Results
-from .candidates import CONTROL, Candidate, LocalMap, choose_candidates
-from .inquiry import EvaluationOptions
-from .metrics import Bench, Meter, meters
+from .again import ExplainedAgain
+from .bench import Workbench
+from .candidates import Candidate, LocalMap, choose_candidates
+from .inquiry import EvaluationOptions, asked_metrics
+from .masks import Masks, read_masks
+from .meter import Meter
 from .outcome import EvaluationOutcome
 from .rows import EvaluatedBlock, Reader
 from .sources import named_code, open_sources, own_job, stored_job
@@ -59,8 +64,9 @@ def evaluate_file(
     """
     with ExitStack() as stack:
         results = stack.enter_context(Results.open(path))
+        again = _explained_again(results, inquiry)
         if job is not None:
-            job = own_job(results, job, changed=inquiry.changed)
+            job = own_job(results, job, changed=inquiry.changed, engines=again)
         else:
             listed = "".join(f"\n  {line}" for line in named_code(results))
             if not trust:
@@ -69,13 +75,21 @@ def evaluate_file(
                     "that it was computed by, --job JOB, or --trust if you trust whoever made the file."
                 )
             tell(f"{path} is trusted; it names:{listed}")
-            job = stored_job(results, overrides, folder or Path.cwd())
+            job = stored_job(results, overrides, folder or Path.cwd(), again)
         session = stack.enter_context(open_sources(results, job, changed=inquiry.changed))
         units = units_of(session.layout.specs, inquiry.unit)
         found = choose_candidates(results, inquiry, session.layout, units)
-        survey = _Survey(Reader(results, session, inquiry), found, meters(inquiry, units.count), units)
+        survey = _Survey.of(Reader(results, session, inquiry), found, units)
         survey.run(progress)
         return survey.evaluation()
+
+
+def _explained_again(results: Results, inquiry: EvaluationOptions) -> list[str]:
+    """Labels of the engines that are to make maps again; none if no metric asks for that."""
+    if not any(metric.explains_again for metric in asked_metrics(inquiry)):
+        return []
+    return [label for label, engine in results.engines.items()
+            if engine.tensors and (inquiry.engines is None or label in inquiry.engines)]  # fmt: skip
 
 
 @dataclass
@@ -86,10 +100,29 @@ class _Survey:
     found: Sequence[Candidate]
     meters: Sequence[Meter]
     units: Units
+    masks: Masks | None
     blocks: list[tuple[np.ndarray, np.ndarray]] = field(default_factory=list)
     draws: int = 1
     evaluations: int = 0
     seconds: float = 0.0
+
+    @classmethod
+    def of(cls, reader: Reader, found: Sequence[Candidate], units: Units) -> _Survey:
+        """The metrics that are asked for, fitted to these inputs.
+
+        Raises:
+            JobError: one that says nothing about them.
+        """
+        session, inquiry = reader.session, reader.inquiry
+        specs = session.layout.specs
+        metrics = asked_metrics(inquiry)
+        masks = None
+        if inquiry.masks is not None:
+            masks = read_masks(inquiry.masks, inquiry.folder, session.samples, specs, units)
+        explainable = tuple(one.name for one in found if one.name in session.job.engines)
+        setting = Setting(units, specs, session.probe.targets.count, masks is not None, explainable)
+        fitted = {metric.model_dump_json(): metric for metric in (each.fitted(setting) for each in metrics)}
+        return cls(reader, found, [Meter(metric) for metric in fitted.values()], units, masks)
 
     def run(self, progress: Callable[[int, int], None]) -> None:
         """Take every block of rows."""
@@ -104,18 +137,29 @@ class _Survey:
 
     def _take(self, block: EvaluatedBlock) -> None:
         session = self.reader.session
-        bench = Bench(block, session.scorer, self.units, session.job.compute.seed)
-        if not self.blocks:
+        bench = Workbench(block, session, self.units, tuple(self.found), self._again(block), self.masks)
+        if not self.blocks and self._replaces:
             self._check_replacement(block)
         self._check_scores(bench)
-        for one in self.found:
-            bench.attributions[one.name] = one.attribution(block.positions, block.targets)
-        bench.attributions[CONTROL] = bench.control
         for meter in self.meters:
             meter.take(bench)
         self.blocks.append((block.samples, block.targets))
         self.draws = block.replacement.draws
-        self.evaluations += bench.evaluations
+        self.evaluations += bench.evaluations + bench.again.evaluations
+
+    @property
+    def _replaces(self) -> bool:
+        return any(meter.metric.replaces for meter in self.meters)
+
+    def _again(self, block: EvaluatedBlock) -> ExplainedAgain:
+        session = self.reader.session
+        engines = {
+            one.name: engine
+            for one in self.found
+            if isinstance(engine := session.job.engines.get(one.name), LocalEngine) and isinstance(one, LocalMap)
+        }
+        together = session.settings.working.rows_at_once(session.scorer.packing.rows)
+        return ExplainedAgain(engines, block.workbench, self.units, block.samples, together)
 
     def _check_replacement(self, block: EvaluatedBlock) -> None:
         """Refuse a replacement that equals the inputs: nothing would ever change."""
@@ -128,7 +172,7 @@ class _Survey:
                 "such as mean or samples."
             )
 
-    def _check_scores(self, bench: Bench) -> None:
+    def _check_scores(self, bench: Workbench) -> None:
         """Refuse a network that gives other scores than in the file: its code or its inputs have changed."""
         results, job = self.reader.results, self.reader.session.job
         if self.reader.inquiry.changed or job.model_dump(mode="json")["score"] != results.job.get("score"):
@@ -151,11 +195,10 @@ class _Survey:
         """What was found."""
         session, inquiry = self.reader.session, self.reader.inquiry
         rows, positions = self.reader.results.rows, self.reader.positions()
-        names = [*(one.name for one in self.found), CONTROL]
         return EvaluationOutcome(
             file=str(self.reader.results.path),
             score=str(session.job.score),
-            perturbation=inquiry.perturbation.model_dump(mode="json"),
+            perturbation=inquiry.perturbation.model_dump(mode="json") if self._replaces else {},
             draws=self.draws,
             unit=self.units.kind,
             units=self.units.count,
@@ -164,7 +207,7 @@ class _Survey:
             samples=np.concatenate([samples for samples, _ in self.blocks]),
             targets=np.concatenate([targets for _, targets in self.blocks]),
             scopes={**{one.name: one.scope for one in self.found}, CONTROL: "control"},
-            measurements=tuple(meter.result(names) for meter in self.meters),
+            measurements=tuple(meter.result() for meter in self.meters),
             evaluations=self.evaluations,
             seconds=self.seconds,
         )

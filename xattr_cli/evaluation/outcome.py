@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
 from typing import Any, TextIO
@@ -26,9 +26,12 @@ class Measurement:
         higher_is_better: which way a more faithful map moves it.
         candidates: their names; the control is the last.
         values: (candidates, rows); NaN where a map is not finite, or the network's scores are not.
-        size: n of sensitivity-n, else None.
-        steps: (points,) numbers of replaced units along the curve; None if the metric follows none.
+        size: units per subset, such as n of sensitivity-n, else None.
+        steps: (points,) along the curve, such as numbers of replaced units; None if the metric follows none.
         curves: (candidates, points) mean of the curves over the rows that are used.
+        along: what the steps count.
+        options: of the metric, those that are others than by default.
+        left_out: why rows may have no number.
     """
 
     metric: str
@@ -38,11 +41,18 @@ class Measurement:
     size: int | None = None
     steps: np.ndarray | None = None
     curves: np.ndarray | None = None
+    along: str = "replaced"
+    options: Mapping[str, Any] = field(default_factory=dict)
+    left_out: str = ""
 
     @property
     def title(self) -> str:
-        """The metric, with its n if it has one."""
-        return self.metric if self.size is None else f"{self.metric} n={self.size}"
+        """The metric, with its n if it has one, and what else was asked for."""
+        return " ".join([self.metric, *(f"{key}={value}" for key, value in self._told.items())])
+
+    @property
+    def _told(self) -> dict[str, Any]:
+        return {**({} if self.size is None else {"n": self.size}), **self.options}
 
     @property
     def used(self) -> np.ndarray:
@@ -76,7 +86,7 @@ class EvaluationOutcome:
     Attributes:
         file: the result file.
         score: what of the network's outputs was watched, as in a job file.
-        perturbation: kind and options of what took the place of replaced units.
+        perturbation: kind and options of what took the place of replaced units; empty if none were replaced.
         draws: replacements per row.
         unit, units: what was replaced as one, and how many of it a row has.
         seed: of every random draw.
@@ -125,10 +135,11 @@ def _measurement_summary(evaluation: EvaluationOutcome, one: Measurement) -> dic
     return {
         "metric": one.metric,
         **({} if one.size is None else {"n": one.size}),
+        **({} if not one.options else {"options": dict(one.options)}),
         "better": "higher" if one.higher_is_better else "lower",
         "rows": int(one.used.sum()),
         "left_out": int((~one.used).sum()),
-        **({} if one.steps is None else {"replaced": one.steps.tolist()}),
+        **({} if one.steps is None else {one.along: one.steps.tolist()}),
         "engines": [
             {
                 "engine": name,

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from enum import IntEnum
+from typing import cast
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from ..baselines import Baseline
 from ..device import Rows
 from ..engines.block import Block
 from ..errors import JobError
+from ..metrics import Stream
 from ..pipeline.session import RowTable, Session
 from ..randomness import Purpose, sample_generator
 from ..store.results.arrays import BLOCK_BYTES
@@ -20,17 +22,9 @@ from ..store.results.reader import Results
 from .inquiry import EvaluationOptions
 from .scoring import FeatureReplacement
 
-__all__ = ["EvaluatedBlock", "Reader", "Stream", "sample_generators"]
+__all__ = ["EvaluatedBlock", "Reader", "sample_generators"]
 
 MOST_BLOCK_ROWS = 512
-
-
-class Stream(IntEnum):
-    """What the random numbers of a sample are for: they are the same for every candidate and metric."""
-
-    CONTROL = 0
-    REPLACEMENT = 1
-    SUBSETS = 2  # and the numbers after it, one per size
 
 
 def sample_generators(seed: int, samples: np.ndarray, stream: int) -> Iterator[np.random.Generator]:
@@ -48,6 +42,8 @@ class EvaluatedBlock:
         samples, targets: (rows,) int64, what each row explains.
         rows: the same on the device.
         replacement: what takes the place of replaced units.
+        workbench: on which engines explain these rows once more.
+        keys: a printable name per row; empty if the dataset has none.
     """
 
     positions: np.ndarray
@@ -55,6 +51,8 @@ class EvaluatedBlock:
     targets: np.ndarray
     rows: Rows
     replacement: FeatureReplacement
+    workbench: Block
+    keys: tuple[str, ...] = ()
 
     def part(self, rows: slice) -> EvaluatedBlock:
         """Some consecutive rows of the block."""
@@ -64,12 +62,14 @@ class EvaluatedBlock:
             target=self.rows.target[rows],
             sample=self.rows.sample[rows],
         )
-        return EvaluatedBlock(
-            self.positions[rows],
-            self.samples[rows],
-            self.targets[rows],
-            here,
-            self.replacement.part(rows),
+        return replace(
+            self,
+            positions=self.positions[rows],
+            samples=self.samples[rows],
+            targets=self.targets[rows],
+            rows=here,
+            replacement=self.replacement.part(rows),
+            keys=self.keys[rows],
         )
 
 
@@ -108,6 +108,24 @@ class Reader:
             targets=np.concatenate([table.target for table in tables]),
             rows=rows,
             replacement=self._replacement(rows, blocks),
+            workbench=self._workbench(rows, blocks),
+            keys=tuple(table.batch.keys[i] for table in tables if table.batch.keys for i in table.position),
+        )
+
+    def _workbench(self, rows: Rows, blocks: list[Block]) -> Block:
+        if len(blocks) == 1:
+            return blocks[0]
+        first = blocks[0]
+        return Block(
+            rows,
+            first.scorer,
+            _JoinedBaselines(self.session, blocks),
+            planned=self.session.sweeps,
+            seed=first.seed,
+            smooth=first.smooth,
+            cells=first.cells,
+            consistent=first.consistent,
+            memory_bytes=first.memory_bytes,
         )
 
     def _table(self, positions: np.ndarray, numbers: np.ndarray) -> RowTable:
@@ -149,6 +167,23 @@ class Reader:
             is_itself = (table == rows.inputs[row]).all(dim=1).cpu().numpy()
             index[row] = order[np.argsort(is_itself[order], kind="stable")][:draws]
         return FeatureReplacement(table, torch.from_numpy(index).to(table.device))
+
+
+@dataclass(frozen=True)
+class _JoinedBaselines:
+    """Baselines of several blocks, one after the other."""
+
+    session: Session
+    blocks: list[Block]
+
+    def reference(self, baseline: object, sample: Tensor) -> Tensor:
+        return torch.cat([block.reference(baseline) for block in self.blocks])
+
+    def background(self, baseline: object) -> Tensor:
+        return self.session.baselines.background(cast(Baseline, baseline))[0]
+
+    def background_scores(self, baseline: object) -> Tensor:
+        return self.session.baselines.background(cast(Baseline, baseline))[1]
 
 
 def _joined(pieces: list[Rows]) -> Rows:

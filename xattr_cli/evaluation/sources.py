@@ -8,6 +8,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+from ..engines.base import LocalEngine
 from ..errors import DataError, JobError, ModelError
 from ..importing import module_of
 from ..job.config import Job, parse_job
@@ -55,13 +56,14 @@ def open_sources(
         yield session
 
 
-def own_job(results: Results, job: Job, *, changed: bool = False) -> Job:
-    """A job of the user's own for the maps of a file, without its engines.
+def own_job(results: Results, job: Job, *, changed: bool = False, engines: Sequence[str] = ()) -> Job:
+    """A job of the user's own for the maps of a file, with no other engines than those that explain again.
 
     Arguments:
         results: the open file; nothing that it names is imported.
         job: what the user says that it was computed by.
         changed: let it have another model and other data.
+        engines: labels of those that are to make maps again.
 
     Raises:
         JobError: the file was computed by another job; names what differs.
@@ -74,16 +76,33 @@ def own_job(results: Results, job: Job, *, changed: bool = False) -> Job:
         listed += f"\n  and {len(differing) - _LISTED} more" if len(differing) > _LISTED else ""
         way_out = "" if changed else ", or give --changed if only the model or the data have changed"
         raise JobError(f"{results.path}: was not computed by this job:{listed}\nGive the right one{way_out}.")
-    return job.model_copy(update={"engines": {}})
+    for label in engines:
+        differing = changes(*({f"engines.{label}": each.get("engines", {}).get(label)} for each in (then, now)))
+        if differing:
+            listed = "".join(f"\n  {line}" for line in differing[:_LISTED])
+            raise JobError(
+                f"{results.path}: the maps of {label!r} were not computed by this job's engine:{listed}\nA metric "
+                "that makes maps again takes the engine of the file: give the job that it was computed by."
+            )
+    return _reduced(job, engines)
 
 
-def stored_job(results: Results, overrides: Sequence[str], folder: Path) -> Job:
-    """The job that a file stores, without its engines; opening it imports and runs what the file names.
+def _reduced(job: Job, engines: Sequence[str]) -> Job:
+    """With these engines alone: those that explain rows by themselves."""
+    kept = {k: v for k, v in job.engines.items() if k in engines and isinstance(v, LocalEngine)}
+    return job.model_copy(update={"engines": kept, "stability": None})
+
+
+def stored_job(results: Results, overrides: Sequence[str], folder: Path, engines: Sequence[str] = ()) -> Job:
+    """The job that a file stores, with no other engines than those that explain again.
+
+    Opening it imports and runs what the file names.
 
     Arguments:
         results: the open file, which whoever calls this trusts.
         overrides: `dotted.key=value` texts, such as `dataset.path=/new/place.npz`.
         folder: where relative paths of the overrides start, and modules named by the job are looked for.
+        engines: labels of those that are to make maps again.
 
     Raises:
         JobError: an override of what the file has settled, or of an unknown key.
@@ -94,7 +113,7 @@ def stored_job(results: Results, overrides: Sequence[str], folder: Path) -> Job:
         if key.partition(".")[0] in fixed:
             raise JobError(f"--set {override!r}: {key} is settled by {results.path}, whose maps are evaluated.")
     job = parse_job(str(results.attributes.get("job", "")), folder=folder, overrides=overrides)
-    return job.model_copy(update={"engines": {}})
+    return _reduced(job, engines)
 
 
 def named_code(results: Results) -> list[str]:

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from ..metrics import CONTROL
 from ..numerics.faithfulness.metrics import MetricEstimate
-from .candidates import CONTROL
 from .outcome import EvaluationOutcome, Measurement
 
 __all__ = ["evaluation_text"]
@@ -27,12 +27,14 @@ def evaluation_text(evaluation: EvaluationOutcome) -> str:
 
 
 def _heading(evaluation: EvaluationOutcome) -> str:
+    units = _count(evaluation.units, evaluation.unit if " " not in evaluation.unit else "unit")
+    rows = _count(len(evaluation.rows), "row")
+    if not evaluation.perturbation:
+        return f"{evaluation.file}: {rows}, {units}; score {evaluation.score}"
     kind, *options = evaluation.perturbation.items()
     given = ", ".join(f"{key} {value}" for key, value in options if value not in (None, [], ()))
     what = f"{kind[1]} ({given})" if given else str(kind[1])
     turns = f", {evaluation.draws} draws per row" if evaluation.draws > 1 else ""
-    units = _count(evaluation.units, evaluation.unit if " " not in evaluation.unit else "unit")
-    rows = _count(len(evaluation.rows), "row")
     return f"{evaluation.file}: {rows}, {units} replaced by {what}{turns}; score {evaluation.score}"
 
 
@@ -65,10 +67,7 @@ def _remarks(evaluation: EvaluationOutcome) -> Iterator[str]:
     for one in evaluation.measurements:
         left_out = int((~one.used).sum())
         if left_out:
-            yield (
-                f"{one.title}: {_count(left_out, 'row')} left out: a map was quarantined, a score is not finite, "
-                "or the network does not react"
-            )
+            yield (f"{one.title}: {_count(left_out, 'row')} left out: {one.left_out}")
 
 
 def _with_error(found: MetricEstimate) -> str:

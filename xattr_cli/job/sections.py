@@ -147,7 +147,8 @@ class Compute(Options):
     @classmethod
     def _known_device(cls, value: str) -> str:
         if not re.fullmatch(DEVICE, value):
-            raise ValueError("not a device." + suggestion(value, ["auto", "cpu", "cuda", "cuda:0", "mps"]))
+            meant = "cuda" if value.lower().startswith(("gpu", "nvidia", "rocm")) else None
+            raise ValueError("not a device." + suggestion(value, ["auto", "cpu", "cuda", "cuda:0", "mps"], meant))
         return value
 
 
@@ -259,7 +260,8 @@ def _read_explain(value: Any) -> Explain:
         return Explain()
     if isinstance(value, dict) and value and [] not in value.values():
         return Explain.model_validate(value)
-    raise ValueError("not understood." + suggestion(value, _FORMS))
+    hint = f" A layer of that name is {{layer: {value}}}." if isinstance(value, str) else ""
+    raise ValueError("not understood." + suggestion(value, _FORMS) + hint)
 
 
 ExplainField = Annotated[

@@ -80,7 +80,7 @@ def look_inside(scorer: Scorer, samples: Samples) -> tuple[Scorer, Samples]:
         _check_tensor(site, [tensors[site.name] for tensors in found])
     sites = tuple(_along(site, scorer, samples, inputs, found[0][site.name]) for site in scorer.sites)
     scorer = replace(scorer, sites=sites)
-    specs = tuple(_spec(site, found[0][site.name], samples) for site in scorer.sites)
+    specs = tuple(_spec(site, found[0][site.name].to(scorer.dtype), samples) for site in scorer.sites)
     taken = [spec.name for spec in samples.inputs]
     for site in scorer.sites:
         if site.name in taken:
@@ -116,7 +116,7 @@ def _activate(
     if not len(next(iter(inputs.values()))):
         return {spec.name: np.empty((0, *spec.shape), spec.dtype) for spec in specs}
     found = site_activations(scorer, {name: scorer.tensor(values) for name, values in inputs.items()})
-    return {name: tensor.cpu().numpy() for name, tensor in found.items()}
+    return {name: tensor.to(scorer.dtype).cpu().numpy() for name, tensor in found.items()}
 
 
 def _check_tensor(site: HookPoint, found: list[Tensor]) -> None:

@@ -24,6 +24,7 @@ from ..models import LoadedModel, frozen
 from .baselines import BaselineCache
 from .checks.consistency import check_autograd
 from .checks.outputs import PROBE_SAMPLES, settle_outputs
+from .checks.precision import precision_notes
 from .checks.preflight import check_background, check_explained_inputs, check_output
 from .checks.probe import Probe, check_values, probe_network
 from .checks.stability import check_stability
@@ -56,7 +57,7 @@ def open_session(job: Job, *, interrupt: Callable[[], None] = lambda: None) -> I
         stack.callback(samples.close)
         layout = check_explained_inputs(job, samples.inputs)
         with reported(f"model kind {job.model.registered_name!r} cannot be loaded", ModelError):
-            model = job.model.load()
+            model = job.model.beside(job.dataset).load()
         dtype = select_dtype(job.compute.precision, model.module)
         stored = job.compute.precision == "as_stored"
         module, *folds = (
@@ -64,6 +65,8 @@ def open_session(job: Job, *, interrupt: Callable[[], None] = lambda: None) -> I
             for one in (model.module, *model.folds)
         )
         check_folds(job, folds)
+        with reported(f"dataset kind {job.dataset.registered_name!r} cannot be completed", DataError):
+            samples = samples.completed(module)
         scorer = Scorer(
             module=module,
             inputs=samples.inputs,
@@ -77,6 +80,7 @@ def open_session(job: Job, *, interrupt: Callable[[], None] = lambda: None) -> I
             constants=job.model.call,
             feed=stored_dtype(module) if stored else None,
             folds=tuple(folds),
+            withheld=frozenset(spec.name for spec in samples.inputs if not spec.argument),
         )
         check_values(job, samples)
         scorer, notes = settle_outputs(job, model, samples, scorer)
@@ -91,7 +95,7 @@ def _session(job: Job, model: LoadedModel, samples: Samples, scorer: Scorer, pro
     """All that is known, put together."""
     sweeps = merge_demands(path_requests(job.engines.values()))
     _check_results(job, scorer)
-    parts = plan_parts(job, len(samples), probe.targets.per_sample(job), scorer.layout.specs)
+    parts = plan_parts(job, len(samples), probe.targets.per_sample(job), scorer.layout.specs, probe.targets.counts)
     repaired = replace(scorer, repairs=probe.repairs, shortens=probe.shortens)
     settings = settle(job, repaired, parts, sweeps.values(), samples.inputs, probe.activations)
     settled = settings.applied_to(repaired)
@@ -133,7 +137,9 @@ def _check_engines(session: Session) -> Session:
     for label, engine in session.job.engines.items():
         with _named(f"engines.{label}."):
             _check_engine(session, label, engine, block)
-    return replace(session, contradictions=check_autograd(session, block))
+    notes = precision_notes(session.scorer, block.rows)
+    probe = replace(session.probe, notes=(*session.probe.notes, *notes))
+    return replace(session, probe=probe, contradictions=check_autograd(session, block))
 
 
 def _check_engine(session: Session, label: str, engine: LocalEngine | PopulationEngine, block: Block) -> None:

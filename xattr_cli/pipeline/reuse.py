@@ -212,6 +212,9 @@ def _reuse(results: Results, session: Session, asked: Manifest) -> Reuse | None:
     )
     places = _places(len(results.rows), session.parts.rows, np.array(kept))
     known = len(results.rows) // max(1, sum(place >= 0 for place in kept)) * per_sample
+    if session.parts.counts is not None:  # the rows of the file are those of its samples, however many each has
+        places = _places(len(results.rows), session.parts.rows, np.array([0]))
+        known = len(results.rows)
     more = () if same_target else tuple(n for n in asks or () if has is not None and n not in has)
     is_more = known <= len(places) and (new or (places < 0).any())
     return Reuse(results, labels, new, places, known, more) if labels and known and is_more else None

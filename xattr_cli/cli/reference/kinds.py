@@ -9,6 +9,8 @@ from typing import Any
 
 import click
 
+from .completion import plugin_names
+
 __all__ = ["KINDS", "engines", "kind_command", "ls", "page"]
 
 WIDTH = 100
@@ -20,6 +22,7 @@ KINDS = {
     "scores": ("scores, the number that is explained of the network's outputs", "log_probability"),
     "figures": ("kinds of figures, what `plot --kind` draws", "samples"),
     "exporters": ("formats that `export --to` writes", "parquet"),
+    "metrics": ("metrics of maps, what `evaluate --metric` measures", "road"),
 }
 """Kind of plugin → what it is, and a member for the example."""
 
@@ -38,7 +41,7 @@ def kind_command(kind: str) -> click.Command:
           xattr-cli {kind} {example}
         """,
     )
-    @click.argument("name", required=False)
+    @click.argument("name", required=False, shell_complete=plugin_names(kind))
     @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
     def command(name: str | None, as_json: bool) -> None:
         _tell(kind, name, as_json)
@@ -51,13 +54,13 @@ engines = kind_command("engines")
 
 @click.command()
 @click.argument("kind", required=False, type=click.Choice(list(KINDS)))
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=plugin_names())
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
 def ls(kind: str | None, name: str | None, as_json: bool) -> None:
     """List what can be named in a job or on the command line: KIND by KIND, or all options of NAME.
 
-    Kinds: models, datasets, baselines, engines, scores, figures, exporters. `xattr-cli KIND NAME` is short for
-    `xattr-cli ls KIND NAME`; `xattr-cli job` has the other keys of a job.
+    Kinds: models, datasets, baselines, engines, scores, figures, exporters, metrics. `xattr-cli KIND NAME` is
+    short for `xattr-cli ls KIND NAME`; `xattr-cli job` has the other keys of a job.
 
     \b
     Example:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...errors import DataError, suggestion
+from ...errors import DataError, nearest, suggestion
 
 __all__ = ["Labels", "as_labels", "name_labels", "numbered"]
 
@@ -90,7 +90,7 @@ def name_labels(names: Sequence[str], key: str, class_names: Sequence[str] = ())
     elif unknown:
         raise DataError(
             f"{key}: {unknown[0]!r} is not among the {len(classes)} class names."
-            f"{suggestion(unknown[0], classes if len(classes) <= 20 else [])}"
+            f"{suggestion(unknown[0], classes if len(classes) <= 20 else [], nearest(unknown[0], classes))}"
         )
     else:
         numbers = {name: classes.index(name) for name in found}

@@ -15,7 +15,7 @@ _COMPACTNESS = 0.1  # of images between 0 and 1: patches follow edges, and are n
 _SMOOTHING = 1.0  # pixels
 
 
-def superpixels(images: np.ndarray, count: int) -> np.ndarray:
+def superpixels(images: np.ndarray, count: int, needed_by: str = "groups: {segments: ...}") -> np.ndarray:
     """Segments of each image by simple linear iterative clustering; no more than `count`, numbered from 0.
 
     An image's segments depend on nothing but the image.
@@ -25,6 +25,7 @@ def superpixels(images: np.ndarray, count: int) -> np.ndarray:
     Arguments:
         images: (rows, channels, height, width) or (rows, height, width), of any range.
         count: most segments.
+        needed_by: what an error says needs scikit-image.
 
     Returns:
         (rows, height, width) int64.
@@ -33,7 +34,7 @@ def superpixels(images: np.ndarray, count: int) -> np.ndarray:
         JobError: scikit-image is not installed.
     """
     segmentation = import_optional(
-        "skimage.segmentation", needed_by="groups: {segments: ...}", install="xattr-cli[segments]", error=JobError
+        "skimage.segmentation", needed_by=needed_by, install="xattr-cli[segments]", error=JobError
     )
     return np.stack([_segments(segmentation, _to_unit_range(image), count) for image in images])
 

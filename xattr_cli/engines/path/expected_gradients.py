@@ -25,7 +25,7 @@ ALONE = 8
 91 % (two networks, 100 rows each)."""
 
 
-@ENGINES.register("expected_gradients")
+@ENGINES.register("expected_gradients", "eg", "gradient_shap", "gradient_explainer")
 class ExpectedGradients(LocalEngine):
     """Expected gradients, the mean over baselines x' and α ~ U(0, 1) of (x − x') ⊙ ∇f(x' + α (x − x')).
 
@@ -33,10 +33,10 @@ class ExpectedGradients(LocalEngine):
     f(x) − E f(x'). A background of up to 256 is taken as a whole: every baseline has a random α of its own,
     opposite for baselines that are alike, so that only α is sampled, and of the integrand only what differs
     from the line between its values at x' and at x. The gradients at x' are computed once for all rows of a
-    target in a block, and not counted. All baselines are drawn twice, which tells the error, and twice as often
-    again until it is at most `rtol`. Of a larger background, or if replicate_size says so, baselines are drawn,
-    none twice in a replicate, and independent replicates tell the error. All draws belong to the sample: no row
-    depends on its batch.
+    target in a block, and not counted. A quarter of the baselines has a second α, which tells the error, and
+    more and more of them have, until it is at most `rtol`. Of a larger background, or if replicate_size says so,
+    baselines are drawn, none twice in a replicate, and independent replicates tell the error. All draws belong to
+    the sample: no row depends on its batch.
 
     Reference: Erion et al. 2021, Nature Machine Intelligence 3, 620-631, arXiv 1906.10670, equation 3.
     """
@@ -82,7 +82,7 @@ class ExpectedGradients(LocalEngine):
 
     def explain(self, block: Block) -> Explanation:
         if self._takes_all(block):
-            rule = BackgroundRule(self.rtol, self.max_draws, block.seed)
+            rule = BackgroundRule(self.rtol, self.max_draws, block.seed, block.memory_bytes)
             found = block.expectation_over(self.baseline, rule)
         else:
             found = block.expectation(self.baseline, self._rule(block))

@@ -32,19 +32,17 @@ from math import comb
 
 import numpy as np
 
-from ...errors import JobError, suggestion
+from ...errors import JobError
 
 __all__ = [
     "CURVE_METRICS",
-    "METRICS",
-    "SENSITIVITY",
     "CurveMetric",
     "MetricEstimate",
-    "check_metric",
     "check_subset_size",
     "correlation",
     "curve_steps",
     "default_subset_size",
+    "infidelity",
     "metric_estimate",
     "removal_ranks",
     "subset_masks",
@@ -110,21 +108,6 @@ CURVE_METRICS: Mapping[str, CurveMetric] = {
         CurveMetric("insertion", most_first=False, by_magnitude=False, is_gap=False, higher_is_better=True),
     )
 }
-SENSITIVITY = "sensitivity_n"
-METRICS = (*CURVE_METRICS, SENSITIVITY)
-
-
-def check_metric(name: str) -> None:
-    """Refuse what is no metric.
-
-    Raises:
-        JobError: names the metrics there are, and the nearest.
-
-    Example:
-        >>> check_metric("deletion")
-    """
-    if name not in METRICS:
-        raise JobError(f"--metric {name!r}: no such metric.{suggestion(name, METRICS)}")
 
 
 # --- rankings and curves ------------------------------------------------------------------------
@@ -174,8 +157,13 @@ def default_subset_size(units: int) -> int:
     return max(1, units // 4)
 
 
-def check_subset_size(size: int, units: int) -> None:
+def check_subset_size(size: int, units: int, metric: str = "sensitivity_n") -> None:
     """Refuse subsets of which there are too few for a correlation.
+
+    Arguments:
+        size: of each subset.
+        units: there are.
+        metric: that asks; begins an error.
 
     Raises:
         JobError: names the sizes that are allowed.
@@ -186,9 +174,7 @@ def check_subset_size(size: int, units: int) -> None:
     if 1 <= size <= units and comb(units, size) >= FEWEST_SUBSETS:
         return
     if units < FEWEST_SUBSETS:
-        raise JobError(
-            f"--metric {SENSITIVITY}: {units} units have fewer than {FEWEST_SUBSETS} subsets of a size."
-        )
+        raise JobError(f"--metric {metric}: {units} units have fewer than {FEWEST_SUBSETS} subsets of a size.")
     raise JobError(
         f"--n {size}: must be from 1 to {units - 1}: there are {units} units, and a correlation needs at least "
         f"{FEWEST_SUBSETS} different subsets."
@@ -203,12 +189,11 @@ def subset_masks(units: int, size: int, most: int, generator: np.random.Generato
         [[1, 1, 0], [1, 0, 1], [0, 1, 1]]
     """
     if comb(units, size) <= most:
-        chosen = [np.array(members) for members in combinations(range(units), size)]
-    else:
-        chosen = [generator.choice(units, size, replace=False, shuffle=False) for _ in range(most)]
+        chosen = np.array(list(combinations(range(units), size)))
+    else:  # of random keys the smallest: ten times as fast as a choice for every subset
+        chosen = generator.random((most, units), dtype=np.float32).argpartition(size - 1, axis=1)[:, :size]
     masks = np.zeros((len(chosen), units), dtype=bool)
-    for mask, members in zip(masks, chosen, strict=True):
-        mask[members] = True
+    np.put_along_axis(masks, chosen, True, axis=1)
     return masks
 
 
@@ -236,6 +221,27 @@ def correlation(sums: np.ndarray, drops: np.ndarray, rounding: np.ndarray) -> np
     correlations = np.where(said, np.clip(correlations, -1.0, 1.0), 0.0)
     usable = (spread_moved > rounding) & np.isfinite(sums).all(axis=1)
     return np.where(usable, correlations, np.nan)
+
+
+def infidelity(sums: np.ndarray, drops: np.ndarray, *, scaled: bool) -> np.ndarray:
+    """(rows,) mean square of attributed minus observed drops of the score; NaN in rows that are not finite.
+
+    Arguments:
+        sums: (rows, subsets), what the map gives to each subset.
+        drops: (rows, subsets), f(x) − f(x with the subset replaced).
+        scaled: of the multiple of each row's map that makes it smallest, β = Σ s d / Σ s².
+
+    Reference: Yeh et al. 2019, arXiv 1901.09392, definition 2.1.
+
+    Example:
+        >>> sums, drops = np.array([[1.0, 2.0]]), np.array([[2.0, 4.0]])
+        >>> infidelity(sums, drops, scaled=False).tolist(), infidelity(sums, drops, scaled=True).tolist()
+        ([2.5], [0.0])
+    """
+    if scaled:
+        squares = (sums**2).sum(axis=1, keepdims=True)
+        sums = sums * ((sums * drops).sum(axis=1, keepdims=True) / np.where(squares > 0, squares, 1.0))
+    return np.asarray(((sums - drops) ** 2).mean(axis=1))
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,9 @@ from ...samples import InputSpec
 
 __all__ = ["UNIT_KINDS", "Units", "units_of"]
 
-UNIT_KINDS = ("auto", "feature", "pixel", "step")
-_JOINED = {"pixel": "channel", "step": "feature"}
-"""Kind of unit -> the axis along which its numbers lie."""
+UNIT_KINDS = ("auto", "feature", "pixel", "step", "token")
+_JOINED = {"pixel": ("channel",), "step": ("feature", "embedding"), "token": ("embedding",)}
+"""Kind of unit -> the axes along which its numbers may lie."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,8 @@ class Units:
     """A partition of the D numbers of a flat row.
 
     Attributes:
-        kind: "feature" (every number a unit), "pixel", "step", or "pixel and feature" where tensors differ.
+        kind: "feature" (every number a unit), "pixel", "step", "token", or "pixel and feature" where tensors
+            differ.
         of: (D,) int64, the unit that each number belongs to, from 0 to `count` - 1.
         count: number of units.
 
@@ -55,8 +56,9 @@ def units_of(specs: Sequence[InputSpec], kind: str = "auto") -> Units:
     Arguments:
         specs: the inputs, in the order in which they lie in a row.
         kind: `feature`: every number is a unit. `pixel`: the numbers at one place of an image, over all
-            channels. `step`: the numbers of one step of a sequence, such as a token's embedding.
-            `auto`: pixels where an input has an axis "channel", features elsewhere.
+            channels. `step`: the numbers of one step of a sequence. `token`: those of one token's embedding.
+            `auto`: pixels where an input has an axis "channel", tokens where it has an axis "embedding", features
+            elsewhere.
 
     Raises:
         JobError: an unknown kind, or one for which no input has the axes.
@@ -68,17 +70,22 @@ def units_of(specs: Sequence[InputSpec], kind: str = "auto") -> Units:
     """
     if kind not in UNIT_KINDS:
         raise JobError(f"--unit {kind!r}: no such unit.{suggestion(kind, UNIT_KINDS)}")
-    kinds = ["pixel" if "channel" in spec.axes else "feature" for spec in specs]
+    kinds = [next((k for k in ("pixel", "token") if _joined(spec, k)), "feature") for spec in specs]
     if kind != "auto":
-        kinds = [kind if _JOINED.get(kind) in _axes(spec) else "feature" for spec in specs]
+        kinds = [kind if _joined(spec, kind) else "feature" for spec in specs]
         if kind not in kinds:
             raise JobError(_no_axis(specs, kind))
     of, count = [np.empty(0, np.int64)], 0
     for spec, its_kind in zip(specs, kinds, strict=True):
-        places = _places(spec, _JOINED.get(its_kind))
+        places = _places(spec, _joined(spec, its_kind))
         of.append(places + count)
         count += int(places.max(initial=-1)) + 1
     return Units(" and ".join(dict.fromkeys(kinds)), np.concatenate(of), count)
+
+
+def _joined(spec: InputSpec, kind: str) -> str | None:
+    """The axis of an input along which the numbers of a unit lie; None if there is none of that kind."""
+    return next((axis for axis in _JOINED.get(kind, ()) if axis in _axes(spec)), None)
 
 
 def _axes(spec: InputSpec) -> tuple[str, ...]:
@@ -88,7 +95,7 @@ def _axes(spec: InputSpec) -> tuple[str, ...]:
 
 def _places(spec: InputSpec, joined: str | None) -> np.ndarray:
     """(size,) int64: the unit within its tensor of every number of an input."""
-    if joined is None or joined not in _axes(spec):
+    if joined is None:
         return np.arange(spec.size)
     shape = list(spec.shape)
     shape[_axes(spec).index(joined)] = 1
@@ -98,7 +105,8 @@ def _places(spec: InputSpec, joined: str | None) -> np.ndarray:
 
 def _no_axis(specs: Sequence[InputSpec], kind: str) -> str:
     axes = "; ".join(f"{spec.name!r}: {', '.join(spec.axes) or 'no labels'}" for spec in specs)
+    wanted = " or ".join(map(repr, _JOINED[kind]))
     return (
-        f"--unit {kind}: no explained input has an axis {_JOINED[kind]!r} beside others ({axes}). "
+        f"--unit {kind}: no explained input has an axis {wanted} beside others ({axes}). "
         "Label the axes (--set dataset.axes=[...]), or use --unit feature."
     )
