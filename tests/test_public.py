@@ -61,7 +61,7 @@ def test_a_wrong_key_of_a_mapping_is_named_as_that_of_a_file(job):
 
 
 def test_a_file_that_is_no_result_is_refused(job):
-    with pytest.raises(StoreError, match="not an HDF5 file"):
+    with pytest.raises(StoreError, match="a job, not a result"):
         xattr_cli.open_results(job)
 
 

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -17,11 +18,13 @@ from helpers.cli import differences, fork, invoke, parts_of, run, write_job
 
 from xattr_cli import fingerprint
 from xattr_cli.fingerprint import fingerprint_file, hash_file
+from xattr_cli.pipeline.provenance.code import _is_installed
 
 ROWS, FEATURES, PART = 16, 5, 1
 
 NETWORK = """
 import time
+from pathlib import Path
 import torch
 from torch import nn
 from slip_layers import scale
@@ -409,3 +412,11 @@ def test_plan_says_what_hashing_took(folder):
     outcome = invoke("plan", folder / "job.yaml")
     assert outcome.exit_code == 0 and "hashing" in outcome.stdout
     assert json.loads(invoke("plan", folder / "job.yaml", "--json").stdout)["hashed_bytes"] >= 0
+
+
+def test_packages_of_another_environment_are_installed_ones():
+    """As with PYTHONPATH, or a .pth file: an import is not followed through all of torch."""
+    place = "lib/python3.11"
+    assert _is_installed(Path(f"/elsewhere/{place}/site-packages/torch/__init__.py"))
+    assert _is_installed(Path(f"/usr/{place}/dist-packages/one.py"))
+    assert not _is_installed(Path("/home/me/project/network.py"))

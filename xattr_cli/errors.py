@@ -84,12 +84,18 @@ def nearest(word: object, allowed: Iterable[object]) -> str | None:
     return lowered[found[0]] if found else None
 
 
-def suggestion(word: object, allowed: Iterable[object]) -> str:
-    """The tail of an error message: what is allowed, and what was probably meant."""
+def suggestion(word: object, allowed: Iterable[object], meant: str | None = None) -> str:
+    """The tail of an error message: what is allowed, and what was probably meant.
+
+    Arguments:
+        word: what was given.
+        allowed: what may be.
+        meant: which of these it stands for, if that is known; None takes the one most alike.
+    """
     names = [str(name) for name in allowed]
     more = f" and {len(names) - _MOST_LISTED:,} more" if len(names) > _MOST_LISTED else ""
     listed = f" Allowed: {', '.join(names[:_MOST_LISTED])}{more}." if names else ""
-    match = nearest(word, names)
+    match = meant or nearest(word, names)
     return f"{listed} Did you mean {match!r}?" if match else listed
 
 

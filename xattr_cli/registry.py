@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, ClassVar, Generic, TypeVar, get_args
@@ -44,6 +45,9 @@ class Options(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="constants")
 
+    elsewhere: ClassVar[Mapping[str, str]] = {}
+    """Key that people give here, from other programs or other places of a job → what to write instead."""
+
     @model_validator(mode="before")
     @classmethod
     def _refuse_strangers(cls, given: Any) -> Any:
@@ -59,8 +63,14 @@ class Options(BaseModel):
         unknown = [key for key in given if key not in cls.model_fields]
         for number, key in enumerate(unknown):
             # looking for the like of thousands would take long, and nobody reads it
-            hint = (suggestion(key, allowed) or " No keys are allowed here.") if number < MOST_HINTS else ""
+            hint = cls._advice(key, given, allowed) if number < MOST_HINTS else ""
             yield _fault("unknown_key", f"unknown key.{hint}", key, given[key])
+
+    @classmethod
+    def _advice(cls, key: Any, given: Mapping[Any, Any], allowed: list[str]) -> str:
+        """What an error says of a key that is not among the allowed ones."""
+        known = cls.elsewhere.get(key) if isinstance(key, str) else None
+        return f" {known}" if known else suggestion(key, allowed) or " No keys are allowed here."
 
     @classmethod
     def _misplaced_booleans(cls, given: Mapping[Any, Any]) -> Iterator[InitErrorDetails]:
@@ -134,11 +144,18 @@ class Registry(Generic[PluginType]):
         self.base = base
         self.group = home if group is None else group
         self._members: dict[str, PluginType] = {}
+        self._elsewhere: dict[str, str] = {}
 
-    def register(self, name: str) -> Callable[[PluginType], PluginType]:
-        """Class decorator that makes the class known under `name`."""
+    def register(self, name: str, *elsewhere: str) -> Callable[[PluginType], PluginType]:
+        """Class decorator that makes the class known under `name`.
+
+        Arguments:
+            name: in a job.
+            elsewhere: what other programs and people call it; an error that finds one of these names `name`.
+        """
 
         def remember(cls: PluginType) -> PluginType:
+            self._elsewhere |= {_spelled_plainly(other): name for other in (name, *elsewhere)}
             return self._remember(name, cls)
 
         return remember
@@ -159,7 +176,8 @@ class Registry(Generic[PluginType]):
             return self._members[name]
         offers = self._offers().get(name, [])
         if not offers:
-            raise JobError(f"unknown {self.noun} {name!r}.{suggestion(name, self.names())}")
+            known_as = self._elsewhere.get(_spelled_plainly(name))
+            raise JobError(f"unknown {self.noun} {name!r}.{suggestion(name, self.names(), known_as)}")
         if len(offers) > 1:
             packages = " and ".join(map(_package, offers))
             raise JobError(f"{self.noun} {name!r} is offered by {packages}. Uninstall all but one.")
@@ -210,6 +228,11 @@ class Registry(Generic[PluginType]):
         cls.tag = self.tag
         self._members[name] = cls
         return cls
+
+
+def _spelled_plainly(name: str) -> str:
+    """Letters and digits: IntegratedGradients, integrated-gradients and integrated_gradients are one name."""
+    return re.sub("[^a-z0-9]", "", name.lower())
 
 
 def _unfitness(cls: Any, base: type[Plugin]) -> str:

@@ -31,6 +31,8 @@ class InputSpec:
             in `Batch.real` and `Batch.tokens`. Empty if nothing is padded.
         pairs: the second axis runs along the same sequence: a row and a column per step.
         explainable: False for what only goes with the others: masks and lengths.
+        argument: False for what the network is not given, such as the segment of a prompt that a token is of.
+        categories: names of the values 0, 1, ... of an input of integers, if they have some.
     """
 
     name: str
@@ -43,6 +45,8 @@ class InputSpec:
     sequence: str = ""
     pairs: bool = False
     explainable: bool = True
+    argument: bool = True
+    categories: tuple[str, ...] = ()
 
     @property
     def size(self) -> int:

@@ -26,12 +26,14 @@ class Table:
         columns: heading -> format of its numbers, such as ".1%"; "" for texts.
         rows: one value per column; None where there is none.
         note: how to read it.
+        verdict: sentences of it that a page may open with.
     """
 
     title: str
     columns: Mapping[str, str]
     rows: Sequence[Sequence[Any]]
     note: str = ""
+    verdict: Sequence[str] = ()
 
     def markdown(self) -> str:
         """As it is printed and committed."""
@@ -53,14 +55,14 @@ def _shown(value: Any, form: str) -> str:
     return format(value, form) if form else str(value)
 
 
-def publish(name: str, facts: Mapping[str, Any], tables: Sequence[Table]) -> None:
-    """Print the tables, and leave them as results/<name>.json and results/<name>.md."""
+def publish(name: str, facts: Mapping[str, Any], tables: Sequence[Table], opening: Sequence[str] = ()) -> None:
+    """Print the tables, and leave them as results/<name>.json and results/<name>.md, after lines to open with."""
     texts = [table.markdown() for table in tables]
     RESULTS.mkdir(exist_ok=True)
     content = {"facts": dict(facts), "tables": [table.as_json() for table in tables]}
     (RESULTS / f"{name}.json").write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
     heading = ", ".join(f"{key} {value}" for key, value in facts.items())
-    (RESULTS / f"{name}.md").write_text("\n".join([f"`{heading}`", "", *texts]))
+    (RESULTS / f"{name}.md").write_text("\n".join([*opening, f"`{heading}`", "", *texts]))
     print("\n".join([heading, "", *texts]))
 
 

@@ -2,7 +2,8 @@
 
     python -m scripts.docs.build runs/docs
 
-Sources go to runs/docs/pages, the site to runs/docs/site; whatever mkdocs warns of is an error.
+Sources go to runs/docs/pages, the site to runs/docs/site; whatever mkdocs warns of is an error. Notebooks are
+executed, which takes a minute.
 """
 
 from __future__ import annotations
@@ -13,20 +14,25 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import click
 import yaml
 
+from scripts.docs.notebook_pages import NOTEBOOKS, executed, page_of, read
 from xattr_cli.cli import main as command
 from xattr_cli.cli.reference.kinds import KINDS
-from xattr_cli.job.config import Job
+from xattr_cli.job.config import Compute, Explain, Job, Output
 from xattr_cli.job.documentation import document
 from xattr_cli.job.stability import Stability
 from xattr_cli.registry import REGISTRIES
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
+SECTIONS = {"explain": Explain, "stability": Stability, "compute": Compute, "output": Output}
+"""Sections of a job that name no plugin, whether or not a job has them by default."""
+
 JOBS = "{{ job "
 """In a page, `{{ job NAME }}` stands for configs/NAME.yaml."""
 
@@ -37,17 +43,24 @@ def main() -> None:
     print(folder / "site" / "index.html")
 
 
-def build(folder: Path) -> None:
+def build(folder: Path, *, execute: bool = True) -> None:
     """Write sources and site.
+
+    Arguments:
+        folder: replaced.
+        execute: run the notebooks; without, their pages show the code alone.
 
     Raises:
         CalledProcessError: mkdocs fails, or warns.
+        CellExecutionError: a cell of a notebook fails.
     """
     pages = folder / "pages"
     shutil.rmtree(folder, ignore_errors=True)
     pages.mkdir(parents=True)
     for name, text in {**written(), **generated()}.items():
         (pages / name).write_text(text, encoding="utf-8")
+    for name, content in notebooks(execute).items():
+        (pages / name).write_bytes(content)
     settings = yaml.safe_load((HERE / "mkdocs.yml").read_text(encoding="utf-8"))
     settings |= {"docs_dir": str(pages), "site_dir": str(folder / "site")}
     (folder / "mkdocs.yml").write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
@@ -63,6 +76,15 @@ def written() -> dict[str, str]:
     return {
         path.name: with_jobs(path.read_text(encoding="utf-8")) for path in sorted((HERE / "pages").glob("*.md"))
     }
+
+
+def notebooks(execute: bool) -> dict[str, bytes]:
+    """File name -> content of the pages that notebooks make, of their figures, and of the notebooks."""
+    found: dict[str, bytes] = {}
+    with TemporaryDirectory() as folder:
+        for name, path in NOTEBOOKS.items():
+            found |= page_of(name, executed(path, Path(folder)) if execute else read(path))
+    return found
 
 
 def with_jobs(text: str) -> str:
@@ -93,23 +115,13 @@ def kind_page(kind: str) -> Iterator[str]:
 def job_page() -> Iterator[str]:
     """Every key of a job that names no plugin."""
     yield from ("# The job", "", "What a job file says, key by key; `xattr-cli job` prints the same.", "")
-    options = {**document(Job)["options"], "stability": stability()}
+    options = document(Job)["options"]
+    for name, section in SECTIONS.items():
+        options[name] |= {"options": document(section)["options"]}
     yield from option_table(options)
     for name, option in options.items():
         if option.get("options"):
             yield from ("", f"## `{name}`", "", option["description"], "", *option_table(option["options"]))
-
-
-def stability() -> dict[str, Any]:
-    """The section `stability`, which is not there by default, with its options."""
-    about = document(Stability)
-    return {
-        "type": "mapping",
-        "required": False,
-        "default": None,
-        "description": about["documentation"].replace("\n", " "),
-        "options": about["options"],
-    }
 
 
 def option_table(options: Mapping[str, Any]) -> Iterator[str]:

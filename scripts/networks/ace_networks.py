@@ -79,7 +79,7 @@ def forecaster(channels: int = 3, window: int = 6, hidden: int = 32) -> Forecast
 class ConditionalVAE(nn.Module):
     """A β-VAE of 28 × 28 digits whose encoder and decoder are told the class."""
 
-    def __init__(self, latents: int = 8, hidden: int = 256) -> None:
+    def __init__(self, latents: int = 10, hidden: int = 256) -> None:
         super().__init__()
         self.latents = latents
         self.encode = nn.Sequential(nn.Linear(784 + 10, hidden), nn.ReLU(), nn.Linear(hidden, 2 * latents))
@@ -96,7 +96,7 @@ class ConditionalVAE(nn.Module):
 class Pixels(nn.Module):
     """Latents (n, latents) to pixels (n, 784) of a digit of one class."""
 
-    def __init__(self, digit: int, latents: int = 8) -> None:
+    def __init__(self, digit: int, latents: int = 10) -> None:
         super().__init__()
         self.digit = digit
         self.vae = ConditionalVAE(latents)

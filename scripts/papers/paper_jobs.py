@@ -18,12 +18,14 @@ from xattr_cli.store.results.engines import EngineResults
 from xattr_cli.store.results.reader import Results
 
 __all__ = [
+    "AGREES",
     "CONFIGS",
     "NOTE",
     "Claim",
     "Verdict",
     "accuracy_claim",
     "claim_table",
+    "mean_of",
     "rank_correlation",
     "removal_claim",
     "run_config",
@@ -32,6 +34,7 @@ __all__ = [
 
 CONFIGS = ROOT / "configs"
 NOTE = "trained.txt"
+AGREES = "agrees"
 Verdict = Literal["yes", "in part", "no"]
 
 
@@ -43,17 +46,20 @@ class Claim:
         text: the claim.
         found: with figures.
         holds: whether they agree.
+        brief: both in a short sentence, if the page of the paper may open with it.
     """
 
     text: str
     found: str
     holds: Verdict
+    brief: str = ""
 
 
 def claim_table(title: str, claims: Sequence[Claim], note: str = "") -> Table:
     """The claims of an experiment beside what was found."""
     rows = [[claim.text, claim.found, claim.holds] for claim in claims]
-    return Table(title, {"the paper": "", "found": "", "agrees": ""}, rows, note)
+    verdict = [claim.brief for claim in claims if claim.brief]
+    return Table(title, {"the paper": "", "found": "", AGREES: ""}, rows, note, verdict)
 
 
 def trained_once(folder: Path, train: Callable[[], str]) -> str:
@@ -98,13 +104,14 @@ def accuracy_claim(engine: EngineResults) -> Claim:
     return Claim(text, found, holds)
 
 
-def removal_claim(text: str, what: str, falls: Mapping[str, np.ndarray]) -> Claim:
+def removal_claim(text: str, what: str, falls: Mapping[str, np.ndarray], brief: str = "") -> Claim:
     """Whether the network misses what the first method names more than what the others do.
 
     Arguments:
         text: of the claim.
         what: falls, and when something is removed.
         falls: method -> (rows,) of the score; the first one is the paper's, the last one chance.
+        brief: what a short sentence with the falls begins with.
     """
     first, *others = falls.values()
     told = ", ".join(f"{label} {value.mean():.3f}" for label, value in falls.items())
@@ -113,7 +120,14 @@ def removal_claim(text: str, what: str, falls: Mapping[str, np.ndarray]) -> Clai
     found = f"{what}: {told}; the former minus its closest rival, on the same rows, {gain:+.3f} ± {error:.3f}"
     # a gain may be certain and yet too small to speak of
     better = gain > 2 * error and gain > 0.02 * beyond_chance
-    return Claim(text, found, "yes" if better else "in part" if beyond_chance > 2 * chance_error else "no")
+    holds: Verdict = "yes" if better else "in part" if beyond_chance > 2 * chance_error else "no"
+    return Claim(text, found, holds, f"{brief}: {told}." if brief else "")
+
+
+def mean_of(values: Sequence[float] | np.ndarray, form: str = ".2f") -> str:
+    """Mean ± standard deviation over the seeds, such as 0.31 ± 0.02; the value alone where there is one."""
+    mean, *spread = [np.mean(values), *([np.std(values, ddof=1)] if len(values) > 1 else [])]
+    return " ± ".join([format(float(mean), form), *(format(float(each), form.lstrip("+")) for each in spread)])
 
 
 def paired_gain(one: np.ndarray, other: np.ndarray) -> tuple[float, float]:

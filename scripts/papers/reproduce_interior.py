@@ -8,7 +8,15 @@ Example: python -m scripts.papers.reproduce_interior --experiments language
 
 from scripts.papers.reproductions import reproduce
 
-EXPERIMENTS = {name: f"scripts.papers.interior.interior_{name}" for name in ("images", "molecules", "language")}
+EXPERIMENTS = {
+    name: f"scripts.papers.interior.interior_{name}" for name in ("boxes", "images", "molecules", "language")
+}
 
 if __name__ == "__main__":
-    reproduce("reproduce_interior", __doc__.partition("\n")[0], EXPERIMENTS)
+    reproduce(
+        "reproduce_interior",
+        __doc__.partition("\n")[0],
+        EXPERIMENTS,
+        picture="boxes/ablation.png",
+        packages=("torch", "torchvision", "rdkit"),
+    )

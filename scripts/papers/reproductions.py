@@ -6,22 +6,33 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 
 import torch
+from PIL import Image
 
-from scripts.benchmarks.benchlib import ROOT, Table, publish, versions
-from scripts.papers.paper_jobs import CONFIGS, NOTE
+from scripts.benchmarks.benchlib import RESULTS, ROOT, Table, publish, versions
+from scripts.papers.paper_jobs import AGREES, CONFIGS, NOTE
 
-__all__ = ["kept_tables", "reproduce"]
+__all__ = ["kept_tables", "opening_of", "reproduce"]
 
-_KEPT = "tables.json"
+_KEPT, _SECONDS = "tables.json", "seconds.json"
+_LINES = 5
+_COLOURS, _WIDEST = 64, 1100  # of the picture: lines and maps need no more
 
 
-def reproduce(name: str, description: str, experiments: Mapping[str, str]) -> None:
+def reproduce(
+    name: str,
+    description: str,
+    experiments: Mapping[str, str],
+    *,
+    picture: str,
+    packages: Sequence[str] = ("torch",),
+    arguments: Sequence[str] | None = None,
+) -> None:
     """The command of a script.
 
     What an experiment found is kept in its folder, so that one of them can be run again on its own and the
@@ -31,14 +42,18 @@ def reproduce(name: str, description: str, experiments: Mapping[str, str]) -> No
         name: of the results.
         description: of the command.
         experiments: name -> module with `tables(folder, quick)`, which returns a list of tables.
+        picture: that the page opens with, within the folder of the experiments.
+        packages: whose versions are told.
+        arguments: of the command; those of the process if None.
     """
-    there = [one for one, module in experiments.items() if find_spec(module) is not None]
     parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--experiments", nargs="*", choices=there, default=there, help="default: all of them")
+    parser.add_argument(
+        "--experiments", nargs="*", choices=experiments, default=list(experiments), help="default: all of them"
+    )
     parser.add_argument("--folder", type=Path, default=ROOT / "runs" / name.replace("_", "-"))
     parser.add_argument("--quick", action="store_true", help="small, for a look; not published")
     parser.add_argument("--keep-networks", action="store_true", help="explain those trained by an earlier run")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     sys.path.append(str(CONFIGS))  # where the networks are
     for one in options.experiments:
@@ -46,8 +61,10 @@ def reproduce(name: str, description: str, experiments: Mapping[str, str]) -> No
             (options.folder / one / NOTE).unlink(missing_ok=True)
         run(experiments[one], options.folder / one, quick=options.quick)
     if not options.quick:
-        tables = [table for one in there for table in kept_tables(options.folder / one)]
-        publish(name, versions("torch", "torchvision", "transformers", "rdkit"), tables)
+        tables = [table for one in experiments for table in kept_tables(options.folder / one)]
+        minutes = ", ".join(f"{one} {kept_minutes(options.folder / one)}" for one in experiments)
+        shown = copy_picture(options.folder / picture, name)
+        publish(name, {**versions(*packages), "minutes:": minutes}, tables, opening_of(tables, shown))
     print(f"figures: {options.folder}")
 
 
@@ -56,15 +73,56 @@ def run(module: str, folder: Path, *, quick: bool) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     began = time.perf_counter()
     tables: list[Table] = import_module(module).tables(folder, quick)
-    print(f"{folder.name}: {time.perf_counter() - began:.0f} s", file=sys.stderr, flush=True)
+    seconds = time.perf_counter() - began
+    print(f"{folder.name}: {seconds:.0f} s", file=sys.stderr, flush=True)
     if quick:
         print("\n".join(table.markdown() for table in tables))
     else:
         (folder / _KEPT).write_text(json.dumps([vars(table) for table in tables], default=float))
+        (folder / _SECONDS).write_text(json.dumps(seconds))
 
 
 def kept_tables(folder: Path) -> list[Table]:
     """What an experiment found; nothing if it has not been run."""
     if not (folder / _KEPT).exists():
         return []
-    return [Table(**table) for table in json.loads((folder / _KEPT).read_text())]
+    kept = json.loads((folder / _KEPT).read_text())
+    return [Table(**{**table, "verdict": tuple(table.get("verdict", ()))}) for table in kept]
+
+
+def kept_minutes(folder: Path) -> str:
+    """How long an experiment took, such as 3.1."""
+    return f"{json.loads((folder / _SECONDS).read_text()) / 60:.1f}" if (folder / _SECONDS).exists() else "–"
+
+
+def opening_of(tables: Sequence[Table], picture: str | None) -> list[str]:
+    """Lines that the page of a paper opens with: a picture, and a verdict of five lines."""
+    verdicts = Counter(_verdicts(tables))
+    told = ", ".join(f"{verdicts[each]} {word}" for each, word in
+                     (("yes", "agree"), ("in part", "agree in part"), ("no", "do not")))  # fmt: skip
+    lines = [f"Of {verdicts.total()} claims that were tried, {told}.", *_sentences(tables)][:_LINES]
+    shown = [f"![The figure that says most]({picture})", ""] if picture else []
+    return [*shown, *(f"{number}. {line}" for number, line in enumerate(lines, start=1)), ""]
+
+
+def _verdicts(tables: Sequence[Table]) -> Iterator[str]:
+    for table in tables:
+        if AGREES in table.columns:
+            place = [*table.columns].index(AGREES)
+            yield from (row[place] for row in table.rows)
+
+
+def _sentences(tables: Sequence[Table]) -> Iterator[str]:
+    """The first sentence of every table, then the second ones."""
+    for place in range(_LINES):
+        yield from (table.verdict[place] for table in tables if len(table.verdict) > place)
+
+
+def copy_picture(path: Path, name: str) -> str | None:
+    """Leave a figure beside the tables in as few bytes as it needs; its name there, None without the figure."""
+    if not path.exists():
+        return None
+    with Image.open(path) as picture:
+        picture.thumbnail((_WIDEST, 2 * _WIDEST))
+        picture.convert("RGB").quantize(_COLOURS).save(RESULTS / f"{name}.png", optimize=True)
+    return f"{name}.png"

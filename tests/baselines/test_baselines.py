@@ -62,7 +62,7 @@ def refused(folder, samples, message, kind, **options):
 
 
 def test_every_kind_is_covered_here():
-    elsewhere = {"samples", "token", "propagated"}  # the last two in test_explained and test_text
+    elsewhere = {"samples", "token", "propagated", "several"}  # test_explained, test_text, test_several_baselines
     assert {*SETTINGS, *elsewhere} == set(BASELINES.names())
 
 
@@ -103,9 +103,30 @@ def test_integers_get_no_baseline_and_explained_inputs_may_be_named(folder, kind
     refused(folder, samples, "no input 'widee'.* Did you mean 'wide'", kind, inputs=["widee"], **SETTINGS[kind])
 
 
-@pytest.mark.parametrize("kind", ["zero", "constant", "mean", "blur", "uniform", "gaussian"])
-def test_these_kinds_have_no_background(folder, kind):
+@pytest.mark.parametrize("kind", ["blur", "uniform", "gaussian"])
+def test_what_depends_on_the_sample_is_no_background(folder, kind):
     assert bind(folder, images(folder), kind, **SETTINGS[kind]).background() is None
+
+
+@pytest.mark.parametrize("kind", ["zero", "constant", "mean"])
+def test_one_for_all_is_a_background_of_one(folder, kind):
+    bound = bind(folder, images(folder), kind, **SETTINGS[kind])
+    np.testing.assert_array_equal(
+        bound.background()["X"].astype("f4"), bound.reference(images(folder).read(3, 4))["X"]
+    )
+    assert not bound.is_several
+
+
+def test_a_set_of_one_is_the_baseline_of_every_row(folder):
+    np.save(folder / "one.npy", IMAGES[5:6] + 1)
+    from_file = bind(folder, images(folder), "file", path="one.npy").reference(images(folder).read(2, 5))["X"]
+    np.testing.assert_array_equal(from_file, np.repeat(IMAGES[5:6] + 1, 3, 0))
+    drawn = bind(folder, images(folder), "samples", count=1)
+    reference = drawn.reference(images(folder).read(2, 5))["X"]
+    np.testing.assert_array_equal(reference, np.repeat(drawn.background()["X"], 3, 0))
+    assert any(np.array_equal(reference[0], image) for image in IMAGES)
+    with pytest.raises(DataError, match=r"samples holds 2 samples.*count: 1"):
+        bind(folder, images(folder), "samples", count=2).reference(images(folder).read(2, 5))
 
 
 def test_every_kind_documents_its_options():
@@ -323,7 +344,7 @@ def test_a_background_of_the_datasets_own_samples(folder):
     other = bind(folder, images(folder), "samples", seed=1, count=16).background()["X"]
     assert not np.array_equal(drawn, other)
     assert len(bind(folder, images(folder), "samples", count=1000).background()["X"]) == 70
-    with pytest.raises(DataError, match="use the engine expected_gradients"):
+    with pytest.raises(DataError, match=r"holds 16 samples.*the engine expected_gradients"):
         bound.reference(images(folder).read(0, 2))
 
 

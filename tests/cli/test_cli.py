@@ -168,7 +168,7 @@ def test_an_option_is_shown_with_type_bounds_default_and_meaning():
         "  rtol                number > 0 and < 1; default 0.05\n"
         "                      relative L2 error of the map at which a row stops\n"
     ) in page
-    assert "  baseline            baseline kind, or {kind: NAME, its options}; default {kind: zero}\n" in page
+    assert "  baseline            baseline kind, or {kind: NAME, its options}, or a list of these; default" in page
     assert "  nodes               integer ≥ 2 or null; default null\n" in page
     assert "  alphas           list of numbers; default [0.1, 0.25, 0.5, 1.0]\n" in succeed(
         "engines", "interior_gradients"
@@ -369,6 +369,11 @@ def test_a_wrong_job_is_one_message_on_stderr(folder):
         ("rnu job.yaml", ExitCode.USAGE, "No such command 'rnu'"),
         ("run", ExitCode.USAGE, "Missing argument 'JOB'"),
         ("run job.yaml --fast", ExitCode.USAGE, "No such option"),
+        ("run job.yaml --device cpu", ExitCode.USAGE, "It is a key of the job: --set compute.device="),
+        ("run result.h5", ExitCode.USAGE, "`xattr-cli inspect result.h5` and `report` read results"),
+        ("run job.yaml --set engines=[ig]", ExitCode.USAGE, "Did you mean 'integrated_gradients'?"),
+        ("run job.yaml --set score=softmax", ExitCode.USAGE, "Did you mean 'probability'?"),
+        ("run job.yaml --set target=cat", ExitCode.USAGE, "The class cat is {index: cat}."),
         ("run missing.yaml", ExitCode.USAGE, "job file missing.yaml: no such file."),
         ("plan missing.yaml", ExitCode.USAGE, "job file missing.yaml: no such file."),
         ("run - --set engines=saliancy", ExitCode.USAGE, "must be a mapping"),
@@ -380,6 +385,7 @@ def test_a_wrong_job_is_one_message_on_stderr(folder):
 def test_what_is_wrong_is_told_on_stderr_with_its_exit_code(arguments, code, message, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "job.yaml").write_text(JOB)
+    (tmp_path / "result.h5").write_bytes(b"\x89HDF\r\n\x1a\n")
     outcome = invoke(*arguments.split(), input="")
     assert (outcome.exit_code, outcome.stdout) == (code, "")
     assert message in outcome.stderr

@@ -11,6 +11,7 @@ from helpers import layers
 from helpers.cli import datasets, explained, invoke, relative, run, write_job
 from helpers.layers import CLASSES, SIDE, WIDTH, WORDS, built
 
+from xattr_cli.device.patching import HookPoint, watched
 from xattr_cli.job.config import load_job
 from xattr_cli.pipeline.opening import open_session
 from xattr_cli.store.results.reader import Results
@@ -138,7 +139,7 @@ def test_one_of_the_tensors_that_a_layer_returns(tmp_path):
     np.savez(tmp_path / "data.npz", X=np.random.default_rng(0).integers(0, WORDS, (5, 4)))
     sections = {"model": model("recurrent"), "dataset": {"labels": None}}
     refused = message(tmp_path, explain={"layer": "lstm"}, **sections)
-    assert "'lstm' returns several values (tensors: 0); choose one" in refused and "part: 0" in refused
+    assert "'lstm' returns several values (tensors: 0, 1.0, 1.1); choose one" in refused and "part: 0" in refused
     found = explained(tmp_path, explain={"layer": "lstm", "part": 0}, **sections)
     network = built(layers.recurrent)
     given = torch.from_numpy(np.load(tmp_path / "data.npz")["X"])
@@ -146,6 +147,48 @@ def test_one_of_the_tensors_that_a_layer_returns(tmp_path):
     truth = torch.zeros_like(hidden)
     truth[:, -1] = hidden[:, -1] * network.head.weight[network(given).argmax(1)]
     assert relative(found[MAP], truth.detach().numpy()).max() < 1e-5
+
+
+@pytest.mark.parametrize(("side", "names"), [("output", ["0", "1.high"]), ("input", ["0", "scale"])])
+def test_all_tensors_of_a_layer_on_one_path(tmp_path, images, side, names):
+    """Against captum, whose layer integrated gradients replace all tensors of a layer at once."""
+    baseline = {"kind": "propagated", "baseline": {"kind": "constant", "value": -0.5}}
+    found = explained(tmp_path, model=model("forked"), dataset=CONV_JOB["dataset"],
+                      engines=engine(baseline=baseline, **FIXED),
+                      explain={"layer": "fork", "side": side, "part": "all"})  # fmt: skip
+    network, prefix = built(layers.forked), "fork" if side == "output" else "fork.input"
+    start, target = torch.full_like(images, -0.5), network(images).argmax(1)
+    points = {}
+    for way, given in (("x", images), ("start", start)):
+        into = {}
+        with watched([HookPoint("fork", "fork", network.fork, "explain.layer", side)], into):
+            network(given)
+        points[way] = [into["fork"][name].detach() for name in names]
+
+    def rest(*tensors):
+        return network.join(*(tensors if side == "output" else network.fork.split(*tensors)))
+
+    peer = CaptumIntegratedGradients(rest).attribute(
+        tuple(points["x"]), tuple(points["start"]), target=target, n_steps=NODES, method="gausslegendre"
+    )
+    assert list(found["explained"]) == [f"{prefix}.{name}" for name in names]
+    for name, theirs in zip(names, peer, strict=True):
+        assert relative(found[f"{MAP}/{prefix}.{name}"], theirs.detach().numpy()).max() < 1e-5
+    one = explained(tmp_path, model=model("forked"), dataset=CONV_JOB["dataset"],
+                    engines=engine(baseline=baseline, **FIXED),
+                    explain={"layer": "fork", "side": side, "part": names[1:]})  # fmt: skip
+    assert list(one["explained"]) == [prefix]
+
+
+def test_layers_of_which_one_is_computed_from_the_other(tmp_path, images):
+    """Both on one path, the first one's map would be zero without a word; captum gives that."""
+    sections = {"model": model("conv"), "dataset": CONV_JOB["dataset"]}
+    for order in (["first", "second"], ["second", "first"]):
+        refused = message(tmp_path, **sections, explain={"layer": order})
+        assert "explain.layer: 'block.second' is computed from 'first'" in refused
+        assert "--set explain.layer=first" in refused
+    refused = message(tmp_path, **sections, explain={"inputs": ["X"], "layer": "head"})
+    assert "'head' is computed from 'X'" in refused
 
 
 @pytest.fixture
@@ -306,6 +349,37 @@ def test_baselines_of_embeddings(tmp_path, ids):
     assert np.array_equal(kept, network.embed(torch.where(replaced, 7, ids)).detach().numpy())
 
 
+def test_several_baselines_of_tokens_are_averaged_as_captum_would_be_by_hand(tmp_path, ids):
+    """The mean map of padding, a mask and a third token; how far apart they are; and what each begins with."""
+    tokens = [0, 5, 11]
+    listed = [{"kind": "token", "token": token} for token in tokens]
+    found = explained(tmp_path, **{**WORD_JOB, "engines": engine(baseline=listed, **FIXED)})
+    network = built(layers.words)
+    maps, scores = [], []
+    for token in tokens:
+        start = torch.where(masks(), token, 0)
+        target = network(ids, masks()).argmax(1)
+        maps.append(
+            LayerIntegratedGradients(network, network.embed).attribute(
+                ids,
+                start,
+                additional_forward_args=(masks(),),
+                target=target,
+                n_steps=NODES,
+                method="gausslegendre",
+            )
+        )
+        scores.append(network(start, masks()).gather(1, target[:, None])[:, 0])
+    maps, scores, at = torch.stack(maps), torch.stack(scores, 1).detach(), "engines/integrated_gradients"
+    assert relative(found[MAP], maps.mean(0).numpy()).max() < 1e-5
+    assert relative(found[f"{at}/baseline_deviation"], maps.std(0).numpy()).max() < 1e-4
+    np.testing.assert_allclose(found[f"{at}/baseline_scores"], scores.numpy(), atol=1e-5)
+    np.testing.assert_allclose(found[f"{at}/score_baseline"], scores.mean(1).numpy(), atol=1e-5)
+    assert [name.decode() if isinstance(name, bytes) else name for name in found[f"{at}/baseline_names"]] == [
+        "token (token: 0)", "token (token: 5)", "token (token: 11)"
+    ]  # fmt: skip
+
+
 def test_a_baseline_of_an_input_needs_something_inside(tmp_path, images):
     text = message(tmp_path, **CONV_JOB,
                    engines=engine(baseline={"kind": "propagated", "baseline": "zero"}))  # fmt: skip
@@ -407,11 +481,12 @@ def test_a_network_without_an_embedding(tmp_path, images):
     assert "explain.embedding: 'auto': the model has no nn.Embedding" in text
 
 
-def test_a_tensor_that_does_not_begin_with_the_samples(tmp_path):
-    np.savez(tmp_path / "data.npz", X=np.random.default_rng(0).integers(0, WORDS, (5, 3)))
-    text = message(tmp_path, model=model("recurrent", batch_first=False), dataset={"labels": None},
-                   explain={"layer": "lstm", "part": 0})  # fmt: skip
-    assert "the tensor has shape (3, 2, 6) for 2 samples; only one whose first axis counts the samples" in text
+def test_a_tensor_whose_second_axis_counts_the_samples(tmp_path):
+    np.savez(tmp_path / "data.npz", X=np.random.default_rng(0).integers(0, WORDS, (5, 4)))
+    sections = {"dataset": {"labels": None}, "explain": {"layer": "lstm", "part": 0}}
+    by_steps = explained(tmp_path, model=model("recurrent", batch_first=False), **sections)
+    by_samples = explained(tmp_path, model=model("recurrent"), **sections)
+    assert by_steps[MAP].shape == (5, 4, WIDTH) and relative(by_steps[MAP], by_samples[MAP]).max() < 1e-5
 
 
 def test_the_network_is_handed_back_as_it_was(tmp_path, ids):

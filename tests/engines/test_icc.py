@@ -293,3 +293,49 @@ def test_an_order_alone_allows_every_arrow_it_can(tmp_path):
     assert found["edges"].tolist() == [[0, 1], [0, 2], [1, 2]]
     # of five seeds 0.016 to 0.018, which 1500 rows are off by
     np.testing.assert_allclose(found["topological"][:, 0], (1 / 9, 4 / 9, 4 / 9), atol=0.06)
+
+
+# --- entropy ------------------------------------------------------------------------------------
+
+CLASSES = {"labels": None, "class_names": ["no", "yes"]}
+
+
+@pytest.mark.parametrize(
+    ("network", "shapley", "topological", "entropy"),
+    [("exclusive_or", (0.5, 0.5), (0, 1), np.log(2)), ("conjunction", (0.5, 0.5), (0.38369, 0.61631), 0.562335)],
+)
+def test_contributions_to_the_entropy_of_the_predicted_class(tmp_path, network, shapley, topological, entropy):
+    """Of two fair bits, in nats: H(xor) = ln 2; H(and) = −¼ ln ¼ − ¾ ln ¾, less ½ ln 2 once the first is known."""
+    options = {"graph": PAIR, "scm": "helpers.causal_networks:bits", "discrete": True, "measure": "entropy"}
+    job = job_of(tmp_path, network, data_of("bits", 2), dataset=CLASSES, options={**options, "rtol": 0.02})
+    run(job)
+    found = effects(tmp_path)
+    np.testing.assert_allclose(found["weighted/shapley"], shapley, atol=0.02)
+    np.testing.assert_allclose(found["weighted/topological"], topological, atol=0.02)
+    np.testing.assert_allclose(found["entropy"], [entropy] * 2, rtol=0.02)  # of whether it is no, and yes
+    assert "variance" not in found and found["shapley"].shape == (2, 2)
+    assert found["converged"]
+    outcome = invoke("plot", tmp_path / "out.h5", "--kind", "contributions")
+    assert outcome.exit_code == 0, outcome.stderr
+
+
+@pytest.mark.parametrize(
+    ("sections", "message"),
+    [
+        ({"dataset": {"labels": None}}, "measure: entropy is that of a predicted class"),
+        ({"dataset": CLASSES, "score": "sigmoid"}, "labels that do not exclude each other"),
+        (
+            {"dataset": CLASSES, "options": {"control": "polynomial"}},
+            "control: polynomial goes with measure: variance",
+        ),
+        (
+            {"dataset": CLASSES, "options": {"max_evaluations": 100}},
+            "max_evaluations: 100 are fewer than the 4,096",
+        ),
+    ],
+)
+def test_an_entropy_is_that_of_one_predicted_class(tmp_path, sections, message):
+    options = {"graph": PAIR, "scm": "helpers.causal_networks:bits", "discrete": True, "measure": "entropy"}
+    options |= sections.pop("options", {})
+    outcome = invoke("run", job_of(tmp_path, "exclusive_or", data_of("bits", 2), options=options, **sections))
+    assert outcome.exit_code == 2 and message in outcome.stderr, outcome.stderr

@@ -14,8 +14,11 @@ from helpers.causal_problems import TABLE, contributions, multilinear
 from helpers.cli import invoke, run
 from SALib.analyze import sobol as salib_analyze
 from SALib.sample import sobol as salib_sample
+from SALib.util import scale_samples
+from scipy import stats
 
-from xattr_cli.engines.sensitivity.data import gather_columns
+from xattr_cli.engines.sensitivity.data import gather_columns, independent_inputs, input_groups
+from xattr_cli.engines.sensitivity.sobol import SobolIndices
 from xattr_cli.numerics.sensitivity.marginals import (
     IndependentInputs,
     NormalMarginal,
@@ -145,6 +148,93 @@ def test_marginals_named_after_the_data(tmp_path):
         np.testing.assert_allclose(found["total"][:, 0], variances / variances.sum(), atol=0.003)
 
 
+SALIB = {
+    "uniform": ("unif", [-1, 2], [-1, 2]),
+    "normal": ("norm", [1, 0.5], [1, 0.5]),
+    "lognormal": ("lognorm", [0.2, 0.4], [0.2, 0.4]),
+    "loguniform": ("logunif", [0.5, 4], [0.5, 4]),
+    "triangular": ("triang", [0, 3, 1 / 3], [0, 1, 3]),
+    "truncated_normal": ("truncnorm", [-1, 1.5, 0.5, 2], [0.5, 2, -1, 1.5]),
+}
+"""Kind → the name that SALib has for it, its bounds there, and the numbers here."""
+
+
+@pytest.mark.parametrize("kind", SALIB)
+def test_a_distribution_is_that_of_salib(kind):
+    name, bounds, numbers = SALIB[kind]
+    problem = {"num_vars": 1, "names": ["a"], "bounds": [bounds], "dists": [name]}
+    uniform = np.linspace(0.001, 0.999, 99)
+    theirs = scale_samples(uniform[:, None], problem)
+    options = SobolIndices(marginals={kind: numbers}, estimator="walk")
+    inputs = independent_inputs(options, input_groups(options, ["a"]), ["a"], np.zeros((0, 1)))
+    np.testing.assert_allclose(
+        inputs.rows(torch.from_numpy(uniform)[:, None]).numpy(), theirs, rtol=1e-9, atol=1e-9
+    )
+
+
+def test_an_exponential_distribution_has_its_quantiles():
+    options = SobolIndices(marginals={"exponential": [2.5]})
+    inputs = independent_inputs(options, input_groups(options, ["a"]), ["a"], np.zeros((0, 1)))
+    uniform = torch.tensor([[0.1], [0.5], [0.99]], dtype=torch.float64)
+    np.testing.assert_allclose(inputs.rows(uniform)[:, 0], stats.expon(scale=2.5).ppf(uniform[:, 0]), rtol=1e-12)
+
+
+@pytest.mark.parametrize("estimator", ["exact", "walk"])
+def test_groups_of_given_distributions_as_salib_and_as_they_are(tmp_path, estimator):
+    """f = a·b·c·d, a and b lognormal in one group, c triangular, d loguniform."""
+    given = {"a": "lognormal", "b": "lognormal", "c": "triangular", "d": "loguniform"}
+    names = list(given)
+    found = study(
+        tmp_path,
+        "product",
+        uniform_data(columns=4),
+        given={name: {kind: SALIB[kind][2]} for name, kind in given.items()},
+        groups={"both": ["a", "b"]},
+        estimator=estimator,
+        samples=2**15,
+        max_evaluations=2**22,
+        rtol=0.01,
+    )
+    problem = {
+        "num_vars": 4,
+        "names": names,
+        "groups": ["both", "both", "c", "d"],
+        "bounds": [SALIB[kind][1] for kind in given.values()],
+        "dists": [SALIB[kind][0] for kind in given.values()],
+    }
+    points = salib_sample.sample(problem, 2**14, seed=0)
+    theirs = salib_analyze.analyze(problem, points.prod(axis=1), num_resamples=10, seed=0)
+    log = stats.lognorm(s=0.4, scale=np.exp(0.2))
+    both = (log.mean() ** 2, log.moment(2) ** 2)
+    triangle, spread = stats.triang(c=1 / 3, scale=3), stats.loguniform(0.5, 4)
+    means = np.array([both[0], triangle.mean(), spread.mean()])
+    squares = np.array([both[1], triangle.moment(2), spread.moment(2)])
+    variance = squares.prod() - means.prod() ** 2
+    first = (squares / means**2 - 1) * means.prod() ** 2 / variance
+    assert found["nodes"] == ("both", "c", "d") and found["node_of_feature"].tolist() == [0, 0, 1, 2]
+    np.testing.assert_allclose(found["variance"], variance, rtol=0.02)
+    np.testing.assert_allclose(found["first_order"][:, 0], first, atol=0.01)
+    np.testing.assert_allclose(found["first_order"][:, 0], theirs["S1"], atol=0.03)
+    np.testing.assert_allclose(found["total"][:, 0], theirs["ST"], atol=0.03)
+
+
+def test_of_a_group_what_is_given_is_drawn_alone_and_the_rest_together_from_the_data(tmp_path):
+    x = np.repeat(np.array([[0, 0, 0, 0], [1, 1, 1, 0]], float), 30, axis=0)  # a, b and c always agree
+    options = SobolIndices(groups={"g": ["a", "b", "c"]}, given={"b": {"uniform": [5, 6]}, "d": {"values": [7]}})
+    inputs = independent_inputs(options, input_groups(options, list("abcd")), list("abcd"), x)
+    rows = inputs.rows(torch.rand(200, len(inputs.members), dtype=torch.float64)).numpy()
+    assert inputs.noise_owner.tolist() == [0, 0, 1] and inputs.owner.tolist() == [0, 0, 0, 1]
+    assert (rows[:, 0] == rows[:, 2]).all() and set(rows[:, 0]) == {0, 1}
+    assert (rows[:, 1] > 5).all() and (rows[:, 3] == 7).all()
+    by_group = SobolIndices(groups={"g": ["a", "b"]}, given={"g": "data"}, marginals={"normal": [0, 1]})
+    inputs = independent_inputs(by_group, input_groups(by_group, list("abcd")), list("abcd"), x)
+    assert [type(each).__name__ for each in inputs.marginals] == [
+        "RowsMarginal",
+        "NormalMarginal",
+        "NormalMarginal",
+    ]
+
+
 def test_a_one_hot_block_is_one_input(tmp_path):
     random = np.random.default_rng(4)
     colour = np.eye(3)[random.choice(3, 300, p=[0.5, 0.3, 0.2])]
@@ -198,7 +288,13 @@ def test_as_many_rows_are_read_as_fit_into_memory():
         ({"groups": {"g": []}}, "groups.g: is empty"),
         ({"groups": {"g": ["a", "z"]}}, "groups.g: no feature 'z'"),
         ({"groups": {"g": ["a"], "h": ["a", "b"]}}, "'a' is in the group 'g' already"),
-        ({"groups": {"g": ["a", "b"]}, "given": {"b": "normal"}}, "given.b: is in the group 'g'"),
+        (
+            {"marginals": {"triangular": [0, 5, 3]}},
+            "triangular must be [low, mode, high] with low <= mode <= high",
+        ),
+        ({"marginals": {"lognormal": [0]}}, "lognormal must be [mean of the logarithm, its deviation]"),
+        ({"given": {"a": {"loguniform": [0, 3]}}}, "loguniform must be [low, high] with 0 < low < high"),
+        ({"groups": {"g": ["a", "b"]}, "given": {"h": "normal"}}, "given: no feature 'h'"),
         ({"max_evaluations": 10}, "max_evaluations: 10 are fewer than the 64 of the first round"),
     ],
 )

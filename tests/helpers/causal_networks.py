@@ -60,6 +60,11 @@ def many_outputs():
     return Formula(lambda x: (x @ weights).tanh())
 
 
+def conjunction():
+    """Of two bits."""
+    return Formula(lambda x: x[:, :1] * x[:, 1:2])
+
+
 def ishigami():
     def function(x):
         return x[:, :1].sin() + 7 * x[:, 1:2].sin() ** 2 + 0.1 * x[:, 2:3] ** 4 * x[:, :1].sin()

@@ -24,6 +24,34 @@ class Conv(nn.Module):
         return self.head(self.block["smooth"](self.block["second"](hidden)).flatten(1))
 
 
+class Fork(nn.Module):
+    """Two tensors in, one by its name; two out, one inside a mapping inside a tuple."""
+
+    def split(self, x, scale):
+        return torch.tanh(x) * scale, torch.sigmoid(x).mean(dim=(2, 3)) + scale.flatten(1).mean(1, keepdim=True)
+
+    def forward(self, x, scale):
+        low, high = self.split(x, scale)
+        return low, {"high": high, "count": len(x)}
+
+
+class Forked(nn.Module):
+    """(n, 2, 6, 6) → (n, 3), both tensors of the layer in a product."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Conv2d(2, 4, 3, padding=1)
+        self.fork = Fork()
+        self.head = nn.Linear(4, CLASSES)
+
+    def join(self, low, high):
+        return self.head(low.mean(dim=(2, 3)) * torch.exp(high))
+
+    def forward(self, x):
+        low, more = self.fork(self.first(x), scale=x[:, :1] ** 2)
+        return self.join(low, more["high"])
+
+
 class Words(nn.Module):
     """Ids and a mask (n, L) → (n, 3): embedded, read by a GRU in both directions, averaged over real steps."""
 
@@ -112,6 +140,10 @@ class Lengths(nn.Module):
     def forward(self, values, lengths):
         packed = nn.utils.rnn.pack_padded_sequence(values, lengths, batch_first=True, enforce_sorted=False)
         return self.head(self.gru(packed)[1][0])
+
+
+def forked():
+    return Forked()
 
 
 def conv():

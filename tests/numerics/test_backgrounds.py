@@ -10,7 +10,7 @@ from helpers.interactions import random_quadratic
 
 from xattr_cli.engines.path.expected_gradients import ExpectedGradients
 from xattr_cli.models.zoo import mlp
-from xattr_cli.numerics.backgrounds.pairing import alike, paired_positions
+from xattr_cli.numerics.backgrounds.pairing import alike, opposite_positions
 
 
 def doubles(*shape, seed=0):
@@ -18,16 +18,23 @@ def doubles(*shape, seed=0):
 
 
 @pytest.mark.parametrize("count", [2, 7, 16, 33])
-def test_positions_are_even_opposite_for_neighbours_and_uniform_for_each(count):
+def test_positions_are_even_half_a_path_apart_in_pairs_and_uniform_for_each(count):
     order = np.random.default_rng(0).permutation(count)
-    found = np.stack([paired_positions(np.random.default_rng(seed), order) for seed in range(4000)])
-    np.testing.assert_array_equal(
-        np.sort((found * count).astype(int), axis=1), np.tile(np.arange(count), (4000, 1))
-    )
-    pairs = order[: count // 2 * 2].reshape(-1, 2)
-    if count % 2 == 0:
-        assert ((found[:, pairs[:, 0]] < 0.5) != (found[:, pairs[:, 1]] < 0.5)).all()
+    found = np.stack([opposite_positions(np.random.default_rng(seed), order) for seed in range(4000)])
+    pairs = count // 2
+    first, second = found[:, order[0 : 2 * pairs : 2]], found[:, order[1 : 2 * pairs : 2]]
+    np.testing.assert_allclose((first - second) % 1, 0.5)
+    start = np.sort(first % 0.5, axis=1)
+    gaps = np.diff(np.concatenate([start, start[:, :1] + 0.5], axis=1), axis=1)
+    assert gaps.max() <= 1 / pairs  # two strata of half the path
     assert np.abs(found.mean(axis=0) - 0.5).max() < 4.5 * np.sqrt(1 / 12 / 4000)
+    assert np.abs((found**2).mean(axis=0) - 1 / 3).max() < 4.5 * np.sqrt(4 / 45 / 4000)
+
+
+def test_pairs_that_are_alike_are_far_apart():
+    found = np.stack([opposite_positions(np.random.default_rng(seed), np.arange(64)) for seed in range(100)])
+    apart = np.abs(found[:, 0::4] - found[:, 2::4]) % 0.5
+    assert np.minimum(apart, 0.5 - apart).min() > 0.2  # a quarter of the path, but for the strata
 
 
 def test_neighbours_are_alike():
@@ -63,14 +70,18 @@ def brute_force(network, x, background, nodes=400):
 
 
 @pytest.mark.parametrize("rtol", [0.3, 0.05])
+@pytest.mark.parametrize("twins", [None, 1e-4])
 @pytest.mark.parametrize("activation", ["relu", "tanh"])
 @pytest.mark.parametrize(("size", "count"), [(3, 12), (8, 48)])
-def test_the_reported_error_covers_the_true_one(activation, size, count, rtol):
+def test_the_reported_error_covers_the_true_one(activation, size, count, rtol, twins):
+    """Baselines that are nearly the same come in pairs, whose positions could tell nothing of each other's."""
     inside, missed = [], []
     for seed in range(6):
         torch.manual_seed(seed)
         network = mlp(size, [16, 16], 1, activation).double().requires_grad_(False)
         x, background = doubles(20, size, seed=seed + 100), doubles(count, size, seed=seed + 200)
+        if twins is not None:
+            background[1::2] = background[0::2] + twins * background[1::2]
         found = explain(ExpectedGradients(rtol=rtol), network, x, background=background, seed=seed)
         truth = brute_force(network, x, background)
         true = (found.attribution - truth).norm(dim=1) / found.attribution.norm(dim=1)
@@ -94,3 +105,15 @@ def test_a_row_depends_on_its_sample_and_target_alone():
         )
         torch.testing.assert_close(alone.attribution[0], together.attribution[row], rtol=1e-10, atol=1e-12)
         assert alone.evaluations[0] == together.evaluations[row]
+
+
+def test_the_error_falls_like_the_number_of_gradients_where_they_jump():
+    torch.manual_seed(0)
+    network = mlp(8, [16, 16], 1).double().requires_grad_(False)
+    x, background = doubles(40, 8), doubles(48, 8, seed=1)
+    spent = [
+        float(explain(ExpectedGradients(rtol=rtol, max_draws=2**16), network, x, background=background)
+              .evaluations.double().mean())
+        for rtol in (0.04, 0.01)
+    ]  # fmt: skip
+    assert 2.5 < spent[1] / spent[0] < 6  # of independent draws it would be 16

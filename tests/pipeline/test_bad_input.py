@@ -141,7 +141,7 @@ def test_a_missing_job_file_names_its_like(folder):
 
 
 def test_a_folder_is_no_job_file(folder):
-    assert "cannot be read" in run(folder, code=2).stderr
+    assert "is a folder" in run(folder, code=2).stderr
 
 
 @pytest.mark.parametrize("text", [b"model: [1", b"", b"\xff\xfe"])

@@ -9,7 +9,8 @@ import pytest
 from helpers.datasets import opened
 
 from xattr_cli.baselines.background import DatasetBackground
-from xattr_cli.baselines.constant import Constant, Zero
+from xattr_cli.baselines.constant import Constant
+from xattr_cli.baselines.noise import Gaussian
 from xattr_cli.errors import JobError
 from xattr_cli.pipeline.baselines import BaselineCache
 from xattr_cli.pipeline.parts import PartPlan, rows_of_part
@@ -71,9 +72,10 @@ def test_equal_baselines_are_bound_placed_and_scored_once(samples):
     assert cache.bound(Constant(value=1.0)) is not cache.bound(Constant(value=2.0))
 
 
-def test_a_single_baseline_is_no_background(samples):
+def test_one_baseline_for_all_is_a_background_of_one_and_one_of_each_sample_is_none(samples):
     device = Recorder()
     cache = BaselineCache(samples, 0, ["X"], place=device.place, score=device.score)
-    with pytest.raises(JobError, match="is a single baseline, but expected gradients"):
-        cache.background(Zero())
-    assert not device.placed
+    np.testing.assert_array_equal(cache.background(Constant(value=2.0))[0]["X"], np.full((1, 3), 2.0))
+    with pytest.raises(JobError, match="'gaussian' gives every sample a baseline of its own"):
+        cache.background(Gaussian(sigma=1.0))
+    assert len(device.placed) == 1

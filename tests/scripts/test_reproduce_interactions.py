@@ -1,13 +1,21 @@
 """The benchmark of interactions: what is removed, how networks are trained together, and that it can tell."""
 
+import sys
 from importlib import import_module
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
+sys.path.append(str(Path(__file__).parents[2] / "configs"))
+
+from scripts.papers.interactions import interactions_xor
+from scripts.papers.interactions.interactions_clinical import Patients, partner_slopes
 from scripts.papers.interactions.interactions_ensemble import Ensemble, Recipe, Split, train
 from scripts.papers.interactions.interactions_methods import hessians, shapley_interactions, smoothed
+from scripts.papers.interactions.interactions_negation import BAD, Sentence, adjective_pairs, negation, sentences
 from scripts.papers.interactions.interactions_removal import (
     BORROWED,
     COMPARED,
@@ -28,7 +36,6 @@ from scripts.papers.interactions.interactions_simulation import (
     order_of,
     simulate,
 )
-from scripts.papers.interactions.interactions_xor import xor_table
 
 SHORT = Recipe(epochs=3, patience=3)
 
@@ -247,7 +254,8 @@ def test_remove_and_retrain(tmp_path):
 
 
 def test_exclusive_or_is_told_by_interactions_alone(tmp_path):
-    table = xor_table(1, tmp_path)
+    claims, table = interactions_xor.tables(tmp_path, quick=True)
+    assert claims.rows[0][2] == "yes"
     by_name = {(row[0], row[1]): dict(zip(table.columns, row, strict=True)) for row in table.rows}
 
     def mean(name, column):
@@ -268,3 +276,46 @@ def test_regressions_name_the_financing_ratio():
     assert len(chances) == len(applicants.pairs) == 78
     assert applicants.pairs[chances.argmin()] == ("Amount", "Price")
     assert chances.min() == pytest.approx(7.3e-8, rel=0.02)
+
+
+# --- sentences, peers, patients -------------------------------------------------------------------
+
+
+def test_negation_counts_in_the_direction_of_the_adjective():
+    def sentence(words, pairs):
+        matrix = np.zeros((len(words), len(words)))
+        for (one, other), value in pairs.items():
+            matrix[words.index(one), words.index(other)] = value
+        return Sentence(words, 1.0, matrix)
+
+    negated = sentence(("film", "not", "bad"), {("not", "bad"): 0.5, ("bad", "not"): 0.25, ("bad", "bad"): -2.0})
+    praise = sentence(("a", "good", "funny", "film"), {("good", "funny"): -0.5, ("good", "good"): 1.0})
+    assert negation([negated, praise]) == [(-0.75, 2.0)]
+    assert adjective_pairs([negated, praise]) == [-0.5]
+    assert praise.size == 0.5
+
+
+def test_sentences_have_both_sides():
+    asked = sentences()
+    assert len(set(asked)) == 20
+    assert sum("not" in one.split() for one in asked) == 10
+    assert {len({*one.split()} & {*BAD}) for one in asked} == {0, 1, 3}
+
+
+def test_errors_fall_with_a_power_of_the_samples():
+    pytest.importorskip("shapiq")
+    falling = import_module("scripts.papers.interactions.interactions_peers").falling
+    samples = (25, 100, 400)
+    assert falling(np.array([[5 / n**0.5 for n in samples], [3 / n for n in samples]]), samples) == pytest.approx(
+        [0.5, 1.0]
+    )
+
+
+def test_partners_are_followed_by_sign():
+    x = np.random.default_rng(0).normal(size=(40, 3))
+    matrix = np.zeros((40, 3, 3))
+    matrix[:, 0, 1] = -2 * x[:, 0] * x[:, 1]
+    one = Patients(1.0, x, matrix)
+    assert partner_slopes(one, 0, 1) == pytest.approx(-1)
+    assert one.strength[0, 1] == pytest.approx(np.abs(matrix[:, 0, 1]).mean())
+    assert not one.strength[2].any()

@@ -199,7 +199,13 @@ def test_tables_are_kept(tmp_path, monkeypatch):
 
 
 def test_experiments_are_there():
-    for script in ("reproduce_ig", "reproduce_interior"):
+    for script in (
+        "reproduce_ig",
+        "reproduce_interior",
+        "reproduce_ace",
+        "reproduce_icc",
+        "reproduce_interactions",
+    ):
         text = (ROOT / "scripts" / "papers" / f"{script}.py").read_text()
         assert "EXPERIMENTS = {" in text
     results = ROOT / "scripts" / "results" / "error_bars_language.json"

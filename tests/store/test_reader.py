@@ -277,7 +277,7 @@ def test_a_folder_and_a_text_are_not_a_result(tmp_path):
     (tmp_path / "job.yaml").write_text("model: {}\n")
     assert "is a folder" in refusal(tmp_path)
     text = refusal(tmp_path / "job.yaml")
-    assert "not an HDF5 file" in text and "output.path" in text
+    assert "a job, not a result" in text and "output.path" in text
     (tmp_path / "empty.h5").touch()
     assert "not an HDF5 file" in refusal(tmp_path / "empty.h5")
 

@@ -10,6 +10,7 @@ from .file import BaselineFile
 from .mean import Mean
 from .noise import Gaussian, Uniform
 from .propagated import Propagated
+from .several import Several
 from .token import Token
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "Gaussian",
     "Mean",
     "Propagated",
+    "Several",
     "Token",
     "Uniform",
     "Zero",

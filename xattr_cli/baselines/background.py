@@ -15,7 +15,7 @@ from ..job.config import resolve_plugin
 from ..randomness import Purpose, dataset_generator
 from ..registry import BASELINES, DATASETS, Plugin
 from ..samples import Batch, InputSpec
-from .base import Baseline, BoundBaseline, explained_specs
+from .base import Baseline, BoundBaseline, FixedBaseline, explained_specs
 
 __all__ = ["DatasetBackground"]
 
@@ -31,9 +31,9 @@ DatasetField = Annotated[
 ]
 
 
-@BASELINES.register("samples")
+@BASELINES.register("samples", "background", "data", "dataset", "train")
 class DatasetBackground(Baseline):
-    """Random samples, the same for every explained one; for engines that average over a background."""
+    """Random samples, the same for every explained one; for engines that average, or a single one as baseline."""
 
     count: int = Field(default=64, ge=1, description="number of samples; all, if there are fewer")
     dataset: DatasetField = Field(
@@ -91,10 +91,13 @@ class _BoundBackground(BoundBaseline):
         self.fingerprint = fingerprint
 
     def reference(self, batch: Batch) -> dict[str, np.ndarray]:
-        raise DataError(
-            "baseline: samples is a set of samples, not one per row; use the engine expected_gradients, "
-            "or the baseline mean."
-        )
+        if self.is_several:
+            count = len(next(iter(self._values.values())))
+            raise DataError(
+                f"baseline: samples holds {count} samples, not one baseline per row. Draw a single one with "
+                "count: 1, use the baseline mean, or average over all with the engine expected_gradients."
+            )
+        return FixedBaseline({name: values[0] for name, values in self._values.items()}).reference(batch)
 
     def background(self) -> dict[str, np.ndarray]:
         return dict(self._values)

@@ -43,12 +43,18 @@ class BoundBaseline(ABC):
         It depends on the sample, its position in the dataset and the seed only, never on the batch.
 
         Raises:
-            DataError: the kind offers a background only.
+            DataError: there are several for all samples.
         """
 
     def background(self) -> dict[str, np.ndarray] | None:
-        """Several baselines for all samples: name → (m, *shape), read-only; None if the kind has none."""
+        """The baselines that all samples share: name → (m, *shape), read-only; None if each has its own."""
         return None
+
+    @property
+    def is_several(self) -> bool:
+        """Whether there is more than one baseline for all samples, so that no single one is that of a row."""
+        shared = self.background()
+        return shared is not None and any(len(values) > 1 for values in shared.values())
 
 
 class Baseline(Plugin, ABC):
@@ -66,6 +72,11 @@ class Baseline(Plugin, ABC):
         ...     Corner().bind(samples, seed=0).reference(samples.read(0, 1))["X"].tolist()
         [[-1.0, -1.0, -1.0, -1.0]]
     """
+
+    @property
+    def each(self) -> Sequence[Baseline]:
+        """The baselines of a list; none if this is a single one."""
+        return ()
 
     @abstractmethod
     def bind(self, samples: Samples, seed: int, inputs: Sequence[str] | None = None) -> BoundBaseline:
@@ -103,6 +114,10 @@ class FixedBaseline(BoundBaseline):
             name: np.broadcast_to(value, batch.inputs[name].shape).astype(batch.inputs[name].dtype)
             for name, value in self._values.items()
         }
+
+    def background(self) -> dict[str, np.ndarray]:
+        """The one baseline as a set: name → (1, *shape)."""
+        return {name: value[np.newaxis] for name, value in self._values.items()}
 
 
 def explained_specs(samples: Samples, inputs: Sequence[str] | None) -> tuple[InputSpec, ...]:

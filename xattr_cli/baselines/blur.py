@@ -19,7 +19,7 @@ __all__ = ["Blur"]
 _CUT_AT = 4.0  # standard deviations; what lies beyond weighs 6e-5
 
 
-@BASELINES.register("blur")
+@BASELINES.register("blur", "blurred", "gaussian_blur")
 class Blur(Baseline):
     """The sample after a Gaussian blur over its last two axes; what lies outside is mirrored in."""
 

@@ -19,7 +19,7 @@ __all__ = ["Constant", "Zero"]
 Numbers = float | tuple[float, ...]
 
 
-@BASELINES.register("zero")
+@BASELINES.register("zero", "zeros", "black", "none")
 class Zero(Baseline):
     """Zeros, as the network is given them.
 
@@ -31,7 +31,7 @@ class Zero(Baseline):
         return FixedBaseline({spec.name: np.zeros(spec.shape) for spec in explained_specs(samples, inputs)})
 
 
-@BASELINES.register("constant")
+@BASELINES.register("constant", "ones", "white", "grey", "gray", "value")
 class Constant(Baseline):
     """One value for all, or a list with one per feature (channel, if a sample has three axes or more).
 
@@ -65,4 +65,5 @@ class Constant(Baseline):
             numbers, key = self.value[spec.name], f"baseline.value.{spec.name}"
         else:
             raise DataError(f"baseline.value: no value for the explained input {spec.name!r}.")
-        return model_units(per_feature(numbers, spec.shape, key), spec, self.units)
+        values = model_units(per_feature(numbers, spec.shape, key), spec, self.units)
+        return np.broadcast_to(values, spec.shape).copy()

@@ -18,7 +18,7 @@ from ..registry import BASELINES
 from ..samples import Batch, InputSpec
 from .base import Baseline, BoundBaseline, FixedBaseline, explained_specs
 
-__all__ = ["BaselineFile"]
+__all__ = ["BaselineFile", "bind_arrays", "checked_baselines"]
 
 _BLOCK_VALUES = 2**21
 
@@ -27,8 +27,8 @@ _BLOCK_VALUES = 2**21
 class BaselineFile(Baseline):
     """Baselines from a .npy or .npz file, in the units that the network is given.
 
-    An array of a sample's shape serves every sample; one with as many entries as the dataset has
-    samples holds a baseline each; any number of entries makes a background.
+    An array of a sample's shape, or a single entry, serves every sample; one with as many entries as the
+    dataset has samples holds a baseline each; any number of entries makes a background.
     """
 
     path: JobPath = Field(description=".npy, or .npz")
@@ -47,10 +47,7 @@ class BaselineFile(Baseline):
             raise DataError(f"baseline.path: {self.path}: a .npy or .npz file is needed.")
         file = open_array_file(self.path, "baseline.path")
         arrays = {spec.name: self._array(file, spec, len(specs)) for spec in specs}
-        fingerprint = fingerprint_file(self.path)
-        if all(arrays[spec.name].shape == spec.shape for spec in specs):
-            return _SingleBaseline({name: np.asarray(array) for name, array in arrays.items()}, fingerprint)
-        return _ManyBaselines(arrays, specs, samples, self.path.name, fingerprint)
+        return bind_arrays(arrays, specs, samples, f"baseline.path: {self.path.name}", fingerprint_file(self.path))
 
     def _array(self, file: ArrayFile, spec: InputSpec, count: int) -> Sliceable:
         """One baseline, in memory, or the array of many in its file."""
@@ -63,22 +60,44 @@ class BaselineFile(Baseline):
         name = self.key or only
         stored = file.array(name, "baseline.key")
         where = f"baseline.path: {self.path}, array {name!r}"
-        check_numbers(stored, where)
-        if spec.shape not in (stored.shape, stored.shape[1:]):
-            raise DataError(
-                f"{where} has shape {stored.shape}; input {spec.name!r} needs {spec.shape}, "
-                f"or (baselines, {', '.join(map(str, spec.shape))})."
-            )
-        if 0 in stored.shape:
-            raise DataError(f"{where} is empty.")
-        array = np.asarray(stored) if stored.shape == spec.shape else stored
-        _refuse_nonfinite(array, where)
-        return array
+        return checked_baselines(stored, spec, where)
 
 
-class _SingleBaseline(FixedBaseline):
-    def background(self) -> dict[str, np.ndarray]:
-        return {name: value[np.newaxis] for name, value in self._values.items()}
+def checked_baselines(stored: Sliceable, spec: InputSpec, where: str) -> Sliceable:
+    """Baselines of an input: one, in memory, or as many as are stored.
+
+    Raises:
+        DataError: the shape does not fit, or values are not finite. `where` begins the message.
+    """
+    check_numbers(stored, where)
+    if spec.shape not in (stored.shape, stored.shape[1:]):
+        raise DataError(
+            f"{where} has shape {stored.shape}; input {spec.name!r} needs {spec.shape}, "
+            f"or (baselines, {', '.join(map(str, spec.shape))})."
+        )
+    if 0 in stored.shape:
+        raise DataError(f"{where} is empty.")
+    array = np.asarray(stored) if stored.shape == spec.shape else stored
+    _refuse_nonfinite(array, where)
+    return array
+
+
+def bind_arrays(
+    arrays: Mapping[str, Sliceable], specs: Sequence[InputSpec], samples: Samples, where: str, fingerprint: str
+) -> BoundBaseline:
+    """Arrays, as `checked_baselines` returns them, as a baseline of a dataset.
+
+    Arguments:
+        arrays: name → (*shape) or (baselines, *shape).
+        specs: of the explained inputs.
+        samples: the dataset that is explained.
+        where: begins every error.
+        fingerprint: of the arrays.
+    """
+    if all(arrays[spec.name].shape in (spec.shape, (1, *spec.shape)) for spec in specs):
+        single = {spec.name: np.asarray(arrays[spec.name]).reshape(spec.shape) for spec in specs}
+        return FixedBaseline(single, fingerprint)
+    return _ManyBaselines(arrays, specs, samples, where, fingerprint)
 
 
 class _ManyBaselines(BoundBaseline):
@@ -89,24 +108,24 @@ class _ManyBaselines(BoundBaseline):
         arrays: Mapping[str, Sliceable],
         specs: Sequence[InputSpec],
         samples: Samples,
-        name: str,
+        where: str,
         fingerprint: str,
     ) -> None:
         self._arrays: dict[str, Sliceable] = {
             s.name: np.asarray(a)[np.newaxis] if a.shape == s.shape else a for s in specs for a in [arrays[s.name]]
         }
-        self._file = name
+        self._where = where
         self._samples = (len(samples), samples.available)
         self.fingerprint = fingerprint
         counts = {array.shape[0] for array in self._arrays.values()}
         if len(counts) > 1:
-            raise DataError(f"baseline.path: {name}: the inputs have {sorted(counts)} baselines; make them equal.")
+            raise DataError(f"{where}: the inputs have {sorted(counts)} baselines; make them equal.")
         self._count = counts.pop()
 
     def reference(self, batch: Batch) -> dict[str, np.ndarray]:
         if self._count not in self._samples:
             raise DataError(
-                f"baseline.path: {self._file} holds {self._count} baselines for {self._samples[0]} samples. "
+                f"{self._where} holds {self._count} baselines for {self._samples[0]} samples. "
                 "Give one, or one per sample; or use the engine expected_gradients, which takes a background."
             )
         first, last = int(batch.index.min()), int(batch.index.max())

@@ -17,7 +17,7 @@ from .base import Baseline, BoundBaseline, FixedBaseline, explained_specs
 __all__ = ["Mean"]
 
 
-@BASELINES.register("mean")
+@BASELINES.register("mean", "average")
 class Mean(Baseline):
     """The mean over the whole dataset; padding, and samples with NaN or infinite values, do not count."""
 

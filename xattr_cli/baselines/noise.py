@@ -18,7 +18,7 @@ __all__ = ["Gaussian", "Uniform"]
 Draw = Callable[[np.random.Generator, InputSpec, np.ndarray], np.ndarray]
 
 
-@BASELINES.register("uniform")
+@BASELINES.register("uniform", "noise", "random")
 class Uniform(Baseline):
     """Independent uniform values, one draw per sample."""
 
@@ -43,7 +43,7 @@ class Uniform(Baseline):
         return model_units(generator.uniform(self.low, self.high, sample.shape), spec, self.units)
 
 
-@BASELINES.register("gaussian")
+@BASELINES.register("gaussian", "normal")
 class Gaussian(Baseline):
     """The sample itself with Gaussian noise added, one draw per sample."""
 

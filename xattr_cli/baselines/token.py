@@ -17,7 +17,7 @@ from .propagated import inside
 __all__ = ["Token"]
 
 
-@BASELINES.register("token")
+@BASELINES.register("token", "pad", "padding", "mask")
 class Token(Baseline):
     """What the explained embedding or layer makes of the same sequence with other tokens.
 
@@ -43,21 +43,25 @@ class Token(Baseline):
             DataError: no such token, no ids, or an input itself is explained.
         """
         explained = inside(samples, inputs, "token")
-        ids = self._ids(samples)
+        ids = self._ids(samples, {spec.sequence for spec in explained if spec.sequence})
         vocabulary = samples.vocabulary
         special = frozenset() if vocabulary is None else vocabulary.special
         content = [] if self.text is None else self._encode(samples, self.text)
         return _BoundToken(samples, explained, ids, self._number(samples), content, {*special, *self.keep})
 
-    def _ids(self, samples: Samples) -> InputSpec:
+    def _ids(self, samples: Samples, sequences: set[str]) -> tuple[InputSpec, ...]:
+        """The inputs whose tokens are replaced: several where several of the explained tensors come from ids."""
         candidates = [spec for spec in samples.plain.inputs if spec.dtype.kind in "iu" and spec.explainable]
         known = [spec.name for spec in candidates]
         wanted = self.input or (samples.vocabulary.ids if samples.vocabulary is not None else None)
         if wanted is None and len(candidates) == 1:
-            return candidates[0]
+            return tuple(candidates)
+        along = [spec for spec in candidates if spec.sequence in sequences]
+        if self.input is None and samples.vocabulary is not None and along:
+            return tuple(along)
         for spec in candidates:
             if spec.name == wanted:
-                return spec
+                return (spec,)
         if wanted is None:
             listed = f"several inputs hold integers: {', '.join(known)}" if known else "no input holds ids"
             raise DataError(f"baseline.input: {listed}. Name the one with the ids.")
@@ -86,7 +90,7 @@ class _BoundToken(BoundBaseline):
         self,
         samples: Samples,
         explained: Sequence[InputSpec],
-        ids: InputSpec,
+        ids: Sequence[InputSpec],
         number: int,
         content: Sequence[int],
         special: set[int],
@@ -95,18 +99,19 @@ class _BoundToken(BoundBaseline):
         self._names = [spec.name for spec in explained]
         self._ids = ids
         self._number = number
-        self._content = np.array(content, dtype=ids.dtype)
+        self._content = np.array(content, dtype=np.int64)
         self._special = np.array(sorted(special), dtype=np.int64)
 
     def reference(self, batch: Batch) -> dict[str, np.ndarray]:
-        propagated = self._samples.propagate({**batch.inputs, self._ids.name: self._neutral(batch)})
+        neutral = {spec.name: self._neutral(batch, spec) for spec in self._ids}
+        propagated = self._samples.propagate({**batch.inputs, **neutral})
         return {name: propagated[name] for name in self._names}
 
-    def _neutral(self, batch: Batch) -> np.ndarray:
+    def _neutral(self, batch: Batch, spec: InputSpec) -> np.ndarray:
         """(n, steps) ids without the content of the sample."""
-        ids = batch.inputs[self._ids.name]
+        ids = batch.inputs[spec.name]
         replaced = ~np.isin(ids, self._special)
-        real = batch.real.get(self._ids.sequence)
+        real = batch.real.get(spec.sequence)
         if real is not None:
             replaced &= real.reshape(*real.shape, *[1] * (ids.ndim - 2))
         flat = replaced.reshape(len(ids), -1)
@@ -116,4 +121,4 @@ class _BoundToken(BoundBaseline):
             new = np.where(
                 position < len(self._content), self._content[position.clip(0, len(self._content) - 1)], new
             )
-        return np.where(replaced, new.reshape(ids.shape), ids)
+        return np.where(replaced, new.reshape(ids.shape), ids).astype(ids.dtype)

@@ -46,6 +46,18 @@ def _forget_output() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
+def _with_key_of_job(error: click.NoSuchOption) -> click.UsageError:
+    """The same error, with the key of the job that an option would set."""
+    from ..job.config import Job, keys_named
+
+    name = error.option_name.lstrip("-").replace("-", "_")
+    keys = keys_named(name, {}) or [name] * (name in Job.model_fields)
+    if not keys:
+        return error
+    told = " or ".join(f"--set {key}=…" for key in keys)
+    return click.UsageError(f"No such option {error.option_name!r}. It is a key of the job: {told}", error.ctx)
+
+
 class _Group(click.Group):
     """Reports domain errors as one message and their exit code, never as a traceback."""
 
@@ -55,6 +67,10 @@ class _Group(click.Group):
         except XattrError as error:
             click.echo(printable(f"Error: {error}"), err=True)
             ctx.exit(error.exit_code)
+        except click.NoSuchOption as error:
+            if error.ctx is not None and any(each.name == "overrides" for each in error.ctx.command.params):
+                raise _with_key_of_job(error) from error
+            raise
         except OSError as error:
             if error.errno not in _FULL:
                 raise

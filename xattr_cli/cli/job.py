@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from ..errors import JobError
+from .reference.completion import file_names, job_keys
 
 if TYPE_CHECKING:
     from ..job.config import Job
@@ -26,9 +27,10 @@ def job_options(command: Command) -> Command:
         "overrides",
         metavar="KEY=VALUE",
         multiple=True,
+        shell_complete=job_keys,
         help="Override a key of the job, such as compute.device=cpu; may be repeated.",
     )(command)
-    return click.argument("job", metavar="JOB")(command)
+    return click.argument("job", metavar="JOB", shell_complete=file_names)(command)
 
 
 def read_job(source: str, overrides: tuple[str, ...]) -> Job:

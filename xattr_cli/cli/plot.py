@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from .reading import ReadingCommand, engines_option
+from .reference.completion import plugin_names
 
 __all__ = ["plot"]
 
@@ -36,6 +37,7 @@ class _Kinds(click.Option):
     cls=_Kinds,
     multiple=True,
     metavar="KIND",
+    shell_complete=plugin_names("figures"),
     help="Kind of figure to draw; may be repeated; default: all that apply.",
 )
 @engines_option("show")

@@ -16,6 +16,7 @@ import click
 
 from ..errors import ResultError, XattrError, one_line
 from ..untrusted.stuck import STUCK, Watchdog
+from .reference.completion import engine_labels
 
 __all__ = ["CONTAINED", "EvaluatingCommand", "ReadingCommand", "engines_option"]
 
@@ -37,6 +38,7 @@ def engines_option(doing: str) -> Callable[[Function], Function]:
         "engines",
         multiple=True,
         metavar="LABEL",
+        shell_complete=engine_labels,
         help=f"Engine to {doing}; may be repeated; default: all.",
     )
 

@@ -14,6 +14,7 @@ from .padded import PaddedSamples
 from .python import Python
 from .sequences import Sequences
 from .table import Table
+from .text.prompts import PromptDataset
 from .text.text import Text
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "Images",
     "Molecules",
     "PaddedSamples",
+    "PromptDataset",
     "Python",
     "Samples",
     "Sequences",

@@ -34,6 +34,7 @@ class ActivatedSamples(Samples):
         self.fingerprint = samples.fingerprint
         self.vocabulary = samples.vocabulary
         self.notes = samples.notes
+        self.outputs = samples.outputs
 
     def __len__(self) -> int:
         return len(self._samples)

@@ -27,7 +27,7 @@ DType = Literal["float16", "float32", "float64", "uint8", "int32", "int64"]
 Numbers = float | tuple[float, ...]
 
 
-@DATASETS.register("arrays")
+@DATASETS.register("arrays", "npz", "npy", "numpy", "h5", "hdf5")
 class Arrays(DatasetSource):
     """Arrays in a .npz, .npy or HDF5 file, or in a folder of .npy files; the first axis counts the samples.
 

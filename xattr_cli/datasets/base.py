@@ -31,6 +31,8 @@ class Samples(ABC):
         fingerprint: hash of the content, equal if and only if (practically) the data are.
         vocabulary: of the tokens that samples are made of, if they are texts.
         notes: how the data were read where that is not obvious, such as the numbers of text labels.
+        outputs: names of the inputs (n, outputs) that hold the tokens which the network is asked for, -1 where a
+            sample has fewer; a second one holds those of a contrast. Empty if a sample has no continuation.
 
     Example:
         >>> class Ramp(Samples):
@@ -51,6 +53,7 @@ class Samples(ABC):
     fingerprint: str
     vocabulary: Vocabulary | None = None
     notes: tuple[str, ...] = ()
+    outputs: tuple[str, ...] = ()
 
     @abstractmethod
     def __len__(self) -> int:
@@ -95,6 +98,10 @@ class Samples(ABC):
             inputs: name -> (n, *shape), all that the network takes.
         """
         return inputs
+
+    def completed(self, network: Any) -> Samples:
+        """The dataset once the network is there; prompts let it write the continuations that nobody gave."""
+        return self
 
     def alike(self, other: Samples) -> Samples:
         """Another dataset, seen as this one is."""

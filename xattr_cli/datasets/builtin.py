@@ -23,7 +23,7 @@ _SPLIT_SEED = 0
 _DIGITS_MAX = 16.0
 
 
-@DATASETS.register("builtin")
+@DATASETS.register("builtin", "sklearn", "scikit_learn")
 class Builtin(DatasetSource):
     """A real dataset of scikit-learn, read from its package; the split is the same everywhere.
 

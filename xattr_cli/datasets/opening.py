@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -46,6 +47,8 @@ class _Opened(Samples):
             self.fingerprint = combined([samples.fingerprint, *given])
         self.vocabulary = samples.vocabulary
         self.notes = samples.notes
+        self.outputs = samples.outputs
+        self._source = source
         if len(samples) == 0:
             raise DataError(f"{self._kind}: the dataset is empty.")
         self._length = min(len(samples), source.limit or len(samples))
@@ -73,6 +76,10 @@ class _Opened(Samples):
 
     def column(self, name: str) -> np.ndarray:
         return self._samples.column(name)
+
+    def completed(self, network: Any) -> Samples:
+        found = self._samples.completed(network)
+        return self if found is self._samples else _Opened(found, self._source)
 
     def changed(self, start: int, stop: int) -> Path | None:
         return self._samples.changed(start, stop)

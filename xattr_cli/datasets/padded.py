@@ -72,6 +72,7 @@ class PaddedSamples(Samples):
         self.inputs = (*padded, *self._handed_specs())
         self.classes = samples.classes
         self.fingerprint = samples.fingerprint
+        self.notes = samples.notes
         self.vocabulary = samples.vocabulary
 
     def __len__(self) -> int:
@@ -99,6 +100,9 @@ class PaddedSamples(Samples):
 
     def known_labels(self) -> np.ndarray | None:
         return self._samples.known_labels()
+
+    def column(self, name: str) -> np.ndarray:
+        return self._samples.column(name)
 
     def changed(self, start: int, stop: int) -> Path | None:
         return self._samples.changed(start, stop)

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import numpy as np
 from pydantic import Field
 
 from ..errors import DataError, suggestion
@@ -102,14 +103,21 @@ class Python(DatasetSource):
         return self._of_arrays(chosen, arrays[labels] if labels else None, texts)
 
     def _of_arrays(
-        self, inputs: Mapping[str, Any], labels: Any, texts: Mapping[str, Iterable[str]] | None = None
+        self,
+        inputs: Mapping[str, Any],
+        labels: Any,
+        texts: Mapping[str, Iterable[str]] | None = None,
+        further: Mapping[str, np.ndarray] | None = None,
     ) -> Samples:
+        """Arrays as samples; `further` columns are what `target: {column: NAME}` may name."""
+        beside = dict(further or {})
         columns = [self._column(str(name), value) for name, value in inputs.items()]
         if not columns:
             raise DataError(f"dataset.factory: {self.factory!r} returned no input.")
         key = f"dataset.factory: labels of {self.factory!r}"
         known = None if labels is None else as_labels(to_numpy(labels, key), key, self.known_classes)
         arrays = [*(column.stored for column in columns), *([] if known is None else [known.values])]
+        arrays += beside.values()
         shown = {name: [str(text) for text in values] for name, values in (texts or {}).items()}
         samples = ArraySamples(
             columns,
@@ -117,6 +125,7 @@ class Python(DatasetSource):
             fingerprint=fingerprint_arrays(arrays),
             texts=shown,
             files=[hash_file(path) for path in map(mapped_file, inputs.values()) if path is not None],
+            column=beside.__getitem__ if beside else None,
         )
         ragged = {c.spec.name: c.stored for c in columns if isinstance(c.stored, RaggedArray)}
         sequences = [

@@ -18,7 +18,7 @@ from .padded import HandOver, PaddedSamples, PaddedSequence, RaggedArray, check_
 __all__ = ["Sequences"]
 
 
-@DATASETS.register("sequences")
+@DATASETS.register("sequences", "time_series", "series")
 class Sequences(Arrays):
     """Sequences of different lengths, with zeros at their end up to the longest one.
 

@@ -28,7 +28,7 @@ from .table_files import CSV, CsvForm, frame_numbers, refuse_missing
 __all__ = ["Statistics", "Table", "read_statistics"]
 
 
-@DATASETS.register("table")
+@DATASETS.register("table", "csv", "parquet", "pandas")
 class Table(DatasetSource):
     """A table with a header, as .csv or .parquet; every column is a feature unless said otherwise."""
 

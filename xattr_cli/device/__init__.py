@@ -1,6 +1,13 @@
 """The only door to the device: a frozen network and a score become scores and gradients of many rows."""
 
-from .activations import find_embedding, find_layer, layer_activations, site_activations
+from .activations import (
+    find_embedding,
+    find_layer,
+    find_nested,
+    layer_activations,
+    settled_sites,
+    site_activations,
+)
 from .autotune.executions import Measured, Pinned, chosen_text, measure_executions
 from .autotune.workload import Workload
 from .curvature.smoothness import kinked_operations
@@ -33,6 +40,7 @@ __all__ = [
     "find_embedding",
     "find_kinks",
     "find_layer",
+    "find_nested",
     "kinked_operations",
     "layer_activations",
     "measure_executions",
@@ -43,6 +51,7 @@ __all__ = [
     "rows_per_call",
     "select_device",
     "select_dtype",
+    "settled_sites",
     "site_activations",
     "stored_dtype",
 ]

@@ -12,10 +12,17 @@ from torch import Tensor, nn
 
 from ..errors import JobError, ModelError, nearest, suggestion
 from .packing import Packing
-from .patching import HookPoint, recorded
+from .patching import ALL, HookPoint, passing, recorded, watched
 from .scorer import Scorer
 
-__all__ = ["find_embedding", "find_layer", "layer_activations", "site_activations"]
+__all__ = [
+    "find_embedding",
+    "find_layer",
+    "find_nested",
+    "layer_activations",
+    "settled_sites",
+    "site_activations",
+]
 
 
 def layer_activations(
@@ -49,6 +56,54 @@ def layer_activations(
     return {layer: torch.cat([piece[layer] for piece in found]) for layer in layers}
 
 
+def settled_sites(scorer: Scorer, inputs: Mapping[str, Tensor], calls: Sequence[Packing]) -> tuple[HookPoint, ...]:
+    """The scorer's sites with their batch axes, and one for each tensor of those that stand for all of a layer.
+
+    Arguments:
+        scorer: the network.
+        inputs: name -> (n, *shape), all that the network takes.
+        calls: of different sizes, from which the axis of the samples is told; or one.
+    """
+    seen: list[dict[str, dict[str, Tensor]]] = []
+    for packing in calls:
+        found: dict[str, dict[str, Tensor]] = {}
+        here = {name: tensor[: packing.rows] for name, tensor in inputs.items()}
+        with torch.no_grad(), scorer.exact_arithmetic(), watched(scorer.sites, found):
+            _called(scorer, here, packing.rows)
+        seen.append(found)
+    sites: list[HookPoint] = []
+    for site in scorer.sites:
+        tensors = [found.get(site.name, {}) for found in seen]
+        for one in _sites_of_parts(site, tensors[0]):
+            part = "" if one.part is None else str(one.part)
+            shapes = [named[part].shape for named in tensors if part in named]
+            sites.append(replace(one, batch_axis=_batch_axis(shapes, [packing.rows for packing in calls])))
+    return tuple(sites)
+
+
+def _sites_of_parts(site: HookPoint, tensors: Mapping[str, Tensor]) -> list[HookPoint]:
+    floating = [name for name, tensor in tensors.items() if tensor.is_floating_point()]
+    if site.part != ALL or not floating:
+        return [site]
+    if floating == [""]:
+        return [replace(site, part=None)]
+    return [replace(site, name=f"{site.name}.{part}", part=part) for part in floating]
+
+
+def _batch_axis(shapes: Sequence[torch.Size], rows: Sequence[int]) -> int:
+    """The first axis that is as long as there are rows in every call; 0 if none is."""
+    if len(shapes) < len(rows):
+        return 0
+    axes = range(min(map(len, shapes)))
+    return next((k for k in axes if all(s[k] == n for s, n in zip(shapes, rows, strict=True))), 0)
+
+
+def _called(scorer: Scorer, inputs: Mapping[str, Tensor], rows: int) -> None:
+    """Run the network once on its own inputs, filled up to so many rows."""
+    _, filled = scorer.fill(next(iter(inputs.values())), inputs, rows)
+    scorer.called({spec.name: filled[spec.name].clone() for spec in scorer.inputs})
+
+
 def site_activations(
     scorer: Scorer, inputs: Mapping[str, Tensor], packing: Packing | None = None
 ) -> dict[str, Tensor]:
@@ -63,17 +118,16 @@ def site_activations(
         site -> (n, *shape).
 
     Raises:
-        ModelError: a site is not passed exactly once, there is no such tensor, or its first axis does not
-            count the rows of a call.
+        ModelError: a site is not passed exactly once, there is no such tensor, or it has no axis that counts the
+            rows of a call.
     """
 
     def call(part: slice, rows: int) -> dict[str, Tensor]:
         scorer.interrupt()
         here = {name: tensor[part] for name, tensor in inputs.items()}
-        _, filled = scorer.fill(next(iter(here.values())), here, rows)
         found: dict[str, Tensor] = {}
         with recorded(scorer.sites, found):
-            scorer.module(*(filled[spec.name].clone() for spec in scorer.inputs))
+            _called(scorer, here, rows)
         for site in scorer.sites:
             _check_rows(site, found[site.name], rows)
         return {name: tensor[: part.stop - part.start] for name, tensor in found.items()}
@@ -84,11 +138,41 @@ def site_activations(
     return {site.name: torch.cat([piece[site.name] for piece in pieces]) for site in scorer.sites}
 
 
+def find_nested(scorer: Scorer, inputs: Mapping[str, Tensor], rows: int) -> tuple[str, str] | None:
+    """Names of two explained tensors of which the second is computed from the first; None if there are none.
+
+    Arguments:
+        scorer: the network, with its sites.
+        inputs: name -> (n, *shape), all that the network takes.
+        rows: of the call.
+    """
+    leaves: dict[str, Tensor] = {}
+    nested: list[tuple[str, str]] = []
+
+    def follow(site: HookPoint, own: Tensor) -> Tensor:
+        if own.requires_grad:
+            found = torch.autograd.grad(own.sum(), list(leaves.values()), retain_graph=True, allow_unused=True)
+            nested.extend((name, site.name) for name, one in zip(leaves, found, strict=True) if one is not None)
+        leaves[site.name] = own.detach().clone().requires_grad_()
+        return leaves[site.name].clone()  # what follows may work in place
+
+    explained = [spec.name for spec in scorer.layout.specs]
+    _, filled = scorer.fill(next(iter(inputs.values())), inputs, rows)
+    given = {spec.name: filled[spec.name].clone() for spec in scorer.inputs}
+    for name in explained:
+        if name in given:
+            leaves[name] = given[name].requires_grad_()
+            given[name] = leaves[name].clone()
+    with torch.enable_grad(), scorer.exact_arithmetic(), passing(scorer.sites, follow):
+        scorer.called(given)
+    return nested[0] if nested else None
+
+
 def _check_rows(site: HookPoint, tensor: Tensor, rows: int) -> None:
     if tensor.ndim == 0 or len(tensor) != rows:
         raise ModelError(
             f"{site.key}: {site.layer!r}: the tensor has shape {tuple(tensor.shape)} for {rows} samples; only one "
-            "whose first axis counts the samples can be explained."
+            "with an axis that counts the samples can be explained."
         )
 
 

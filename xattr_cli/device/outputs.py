@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Any, Literal
 
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ..errors import ModelError, suggestion
+from .parts import named_parts
 from .scores import Score
 
 __all__ = ["POSITIONS", "OutputView", "Scale"]
@@ -36,6 +37,8 @@ class OutputView:
         reduce: how the scores of all positions become one per class.
         mask: name of the context whose positions count; empty for all.
         scale: what the outputs are already.
+        given: names of the contexts (rows, positions) that say which class is asked for at each position, -1 for
+            none; the scores of a second one, whose positions follow, are subtracted. Empty where any may be.
     """
 
     part: str | int | None = None
@@ -45,6 +48,7 @@ class OutputView:
     reduce: Literal["none", "sum", "mean"] = "none"
     mask: str = ""
     scale: Scale = "free"
+    given: tuple[str, ...] = ()
 
     @property
     def positions(self) -> tuple[int, ...]:
@@ -55,7 +59,7 @@ class OutputView:
     @property
     def places(self) -> tuple[int, ...]:
         """The shape of the targets of a sample where each position has its own; empty if none has."""
-        return (self.shape or ()) if self.positions and self.reduce == "none" else ()
+        return (self.shape or ()) if self.positions and self.reduce == "none" and not self.given else ()
 
     def with_classes(self, classes: int) -> OutputView:
         """The same, of scores whose classes are as many as given."""
@@ -121,6 +125,8 @@ class OutputView:
         rows, last = len(outputs), outputs.movedim(1 + self.class_axis, -1)
         found = of_all(last.reshape(-1, last.shape[-1]))
         targets = found.shape[1]
+        if self.given:
+            return self._of_given(found.reshape(rows, -1, targets), context)
         if self.reduce == "none":
             return found.reshape(*last.shape[:-1], targets).movedim(-1, 1 + self.class_axis).flatten(1)
         each = found.reshape(rows, -1, targets)
@@ -129,6 +135,25 @@ class OutputView:
         if self.reduce == "sum":
             return total
         return total / (each.shape[1] if weights is None else weights.sum(dim=1).clamp(min=1))
+
+    def _of_given(self, each: Tensor, context: Mapping[str, Tensor]) -> Tensor:
+        """(rows, positions) scores of the classes that are asked for, or (rows, 1) if they are reduced."""
+        found, start = [], 0
+        for name in self.given:
+            ids = context[name]
+            at = each[:, start : start + ids.shape[1]].gather(2, ids.clamp(min=0)[..., None])[..., 0]
+            at = torch.where(ids >= 0, at, 0)
+            start += ids.shape[1]
+            if self.reduce != "none":
+                at = at.sum(dim=1, keepdim=True)
+            if self.reduce == "mean":
+                at = at / (ids >= 0).sum(dim=1, keepdim=True)
+            found.append(at)
+        if len(found) == 1:
+            return found[0]
+        one, other = found
+        common = min(one.shape[1], other.shape[1])
+        return torch.cat([one[:, :common] - other[:, :common], one[:, common:]], dim=1)
 
     def _weights(self, each: Tensor, context: Mapping[str, Tensor]) -> Tensor | None:
         """(rows, positions, 1 or classes) that every score counts with; None for all alike."""
@@ -152,21 +177,8 @@ class OutputView:
         return sum(number * stride for number, stride in zip(place, strides, strict=True))
 
 
-def _named_parts(value: Any) -> dict[str, Any] | None:
-    """The parts of an output by name; None if it has none."""
-    if isinstance(value, Mapping):
-        return {str(key): part for key, part in value.items()}
-    if isinstance(value, tuple) and hasattr(value, "_fields"):
-        return dict(zip(value._fields, value, strict=True))
-    if is_dataclass(value) and not isinstance(value, type):
-        return {one.name: getattr(value, one.name) for one in fields(value)}
-    if isinstance(value, tuple | list):
-        return {str(number): part for number, part in enumerate(value)}
-    return vars(value) if hasattr(value, "__dict__") and not isinstance(value, Tensor) else None
-
-
 def _part(value: Any, name: str) -> Any:
-    parts = _named_parts(value)
+    parts = named_parts(value)
     if parts is None:
         raise ModelError(
             f"model.output: {name!r}: the model returns {_describe(value)} there, which has no parts."
@@ -180,7 +192,7 @@ def _part(value: Any, name: str) -> Any:
 
 def _only_tensor(value: Any) -> Tensor:
     """The only floating tensor among the parts of an output."""
-    parts = _named_parts(value) or {}
+    parts = named_parts(value) or {}
     found = {n: part for n, part in parts.items() if isinstance(part, Tensor) and part.is_floating_point()}
     if len(found) == 1:
         return next(iter(found.values()))

@@ -6,7 +6,6 @@ positions and lengths are those of the sample; where it comes to an explained te
 
 from __future__ import annotations
 
-import copy
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,8 +17,13 @@ from torch.utils.hooks import RemovableHandle
 
 from ..errors import ModelError, suggestion
 from .padding import pinned
+from .parts import named_parts, tensors_of, with_tensor
 
-__all__ = ["HookPoint", "passing", "recorded", "replaced"]
+__all__ = ["ALL", "HookPoint", "passing", "recorded", "replaced", "watched"]
+
+ALL = "all"
+"""As the part of a site: every floating tensor that the layer returns or takes."""
+
 
 React = Callable[["HookPoint", Tensor], Tensor]
 
@@ -34,8 +38,10 @@ class HookPoint:
         module: the module itself.
         key: dotted key of the job that asks for it; begins every error.
         side: whether what the module returns or what it is given is explained.
-        part: which of several tensors: a position, or a name; None if there is only one.
+        part: which of several tensors: a position, or a name, dotted for parts of parts; None if there is only
+            one, `ALL` for all of them.
         sequence: padded sequence that the first axis of a sample runs along; empty for none.
+        batch_axis: of the tensor, which counts the samples.
     """
 
     name: str
@@ -45,6 +51,7 @@ class HookPoint:
     side: Literal["input", "output"] = "output"
     part: int | str | None = None
     sequence: str = ""
+    batch_axis: int = 0
 
 
 @contextmanager
@@ -94,7 +101,7 @@ def replaced(
     """
 
     def put(site: HookPoint, own: Tensor) -> Tensor:
-        given = values[site.name]
+        given = values[site.name].to(own.dtype)  # a network in half precision goes on in its own type
         if site.sequence in masks:
             given = pinned(given[:, : own.shape[1]], own, masks[site.sequence])
         if given.shape != own.shape:
@@ -108,83 +115,107 @@ def replaced(
         yield
 
 
-def _watch(site: HookPoint, react: React, passed: Counter[str]) -> RemovableHandle:
-    def before(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        passed[site.name] += 1
-        given: dict[int | str, Any] = dict([*enumerate(args), *kwargs.items()])
-        part = _only_tensor(given, site, "takes") if site.part is None else site.part
-        given[part] = react(site, _tensor(given, part, site, "takes"))
-        return tuple(given[i] for i in range(len(args))), {name: given[name] for name in kwargs}
+@contextmanager
+def watched(sites: Sequence[HookPoint], into: dict[str, dict[str, Tensor]]) -> Iterator[None]:
+    """Run a network once inside: every tensor that passes the layer of a site is left in `into`, by its name."""
 
-    def after(_module: nn.Module, _args: tuple[Any, ...], output: Any) -> Any:
-        passed[site.name] += 1
-        if isinstance(output, Tensor) and site.part is None:
-            return react(site, output)
-        parts = _parts(output, site)
-        if site.part is None:
-            raise _several(parts, site, "returns")
-        return _with_part(output, site.part, react(site, _tensor(parts, site.part, site, "returns")))
+    def keep(site: HookPoint, value: Any) -> None:
+        into[site.name] = tensors_of(value)
+
+    handles = [_look(site, keep) for site in sites]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _look(site: HookPoint, keep: Callable[[HookPoint, Any], None]) -> RemovableHandle:
+    def before(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        keep(site, _arguments(args, kwargs))
+
+    def after(_module: nn.Module, _args: tuple[Any, ...], output: Any) -> None:
+        keep(site, output)
 
     if site.side == "input":
         return site.module.register_forward_pre_hook(before, with_kwargs=True)
     return site.module.register_forward_hook(after)
 
 
-def _parts(output: Any, site: HookPoint) -> dict[int | str, Any]:
-    if isinstance(output, Mapping):
-        return dict(output)
-    if isinstance(output, tuple | list):
-        return dict(enumerate(output))
-    what = "one tensor" if isinstance(output, Tensor) else f"a {type(output).__name__}"
-    reason = f"explain.part: {site.part!r} has no meaning" if isinstance(output, Tensor) else "it has no parts"
-    raise ModelError(f"{site.key}: {site.layer!r} returns {what}: {reason}.")
+def _arguments(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    return {**{str(i): arg for i, arg in enumerate(args)}, **kwargs}
 
 
-def _only_tensor(given: Mapping[int | str, Any], site: HookPoint, verb: str) -> int | str:
-    tensors = [part for part, value in given.items() if isinstance(value, Tensor)]
-    if len(tensors) != 1:
-        raise _several(given, site, verb)
-    return tensors[0]
+def _watch(site: HookPoint, react: React, passed: Counter[str]) -> RemovableHandle:
+    def before(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        changed = _reacted(_arguments(args, kwargs), site, react, passed)
+        return tuple(changed[str(i)] for i in range(len(args))), {name: changed[name] for name in kwargs}
+
+    def after(_module: nn.Module, _args: tuple[Any, ...], output: Any) -> Any:
+        return _reacted(output, site, react, passed)
+
+    if site.side == "input":
+        return site.module.register_forward_pre_hook(before, with_kwargs=True)
+    return site.module.register_forward_hook(after)
 
 
-def _tensor(given: Mapping[int | str, Any], part: int | str, site: HookPoint, verb: str) -> Tensor:
-    if part not in given:
+def _reacted(value: Any, site: HookPoint, react: React, passed: Counter[str]) -> Any:
+    """What a layer takes or returns, with what `react` makes of the tensor of the site in its place."""
+    passed[site.name] += 1
+    tensors = tensors_of(value)
+    if site.part is None and "" in tensors:
+        return react(site, value)
+    part = _only_tensor(tensors, value, site) if site.part is None else str(site.part)
+    own = _tensor(tensors, part, value, site)
+    axis = site.batch_axis
+    reacted = react(site, own.movedim(axis, 0) if 0 < axis < own.ndim else own)
+    return with_tensor(value, part, reacted.movedim(0, axis) if 0 < axis < own.ndim else reacted)
+
+
+def _only_tensor(tensors: Mapping[str, Tensor], value: Any, site: HookPoint) -> str:
+    # of what a layer returns, nothing is chosen for the user unless it is the only thing there
+    if len(tensors) == 1 and (site.side == "input" or len(named_parts(value) or ()) == 1):
+        return next(iter(tensors))
+    raise _several(tensors, site)
+
+
+def _tensor(tensors: Mapping[str, Tensor], part: str, value: Any, site: HookPoint) -> Tensor:
+    if "" in tensors:
         raise ModelError(
-            f"explain.part: {part!r}: {site.layer!r} {verb} no such tensor.{suggestion(part, _names(given))}"
+            f"{site.key}: {site.layer!r} returns one tensor: explain.part: {site.part!r} has no meaning."
         )
-    value = given[part]
-    if not isinstance(value, Tensor):
-        raise ModelError(f"{site.key}: {site.layer!r} {verb} a {type(value).__name__} there, not a tensor.")
-    if not value.is_floating_point():
+    if part in tensors:
+        found = tensors[part]
+        if not found.is_floating_point():
+            raise ModelError(
+                f"{site.key}: {site.layer!r} {_verb(site)} {str(found.dtype).removeprefix('torch.')} there, which "
+                "has no gradient. Explain what comes out of it: side: output."
+            )
+        return found
+    parts = named_parts(value)
+    if parts is None:
+        raise ModelError(f"{site.key}: {site.layer!r} returns a {type(value).__name__}: it has no parts.")
+    if part in parts:
         raise ModelError(
-            f"{site.key}: {site.layer!r} {verb} {str(value.dtype).removeprefix('torch.')} there, which has no "
-            "gradient. Explain what comes out of it: side: output."
+            f"{site.key}: {site.layer!r} {_verb(site)} a {type(parts[part]).__name__} there, not a tensor."
         )
-    return value
-
-
-def _several(given: Mapping[int | str, Any], site: HookPoint, verb: str) -> ModelError:
-    listed = _names(given)
-    if not listed:
-        return ModelError(f"{site.key}: {site.layer!r} {verb} no tensor.")
-    return ModelError(
-        f"{site.key}: {site.layer!r} {verb} several values (tensors: {', '.join(listed)}); choose one, such as "
-        f"explain: {{layer: {site.layer}, side: {site.side}, part: {listed[0]}}}."
+    raise ModelError(
+        f"explain.part: {site.part!r}: {site.layer!r} {_verb(site)} no such tensor.{suggestion(part, tensors)}"
     )
 
 
-def _names(given: Mapping[int | str, Any]) -> list[str]:
-    return [str(part) for part, value in given.items() if isinstance(value, Tensor)]
+def _several(tensors: Mapping[str, Tensor], site: HookPoint) -> ModelError:
+    if not tensors:
+        return ModelError(f"{site.key}: {site.layer!r} {_verb(site)} no tensor.")
+    return ModelError(
+        f"{site.key}: {site.layer!r} {_verb(site)} several values (tensors: {', '.join(tensors)}); choose one, "
+        f"such as explain: {{layer: {site.layer}, side: {site.side}, part: {next(iter(tensors))}}}, or part: all, "
+        "which explains all of them on one path."
+    )
 
 
-def _with_part(output: Any, part: int | str, value: Tensor) -> Any:
-    """The output with one of its tensors replaced, in a container of the same type."""
-    if isinstance(output, Mapping):
-        changed: Any = copy.copy(output)
-        changed[part] = value
-        return changed
-    values = [value if i == part else other for i, other in enumerate(output)]
-    return type(output)(*values) if hasattr(output, "_fields") else type(output)(values)
+def _verb(site: HookPoint) -> str:
+    return "takes" if site.side == "input" else "returns"
 
 
 def _not_once(times: int) -> str:

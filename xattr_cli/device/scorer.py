@@ -155,13 +155,15 @@ class Scorer:
         # a copy: a network that begins with an in-place operation may not write into the data, nor into a leaf
         explained = self.layout.split(points - self.shift if self.shift else points.clone())
         masks = masks_in(context)
-        tensors = {spec.name: self._fed(_input(spec, explained, context, masks)) for spec in self.inputs}
+        tensors = {spec.name: _input(spec, explained, context, masks) for spec in self.inputs}
         if self.shortens:
             tensors, masks = shortened(tensors, self.inputs, masks)
         with replaced(self.sites, explained, masks):
-            if not self.withheld:
-                return self.runner(*tensors.values())
-            return self.runner(*[tensor for name, tensor in tensors.items() if name not in self.withheld])
+            return self.called(tensors)
+
+    def called(self, tensors: Mapping[str, Tensor]) -> Any:
+        """What the module returns, of whatever kind, for all of its inputs (k, *shape) by name."""
+        return self.runner(*[self._fed(tensor) for name, tensor in tensors.items() if name not in self.withheld])
 
     def _fed(self, values: Tensor) -> Tensor:
         return values.to(self.feed) if self.feed is not None and values.is_floating_point() else values

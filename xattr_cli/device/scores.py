@@ -109,7 +109,7 @@ class Score(Plugin, ABC):
         return f"{self.registered_name} {{{options}}}" if options else self.registered_name
 
 
-@SCORES.register("raw")
+@SCORES.register("raw", "none", "output")
 class Raw(Score):
     """An output as it is."""
 
@@ -154,7 +154,7 @@ class Logit(_OfLogits):
         return _signed(outputs) if outputs.shape[1] == 1 else outputs
 
 
-@SCORES.register("probability")
+@SCORES.register("probability", "softmax", "prob", "proba")
 class Probability(_OfClasses):
     """The softmax of the outputs; of a single one, the log-odds of class 1, the probabilities of 0 and 1."""
 
@@ -162,7 +162,7 @@ class Probability(_OfClasses):
         return _signed(outputs).sigmoid() if outputs.shape[1] == 1 else outputs.softmax(dim=1)
 
 
-@SCORES.register("log_probability")
+@SCORES.register("log_probability", "log_softmax", "log_prob")
 class LogProbability(_OfClasses):
     """The logarithm of the probability."""
 
@@ -217,7 +217,7 @@ class Margin(_OfLogits):
         return Logit().of_all(outputs)
 
 
-@SCORES.register("loss")
+@SCORES.register("loss", "cross_entropy", "nll")
 class Loss(_OfClasses):
     """Cross-entropy −log p to the target, which is the loss of training with `target: label`."""
 
@@ -338,15 +338,15 @@ def choose_targets(
         labels: (n,) class indices, needed if `select` is `label`.
         select, count: of the job's `target`.
         index: numbers of the targets that the job names.
-        column: (n, k) targets of each sample, needed if `select` is `column`.
+        column: (n, k) targets of each sample, where they differ; needed if `select` is `column`. They come first.
     """
     n, targets = scores.shape
+    if column is not None:
+        return torch.from_numpy(column)
     if select == "all":
         return torch.arange(targets).expand(n, targets)
     if select == "index":
         return torch.tensor(tuple(index)).expand(n, len(index))
-    if select == "column" and column is not None:
-        return torch.from_numpy(column)
     if select == "top":
         return scores.topk(count, dim=1).indices
     if targets == 1:

@@ -153,6 +153,17 @@ class Population:
         """(n, targets) scores of any number of points (n, D), without gradients."""
         return self.scorer.scores(points, context or {})[:, list(self.targets)]
 
+    def predicted(self, points: Tensor) -> Tensor:
+        """(n, 1) int64 predicted class of any number of points (n, D), among all outputs."""
+        return self.scorer.evidence(points, {}).argmax(dim=1, keepdim=True)
+
+    @cached_property
+    def outputs(self) -> int:
+        """Number of all outputs, whether studied or not."""
+        some = self.source.read(0, 1)
+        points = some.points if len(some) else self.scorer.tensor([[0.0] * self.layout.size])
+        return self.scorer.evidence(points[:1], some.context).shape[1]
+
     def background(self, baseline: object) -> Tensor:
         """The set of baselines (m, D) of a baseline plugin."""
         return self.source.background(baseline)

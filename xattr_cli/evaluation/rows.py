@@ -151,7 +151,7 @@ class Reader:
 
     def _replacement(self, rows: Rows, blocks: list[Block]) -> FeatureReplacement:
         baseline = self.inquiry.perturbation
-        if self.session.baselines.bound(baseline).background() is not None:
+        if self.session.baselines.bound(baseline).is_several:
             return self._turns(baseline, rows)
         table = torch.cat([block.reference(baseline) for block in blocks])
         return FeatureReplacement(table, torch.arange(len(rows), device=table.device)[:, None])

@@ -21,6 +21,7 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from ..errors import JobError, reported, suggestion
 from ..registry import BASELINES, DATASETS, ENGINES, MODELS, SCORES, Options, Plugin, Registry
+from .file_kinds import data_kind, is_checkpoint, model_kind
 from .sections import Compute, Explain, ExplainField, JobPath, Output
 from .stability import Stability
 from .target import Target, TargetField
@@ -29,6 +30,7 @@ from .yaml_text import plain_values, read_job_text, write_values
 
 __all__ = [
     "LABEL",
+    "PLUGIN_LIST",
     "PLUGIN_PLACEHOLDER",
     "BaselineField",
     "Compute",
@@ -38,6 +40,7 @@ __all__ = [
     "Output",
     "Target",
     "check_job",
+    "keys_named",
     "load_job",
     "parse_job",
     "resolve_plugin",
@@ -49,6 +52,8 @@ __all__ = [
 
 
 PLUGIN_PLACEHOLDER = "x-plugin"
+PLUGIN_LIST = "x-plugin-list"
+"""Beside the placeholder: a list of plugins is one, too."""
 LABEL = r"[A-Za-z0-9_][A-Za-z0-9_.-]*"
 """Pattern of the label that an engine has in a job, and in the result file."""
 
@@ -81,10 +86,13 @@ def resolve_plugin(registry: Registry[Any], value: Any, context: dict[str, Any] 
     """
     if isinstance(value, Plugin):
         return value
+    hint = _whole_form(registry, value) if isinstance(value, str) else ""
     if isinstance(value, str):
         value = {registry.tag: value}
     if not isinstance(value, Mapping):
-        raise ValueError(f"must be a name, or a mapping with the key {registry.tag!r}")
+        is_number = registry is BASELINES and isinstance(value, int | float)
+        hint = f"; that number everywhere is {{kind: constant, value: {value}}}" if is_number else ""
+        raise ValueError(f"must be a name, or a mapping with the key {registry.tag!r}{hint}")
     options = dict(value)
     if registry.tag not in options:
         raise ValueError(f"the key {registry.tag!r} is missing.{suggestion('', registry.names())}")
@@ -92,16 +100,44 @@ def resolve_plugin(registry: Registry[Any], value: Any, context: dict[str, Any] 
     try:
         cls = registry.get(str(name))
     except JobError as error:
-        raise ValueError(str(error)) from error
+        raise ValueError(f"{error}{hint}") from error
     plugin: Plugin = cls.model_validate(options, context=context)
     return plugin
 
 
-def _plugin_field(registry: Registry[Any]) -> Any:
-    return Annotated[SerializeAsAny[InstanceOf[Plugin]], BeforeValidator(_Resolve(registry)), _Resolve(registry)]
+def _whole_form(registry: Registry[Any], word: str) -> str:
+    """What to write for a network, or a file, that stands in the place of its kind."""
+    if registry is DATASETS and (kind := data_kind(word)):
+        return f" A file is given as {{kind: {kind}, path: {word}}}."
+    if registry is not MODELS:
+        return ""
+    if kind := model_kind(word):
+        return f" A file is given as {{kind: {kind}, path: {word}}}."
+    if is_checkpoint(word):
+        return (
+            f" Weights stand beside the network they are of: {{kind: torchvision, name: …, checkpoint: {word}}}."
+        )
+    return f" A network of torchvision is {{kind: torchvision, name: {word}}}."
 
 
-BaselineField = _plugin_field(BASELINES)
+def _plugin_field(registry: Registry[Any], resolver: type[_Resolve] = _Resolve) -> Any:
+    resolve = resolver(registry)
+    return Annotated[SerializeAsAny[InstanceOf[Plugin]], BeforeValidator(resolve), resolve]
+
+
+class _ResolveBaseline(_Resolve):
+    """Turns a list of baselines, too, into the plugin that stands for several."""
+
+    def __call__(self, value: Any, info: ValidationInfo) -> Plugin:
+        return super().__call__(
+            {"kind": "several", "baselines": value} if isinstance(value, list) else value, info
+        )
+
+    def __get_pydantic_json_schema__(self, core: Any, handler: GetJsonSchemaHandler) -> Any:
+        return {**super().__get_pydantic_json_schema__(core, handler), PLUGIN_LIST: True}
+
+
+BaselineField = _plugin_field(BASELINES, _ResolveBaseline)
 """Type of an engine's `baseline` option."""
 
 
@@ -180,6 +216,18 @@ class Job(Options):
     compute: Compute = Field(default=Compute(), description="where and how the network is evaluated")
     output: Output = Field(description="where the result goes, and how it is cut into parts")
 
+    @classmethod
+    def _advice(cls, key: Any, given: Mapping[Any, Any], allowed: list[str]) -> str:
+        homes = keys_named(str(key), given)
+        return f" Here it is {' or '.join(homes)}." if homes else super()._advice(key, given, allowed)
+
+    @field_validator("output", mode="before")
+    @classmethod
+    def _path_alone(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            raise ValueError(f"must be a mapping: {{path: {value}}}")
+        return value
+
     @field_validator("engines", mode="before")
     @classmethod
     def _name_engines(cls, value: Any) -> Any:
@@ -190,7 +238,13 @@ class Job(Options):
                     f"the label {label!r} may hold letters, digits, '_', '-' and '.' only, and start with none "
                     "of '-' and '.'"
                 )
-        return {str(label): _with_engine_name(str(label), options) for label, options in labelled.items()}
+        named = {str(label): _with_engine_name(str(label), options) for label, options in labelled.items()}
+        for label, options in named.items():
+            owners = [] if isinstance(options, dict | Plugin) else _owners(label, labelled)
+            if owners:
+                told = " or ".join(f"engines.{owner}.{label}" for owner in owners)
+                raise ValueError(f"{label!r} is an option of an engine, not an engine: {told}.")
+        return named
 
 
 def _by_label(value: Any) -> dict[Any, Any]:
@@ -211,6 +265,69 @@ def _with_engine_name(label: str, options: Any) -> Any:
     if options is None:
         return {ENGINES.tag: label}
     return {ENGINES.tag: label, **options} if isinstance(options, dict) else options
+
+
+def keys_named(key: str, given: Mapping[Any, Any]) -> list[str]:
+    """Dotted keys of a job that end with `key`, where it is no key of the job itself.
+
+    Arguments:
+        key: such as `rtol` or `device`.
+        given: what a job holds, as far as that is known; kinds that it does not name may be any.
+
+    Example:
+        >>> keys_named("device", {}), keys_named("batch_size", {})
+        (['compute.device'], ['compute.batch_rows'])
+    """
+    sections: dict[str, type[Options]] = {"compute": Compute, "output": Output}
+    found = [f"{name}.{key}" for name, section in sections.items() if key in section.model_fields]
+    if key in _ELSEWHERE or found:
+        return [_ELSEWHERE.get(key, *found)]
+    for name, registry in {"model": MODELS, "dataset": DATASETS}.items():
+        if any(key in cls.model_fields for cls in _classes(registry, given.get(name))):
+            found.append(f"{name}.{key}")
+    labelled = given.get("engines")
+    try:
+        owners = _owners(key, _by_label(labelled)) if labelled else []
+    except ValueError:  # the engines are wrong themselves, and so is said
+        owners = []
+    is_option = not labelled and any(key in cls.model_fields for cls in _classes(ENGINES, None))
+    return found + [f"engines.{owner}.{key}" for owner in owners or (["NAME"] if is_option else [])]
+
+
+_ELSEWHERE = {
+    "batch_size": "compute.batch_rows",
+    "batch": "compute.batch_rows",
+    "gpu": "compute.device",
+    "cuda": "compute.device",
+    "cpu": "compute.device",
+    "out": "output.path",
+    "output": "output.path",
+    "output_path": "output.path",
+    "n_steps": "engines.NAME.rtol",
+    "steps": "engines.NAME.rtol",
+    "layer": "explain.layer",
+    "embedding": "explain.embedding",
+}
+"""Key that other programs have → where a job says the like."""
+
+
+def _classes(registry: Registry[Any], value: Any) -> list[type[Plugin]]:
+    """The class of the kind that a section names, or all if it names none that there is."""
+    name = value.get(registry.tag) if isinstance(value, Mapping) else value
+    names = [name] if name in registry.names() else registry.names()
+    return list(registry.usable(lambda fault: None).values()) if len(names) > 1 else [registry.get(names[0])]
+
+
+def _owners(option: str, labelled: Mapping[Any, Any]) -> list[str]:
+    """Labels of the engines that have an option."""
+    names = {
+        str(label): options.get(ENGINES.tag, label) if isinstance(options, dict) else label
+        for label, options in labelled.items()
+    }
+    known = set(ENGINES.names())
+    return [
+        label for label, name in names.items() if name in known and option in ENGINES.get(str(name)).model_fields
+    ]
 
 
 # --- reading ------------------------------------------------------------------------------------

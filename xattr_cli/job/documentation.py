@@ -9,7 +9,7 @@ from typing import Any
 from pydantic_core import to_jsonable_python
 
 from ..registry import BASELINES, Options
-from .config import PLUGIN_PLACEHOLDER
+from .config import PLUGIN_LIST, PLUGIN_PLACEHOLDER
 
 __all__ = ["document", "summary"]
 
@@ -84,7 +84,8 @@ def _option(field: Any, details: Mapping[str, Any]) -> dict[str, Any]:
 
 def _type(details: Mapping[str, Any]) -> str:
     if PLUGIN_PLACEHOLDER in details:
-        return f"{details[PLUGIN_PLACEHOLDER]}, or {{kind: NAME, its options}}"
+        listed = ", or a list of these" if PLUGIN_LIST in details else ""
+        return f"{details[PLUGIN_PLACEHOLDER]}, or {{kind: NAME, its options}}{listed}"
     if "$ref" in details:
         return "mapping"
     if "anyOf" in details:

@@ -13,22 +13,12 @@ from ..importing import module_of
 from ..registry import DATASETS, ENGINES, MODELS, Registry
 from ..untrusted.yaml_text import parse_yaml
 from .config import resolve_plugin
+from .file_kinds import data_kind, is_checkpoint, is_csv, model_kind
 from .target import named_target
 from .yaml_text import plain_values, write_values
 
-__all__ = ["DATA_KINDS", "OneLiner"]
+__all__ = ["OneLiner"]
 
-_CSV = (".csv", ".csv.gz", ".csv.bz2", ".csv.xz", ".csv.zst")
-DATA_KINDS: Mapping[str, tuple[str, ...]] = {
-    "table": (*_CSV, ".parquet"),
-    "text": (".txt", ".jsonl"),
-    "arrays": (".npz", ".npy", ".h5", ".hdf5"),
-    "molecules": (".smi",),
-}
-"""Kind of dataset → endings of files that are nothing else."""
-
-_MODEL_KINDS = {".onnx": "onnx", ".pt2": "exported"}
-_CHECKPOINTS = (".pt", ".pth", ".ckpt", ".bin", ".safetensors")
 _SUBJECTS = ("factory", "name", "path")  # the option that a plugin's one word stands for
 
 
@@ -112,8 +102,8 @@ class OneLiner:
         path = Path(self.model)
         if path.is_dir() and (path / "config.json").exists():
             return {"kind": "transformers", "path": path}
-        if path.suffix in _MODEL_KINDS:
-            return {"kind": _MODEL_KINDS[path.suffix], "path": path}
+        if told := model_kind(path):
+            return {"kind": told, "path": path}
         raise JobError(f"--model {self.model}: {_unclear(path)}")
 
     def _dataset(self, model: Mapping[str, Any]) -> dict[str, Any]:
@@ -164,7 +154,7 @@ def _plugin(registry: Registry[Any], kind: str, word: str, where: str) -> dict[s
 def _unclear(path: Path) -> str:
     """What to add to a word that may be several kinds of model."""
     kinds = ", ".join(f"{kind}:…" for kind in MODELS.names())
-    if path.suffix in _CHECKPOINTS:
+    if is_checkpoint(path):
         return (
             f"weights alone do not say which network they are of. Name it, and give them beside it: "
             f"--model torchvision:resnet18 --checkpoint {path}, or --model my_module:my_network. A file of "
@@ -180,12 +170,10 @@ def _data_kind(given: str, is_text: bool) -> str:
     if path.is_dir():
         arrays = any(path.glob("*.npy"))
         return "arrays" if arrays else "images"
-    name = path.name.lower()
-    if is_text and name.endswith(_CSV):
+    if is_text and is_csv(path):
         return "text"
-    for kind, endings in DATA_KINDS.items():
-        if name.endswith(endings):
-            return kind
+    if kind := data_kind(path):
+        return kind
     if not path.exists():
         others = [each.name for each in path.parent.iterdir()] if path.parent.is_dir() else []
         match = nearest(path.name, others)

@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import quote
 
 from ..registry import BASELINES, DATASETS, ENGINES, MODELS, SCORES, Options, Registry
-from .config import LABEL, PLUGIN_PLACEHOLDER, Job
+from .config import LABEL, PLUGIN_LIST, PLUGIN_PLACEHOLDER, Job
 from .yaml_text import VARIABLE
 
 __all__ = ["job_schema"]
@@ -126,9 +126,12 @@ def _resolved(node: Any) -> Any:
         return [_resolved(each) for each in node]
     if not isinstance(node, dict):
         return node
-    rest = {key: _resolved_keyword(key, value) for key, value in node.items() if key != PLUGIN_PLACEHOLDER}
+    marks = (PLUGIN_PLACEHOLDER, PLUGIN_LIST)
+    rest = {key: _resolved_keyword(key, value) for key, value in node.items() if key not in marks}
     if PLUGIN_PLACEHOLDER in node:
-        return {**rest, "$ref": _reference(node[PLUGIN_PLACEHOLDER].replace(" ", "-"))}
+        plugin = {"$ref": _reference(node[PLUGIN_PLACEHOLDER].replace(" ", "-"))}
+        several = {"anyOf": [plugin, {"type": "array", "minItems": 2, "items": plugin}]}
+        return {**rest, **(several if PLUGIN_LIST in node else plugin)}
     if node.get("type") in _NOT_A_TEXT or "enum" in node:
         about = {key: rest.pop(key) for key in ("title", "description", "default") if key in rest}
         return {**about, "anyOf": [rest, {"$ref": _reference(_VARIABLE)}]}

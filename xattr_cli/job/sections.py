@@ -147,7 +147,8 @@ class Compute(Options):
     @classmethod
     def _known_device(cls, value: str) -> str:
         if not re.fullmatch(DEVICE, value):
-            raise ValueError("not a device." + suggestion(value, ["auto", "cpu", "cuda", "cuda:0", "mps"]))
+            meant = "cuda" if value.lower().startswith(("gpu", "nvidia", "rocm")) else None
+            raise ValueError("not a device." + suggestion(value, ["auto", "cpu", "cuda", "cuda:0", "mps"], meant))
         return value
 
 
@@ -185,6 +186,8 @@ def _listed(value: Any) -> Any:
 
 Names = Annotated[tuple[Name, ...], BeforeValidator(_listed, json_schema_input_type=Name | NameList)]
 
+Part = Annotated[int, Field(ge=0)] | Name
+
 _FORMS = ("inputs", "{inputs: [names]}", "{embedding: auto}", "{layer: name}")
 
 
@@ -198,7 +201,8 @@ class Explain(Options):
         embedding: names of embedding modules whose output is explained instead of the ids they look up.
         layer: names of modules whose output or input is explained.
         side: of the layers.
-        part: which of several tensors that a layer returns or takes: a position or a name.
+        part: which of several tensors that a layer returns or takes: a position or a name, dotted for parts of
+            parts, such as 1.0; a list, or `all`, explains several on one path.
         reduce: how a map over embedding, feature or channel axes becomes one number per token, step or pixel;
             None stands for `sum` where an embedding is explained, and `none` elsewhere.
         store: `full` keeps the whole map, with the reduced one beside it; `reduced` keeps that one only.
@@ -210,7 +214,7 @@ class Explain(Options):
     embedding: Names = ()
     layer: Names = ()
     side: Literal["input", "output"] = "output"
-    part: Annotated[int, Field(ge=0)] | Name | None = None
+    part: Part | Annotated[tuple[Part, ...], Field(min_length=1)] | None = None
     reduce: Reduction | None = None
     store: Literal["full", "reduced"] = "full"
 
@@ -228,6 +232,11 @@ class Explain(Options):
         if self.reduce is not None:
             return self.reduce
         return "sum" if self.embedding else "none"
+
+    @property
+    def parts(self) -> tuple[int | str | None, ...]:
+        """The parts, one by one."""
+        return self.part if isinstance(self.part, tuple) else (self.part,)
 
     @property
     def inside(self) -> bool:
@@ -251,7 +260,8 @@ def _read_explain(value: Any) -> Explain:
         return Explain()
     if isinstance(value, dict) and value and [] not in value.values():
         return Explain.model_validate(value)
-    raise ValueError("not understood." + suggestion(value, _FORMS))
+    hint = f" A layer of that name is {{layer: {value}}}." if isinstance(value, str) else ""
+    raise ValueError("not understood." + suggestion(value, _FORMS) + hint)
 
 
 ExplainField = Annotated[

@@ -9,9 +9,9 @@ from pydantic import BeforeValidator, Field, GetJsonSchemaHandler, model_seriali
 from ..errors import suggestion
 from ..registry import Options
 
-__all__ = ["PREDICTED_POSITIONS", "Mask", "Place", "Target", "TargetField", "named_target"]
+__all__ = ["PREDICTED_POSITIONS", "TARGET_WORDS", "Mask", "Place", "Target", "TargetField", "named_target"]
 
-TARGET_WORDS = ("predicted", "second", "label", "all")
+TARGET_WORDS = ("predicted", "second", "label", "all", "continuation")
 PREDICTED_POSITIONS = "predicted"
 """As the name of a mask: the positions at which the class that is explained is the predicted one."""
 
@@ -30,7 +30,7 @@ class Target(Options):
     """Which scores of the network are explained, for every sample.
 
     Attributes:
-        select: how they are found.
+        select: how they are found; `continuation` are the output tokens of each prompt.
         index: outputs; with `select="index"` only.
         count: how many of the highest scores; with `select="top"` only.
         column: of the dataset, which names the output of each sample; with `select="column"` only.
@@ -38,7 +38,7 @@ class Target(Options):
         axis: of the output, batch axis included, that counts the classes; None finds it.
     """
 
-    select: Literal["predicted", "second", "label", "all", "index", "top", "column"] = "predicted"
+    select: Literal["predicted", "second", "label", "all", "continuation", "index", "top", "column"] = "predicted"
     index: tuple[Place, ...] = ()
     count: int = Field(default=0, ge=0)
     column: str = ""
@@ -121,7 +121,7 @@ def _entry(value: Any) -> int | str:
 class _Form(Options):
     """A target as a mapping of the job file has it."""
 
-    select: Literal["predicted", "second", "label", "all"] | None = None
+    select: Literal["predicted", "second", "label", "all", "continuation"] | None = None
     index: Annotated[tuple[Place, ...] | None, BeforeValidator(_places)] = None
     top: Annotated[int, Field(ge=1)] | None = None
     column: Annotated[str, Field(min_length=1)] | None = None
@@ -147,7 +147,11 @@ def _read_target(value: Any) -> Target:
             return Target.model_validate({"select": "column", "column": form.column, **shared})
         return Target.model_validate({"select": form.select or "predicted", **shared})
     forms = [*TARGET_WORDS, "{index: 3}", "{index: name}", "{top: 5}", "{column: name}"]
-    raise ValueError("not a target." + suggestion(value, forms))
+    short = isinstance(value, int | str) and not isinstance(value, bool)
+    hint = (
+        f" The {'class' if isinstance(value, str) else 'output'} {value} is {{index: {value}}}." if short else ""
+    )
+    raise ValueError("not a target." + suggestion(value, forms) + hint)
 
 
 def named_target(value: Any) -> Any:

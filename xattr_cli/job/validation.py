@@ -136,6 +136,9 @@ def _shown(detail: ErrorDetails, text: str) -> str:
 
 
 def _hint(details: Sequence[ErrorDetails]) -> str:
+    value = details[0]["input"]
+    if isinstance(value, str) and (share := re.fullmatch(r"([0-9.]+) ?%", value)):
+        return f"; {value} is {float(share[1]) / 100:g}" if share[1].count(".") < 2 and share[1] != "." else ""
     expected = " ".join(str(detail.get("ctx", {}).get("expected", "")) for detail in details)
-    match = nearest(details[0]["input"], re.findall(r"'([^']+)'", expected))
+    match = nearest(value, re.findall(r"'([^']+)'", expected))
     return f". Did you mean {match!r}?" if match else ""

@@ -16,6 +16,9 @@ from ..untrusted.yaml_text import parse_yaml, resolve_plainly
 
 __all__ = ["VARIABLE", "plain_values", "read_job_text", "write_values"]
 
+_HDF5, _ZIP = b"\x89HDF\r\n\x1a\n", b"PK\x03\x04"
+_MOST_NAMED = 5
+
 VARIABLE = r"\$\{[A-Za-z_][A-Za-z0-9_]*\}"
 """Pattern of an environment variable in a value; `$${NAME}` is the text `${NAME}`."""
 
@@ -28,7 +31,31 @@ def read_job_text(path: Path) -> str:
         match = nearest(path.name, others)
         hint = f" Did you mean {str(folder / match)!r}?" if match else ""
         raise JobError(f"job file {path}: no such file.{hint}")
+    if reason := _no_job(path):
+        raise JobError(f"job file {path}: {reason}")
     return read_text(path, f"job file {path}", JobError)
+
+
+def _no_job(path: Path) -> str:
+    """Why what a path leads to cannot be a job file; empty if it may be one."""
+    if path.is_dir():
+        jobs = sorted(found.name for found in path.glob("*.y*ml"))[:_MOST_NAMED]
+        return "is a folder" + (
+            f"; name a job in it: {', '.join(jobs)}." if jobs else ", without a .yaml file in it."
+        )
+    if not path.is_file():
+        return ""  # what the shell has opened
+    try:
+        with path.open("rb") as file:
+            start = file.read(8)
+    except OSError:  # who reads it says so
+        return ""
+    if start == _HDF5:
+        return (
+            f"is an HDF5 file, such as a result, not a job. `xattr-cli inspect {path}` and `report` read results; "
+            "this command takes the job, a YAML file."
+        )
+    return "is an archive, such as .npz or .pt, not a job: a YAML file names it." if start[:4] == _ZIP else ""
 
 
 def plain_values(text: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
@@ -44,13 +71,23 @@ def plain_values(text: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
     """
     values = parse_yaml(text, "the job file", JobError)
     if not isinstance(values, dict):
-        raise JobError("the job file must be a mapping with the keys model, dataset, engines, output.")
+        raise JobError(f"the job file {_no_mapping(values)}")
     for override in overrides:
         values = _overridden(values, override)
     try:
         return _expanded(values, "")  # type: ignore[no-any-return]
     except RecursionError:
         raise JobError("the job file: an anchor stands for something that contains it.") from None
+
+
+def _no_mapping(found: Any) -> str:
+    """What a job file is instead of a mapping, and what to do."""
+    keys = "the keys model, dataset, engines, output"
+    if found is None:
+        return f"is empty; it must be a mapping with {keys}. `xattr-cli init` writes one to start from."
+    if isinstance(found, list):
+        return f"is a list; it must be a mapping with {keys}, without a dash before them."
+    return f"is a single value; it must be a mapping with {keys}, each with a colon and a space behind it."
 
 
 def write_values(values: dict[str, Any]) -> str:

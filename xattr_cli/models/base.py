@@ -79,6 +79,10 @@ class ModelSource(Plugin, ABC):
         """Folder of the tokenizer that belongs to the network; None if it has none."""
         return None
 
+    def beside(self, dataset: Plugin) -> ModelSource:
+        """The model as it is loaded for a dataset; one that can be asked several things may see which is meant."""
+        return self
+
     def picture_transform(self) -> dict[str, Any]:
         """What a job has under `dataset.transform` for pictures, as the architecture's own weights want them.
 

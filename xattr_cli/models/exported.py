@@ -30,7 +30,7 @@ _WORTHWHILE_BATCH = 32
 _UNBOUNDED = 2**31
 
 
-@MODELS.register("exported")
+@MODELS.register("exported", "pt2", "torch_export")
 class ExportedModel(ModelSource):
     """A network exported by `torch.export`, with its weights in the same `.pt2` file.
 

@@ -20,7 +20,7 @@ from .built import BuiltModel
 __all__ = ["PythonModel"]
 
 
-@MODELS.register("python")
+@MODELS.register("python", "torch", "pytorch", "module")
 class PythonModel(BuiltModel):
     """The network that a Python callable returns, filled from a checkpoint.
 

@@ -21,7 +21,7 @@ __all__ = ["TorchScriptModel"]
 _OPTION = "model.path"
 
 
-@MODELS.register("torchscript")
+@MODELS.register("torchscript", "jit", "torch_jit")
 class TorchScriptModel(ModelSource):
     """A network scripted or traced by `torch.jit`, with its weights in the same file.
 

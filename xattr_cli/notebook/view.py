@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from ..errors import JobError
+from ..errors import JobError, ResultError, suggestion
 from ..export.source import choose, numbered
 from ..export.tables import Codes, long_table
 from ..importing import import_optional
@@ -23,10 +23,11 @@ from ..reports.drawing.style import styled
 from ..reports.figures import figure_kinds
 from ..reports.summary import summarize
 from ..samples import Status
+from ..store.results.effects import EffectResults
 from ..store.results.engines import PER_ROW
 from ..store.results.reader import Results
 
-__all__ = ["ResultView", "open_results"]
+__all__ = ["Figures", "ResultView", "open_results"]
 
 _LOG = logging.getLogger(__name__)
 _SHOWN = {
@@ -40,6 +41,13 @@ _SHOWN = {
     "evaluations_per_row": "evaluations/row",
 }
 """What a cell of a notebook shows of an engine: key of its summary → heading."""
+
+
+class Figures(list[Figure]):
+    """Figures that a cell of a notebook shows, whichever backend matplotlib has there."""
+
+    def _repr_html_(self) -> str:
+        return "".join(f"<p>{_picture(each, f'figure {number}')}</p>" for number, each in enumerate(self, start=1))
 
 
 class ResultView(Results):
@@ -107,23 +115,33 @@ class ResultView(Results):
             columns[f"{label}.status"] = [Status(int(status)).name.lower() for status in engine.status]
         return pandas.DataFrame(columns, index=pandas.Index(about.id, name="row"))
 
-    def xarray(self, engine: str) -> Any:
+    def xarray(self, engine: str, *, effects: bool | None = None) -> Any:
         """An xarray dataset of an engine, read lazily: maps, errors and curves with named dimensions.
 
-        Sample, label, target and prediction are coordinates of the rows.
+        Sample, label, target and prediction are coordinates of the rows; of what an engine says of the whole
+        dataset, the names of features, nodes and outputs are.
+
+        Arguments:
+            engine: its label.
+            effects: what it says of the whole dataset, not of rows; None takes what there is, rows first.
 
         Raises:
             JobError: xarray or h5netcdf is not installed.
             StoreError: no engine has that label.
         """
-        label = self.engine(engine).label
+        whole = engine not in self.engines and engine in self.effects if effects is None else effects
+        if whole and engine not in self.effects:
+            raise ResultError(f"{self.path}: no effects of {engine!r}.{suggestion(engine, self.effects)}")
+        group = f"effects/{engine}" if whole else f"engines/{self.engine(engine).label}"
         xarray, _ = (
             import_optional(name, needed_by="xarray()", install="xattr-cli[xarray]", error=JobError)
             for name in ("xarray", "h5netcdf")
         )
         # HDF5 opens a file twice only with the same kind of lock, which is none here
         options = {"engine": "h5netcdf", "driver_kwds": {"locking": False}}
-        found = xarray.open_dataset(self.path, group=f"engines/{label}", **options)
+        found = xarray.open_dataset(self.path, group=group, **options)
+        if whole:
+            return found
         names = ("sample", "label", "target", "prediction")
         return found.assign_coords({name: ("row", getattr(self.rows, name)) for name in names})
 
@@ -134,8 +152,8 @@ class ResultView(Results):
         engines: Sequence[str] | None = None,
         rows: Sequence[int] | None = None,
         samples: int = 4,
-    ) -> list[Figure]:
-        """Figures as `xattr-cli plot --kind` draws them.
+    ) -> Figures:
+        """Figures as `xattr-cli plot --kind` draws them; a cell shows them all.
 
         Arguments:
             kind: of figure; `xattr-cli ls figures` lists them.
@@ -146,7 +164,7 @@ class ResultView(Results):
         Raises:
             JobError: a kind, engine or row that there is not.
         """
-        return list(self._drawn([FIGURES.get(kind)()], engines, rows, samples))
+        return Figures(self._drawn([FIGURES.get(kind)()], engines, rows, samples))
 
     def _drawn(
         self, kinds: Sequence[Any], engines: Sequence[str] | None, rows: Sequence[int] | None, samples: int
@@ -161,7 +179,7 @@ class ResultView(Results):
             yield from draw(kind)
 
     def __repr__(self) -> str:
-        labels = ", ".join([*self.engines, *self.effects])
+        labels = ", ".join(dict.fromkeys([*self.engines, *self.effects]))
         return f"<{type(self).__name__} {self.path}: {len(self.rows)} rows, {labels}>"
 
     def _repr_html_(self) -> str:
@@ -169,8 +187,9 @@ class ResultView(Results):
         about = summarize(self)
         head = "".join(f"<th>{html.escape(name)}</th>" for name in ("engine", *_SHOWN.values()))
         lines = "".join(_line(label, engine) for label, engine in about["engines"].items())
+        lines += "".join(_effects_line(label, effects) for label, effects in self.effects.items())
         first = next(self._drawn(list(figure_kinds(_LOG.warning).values()), None, None, 4), None)
-        picture = f'<img style="max-width:100%" alt="first figure" src="{_data_url(first)}">' if first else ""
+        picture = _picture(first, "first figure") if first else ""
         table = f"<table><thead><tr>{head}</tr></thead><tbody>{lines}</tbody></table>" if lines else ""
         return f"<div><p>{html.escape(repr(self)[1:-1])}</p>{table}{picture}</div>"
 
@@ -189,16 +208,24 @@ def _line(label: str, about: dict[str, Any]) -> str:
     return f"<tr>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
 
 
+def _effects_line(label: str, effects: EffectResults) -> str:
+    """Of an engine that speaks of the whole dataset, and not of its rows."""
+    said = "converged" if effects.converged else "not converged"
+    about = html.escape(f"whole dataset: {said}, {effects.evaluations:,} evaluations")
+    return f'<tr><td>{html.escape(label)}</td><td colspan="{len(_SHOWN)}">{about}</td></tr>'
+
+
 def _cell(name: str, value: float | None) -> str:
     if value is None:
         return "-"
     return f"{100 * value:.2g} %" if name.startswith("relative_error") else f"{value:.4g}"
 
 
-def _data_url(figure: Figure) -> str:
+def _picture(figure: Figure, name: str) -> str:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=80)
-    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    data = base64.b64encode(buffer.getvalue()).decode()
+    return f'<img style="max-width:100%" alt="{html.escape(name)}" src="data:image/png;base64,{data}">'
 
 
 def _pandas_column(pandas: Any, values: np.ndarray | Codes) -> Any:

@@ -23,8 +23,8 @@ def gradient_baselines(engines: Mapping[str, Any]) -> list[Baseline]:
     baselines: list[Baseline] = []
     for engine in engines.values():
         baseline = getattr(engine, "baseline", None)
-        if engine.differentiates and isinstance(baseline, Baseline) and baseline not in baselines:
-            baselines.append(baseline)
+        if engine.differentiates and isinstance(baseline, Baseline):
+            baselines += [one for one in baseline.each or (baseline,) if one not in baselines]
     return baselines
 
 
@@ -59,7 +59,7 @@ class BaselineCache(Generic[Placed]):
         """The background set (m, D) of a baseline, and the mean scores (targets,) over it.
 
         Raises:
-            JobError: the kind stands for a single baseline.
+            JobError: each sample has a baseline of its own.
         """
         key = _key(baseline)
         if key not in self._backgrounds:
@@ -80,8 +80,9 @@ class BaselineCache(Generic[Placed]):
         arrays = self.bound(baseline).background()
         if arrays is None:
             raise JobError(
-                f"baseline kind {baseline.registered_name!r} is a single baseline, but expected gradients "
-                "need a set of them. Use {kind: samples, count: 64}."
+                f"baseline: {baseline.registered_name!r} gives every sample a baseline of its own, but what "
+                "averages over baselines takes the same ones for all samples. Use {kind: samples, count: 64}, or "
+                "any kind that does not depend on the sample."
             )
         return dict(arrays)
 

@@ -46,6 +46,8 @@ def row_columns(table: RowTable) -> dict[str, ResultColumn]:
     if batch.keys:
         keys = np.array([batch.keys[i] for i in table.position], dtype=object)
         more["rows/key"] = ResultColumn(keys, axes=("row",))
+    if table.output is not None:
+        more["rows/output"] = ResultColumn(table.output, axes=("row",))
     return {
         f"rows/{name}": ResultColumn(getattr(table, name), axes=("row",))
         for name in ("id", "sample", "label", "target", "prediction")
@@ -92,6 +94,8 @@ def input_columns(
         at = f"inputs/{spec.name}"
         values = batch.inputs[spec.name][stored]
         columns[f"{at}/values"] = ResultColumn(values, axis="samples", axes=("sample", *_axes(spec)))
+        if spec.categories:
+            columns[f"{at}/categories"] = ResultColumn(np.array(spec.categories, dtype=object), axis="constant")
         if spec.features:
             columns[f"{at}/features"] = ResultColumn(np.array(spec.features, dtype=object), axis="constant")
         for name, numbers in (("offset", spec.offset), ("scale", spec.scale)):

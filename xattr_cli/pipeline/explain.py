@@ -10,7 +10,9 @@ from functools import partial
 import numpy as np
 
 from ..device.packing import give_back_memory, is_out_of_memory
-from ..engines.base import LocalEngine, PopulationEngine
+from ..engines.alternatives import explain_alternatives
+from ..engines.base import Explanation, LocalEngine, PopulationEngine
+from ..engines.block import Block
 from ..engines.folds import explain_folds
 from ..errors import RunError, XattrError
 from ..samples import Batch
@@ -88,20 +90,20 @@ def _gather(gathered: ColumnBuffer, found: dict[str, ResultColumn], session: Ses
 def _next_rows(session: Session, left: slice) -> slice:
     """The next of some rows, in pieces of equal length, and all rows of a sample in the same if that can be."""
     together = session.settings.working.rows_at_once(session.scorer.packing.rows)
-    per_sample = session.parts.rows_per_sample
+    parts = session.parts
     count = left.stop - left.start
     if count <= together:
         return left
     stop = left.start + -(-count // -(-count // together))
-    aligned = stop - stop % per_sample
+    aligned = int(parts.first_row(parts.sample_of(np.array([stop])))[0])
     return slice(left.start, aligned if aligned > left.start else stop)
 
 
 def _samples_of(session: Session, some: slice, rows: slice, batch: Batch | None) -> Batch | None:
     if batch is None or some == rows:
         return batch
-    first, per_sample = rows.start // session.parts.rows_per_sample, session.parts.rows_per_sample
-    return batch.take(np.arange(some.start // per_sample - first, -(-some.stop // per_sample) - first))
+    start, (first, last) = session.parts.samples_of(rows)[0], session.parts.samples_of(some)
+    return batch.take(np.arange(first - start, last - start))
 
 
 def _shortage(error: RunError, rows: slice) -> str:
@@ -140,15 +142,7 @@ def _columns(
         for place, label in enumerate(engines, start=1):
             at_work = f"engine {label!r}, "
             engine = engines[label]
-            if isinstance(engine, PopulationEngine):
-                explained = engine.explain(block, session.effects[label])
-            elif session.model.fold_names:
-                folds = (session.block(table, scorer) for scorer in session.scorer.each_fold)
-                names, keep = session.model.fold_names, session.model.keep_folds
-                explained = explain_folds(engine, folds, names, keep=keep)
-            else:
-                explained = engine.explain(block)
-            found = with_consistency(session, engine, block, explained)
+            found = _explained(session, label, engine, table, block)
             columns |= engine_columns(label, found, session.layout, table, session.job.explain)
             columns |= stability_columns(session.job, label, engine, block, found)
             told(place / len(engines))
@@ -157,6 +151,23 @@ def _columns(
     except Exception as error:
         raise RunError(at_work + _failure(session, rows, error)) from error
     return columns
+
+
+def _explained(
+    session: Session, label: str, engine: LocalEngine | PopulationEngine, table: RowTable, block: Block
+) -> Explanation:
+    """What an engine finds of a block, with each of its baselines and networks."""
+    if isinstance(engine, PopulationEngine):
+        return with_consistency(session, engine, block, engine.explain(block, session.effects[label]))
+
+    def alone(one: LocalEngine) -> Explanation:
+        if session.model.fold_names:
+            folds = (session.block(table, scorer) for scorer in session.scorer.each_fold)
+            names, keep = session.model.fold_names, session.model.keep_folds
+            return with_consistency(session, one, block, explain_folds(one, folds, names, keep=keep))
+        return with_consistency(session, one, block, one.explain(block))
+
+    return explain_alternatives(engine, alone)
 
 
 def _name_quarantined(table: RowTable) -> None:
@@ -177,10 +188,10 @@ _NAMED = 8
 
 
 def _failure(session: Session, rows: slice, error: Exception) -> str:
-    first, last = rows.start // session.parts.rows_per_sample, (rows.stop - 1) // session.parts.rows_per_sample
+    first, after = session.parts.samples_of(rows)
     where = traceback.extract_tb(error.__traceback__)[-1]
     text = (
-        f"samples {first} to {last}: {type(error).__name__}: {str(error).strip()} "
+        f"samples {first} to {after - 1}: {type(error).__name__}: {str(error).strip()} "
         f"({where.filename}, line {where.lineno}). Parts finished before are kept; when the cause is "
         "removed, the same command goes on from there."
     )
@@ -192,7 +203,8 @@ def _failure(session: Session, rows: slice, error: Exception) -> str:
 
 def _stored(session: Session, table: RowTable) -> np.ndarray:
     """Which samples of the part's batch go into the file: those whose first row lies in this part."""
-    first_row_here = np.flatnonzero(table.id % session.parts.rows_per_sample == 0)
+    sample = session.parts.sample_of(table.id)
+    first_row_here = np.flatnonzero(session.parts.first_row(sample) == table.id)
     position = table.position[first_row_here]
-    ordinal = table.id[first_row_here] // session.parts.rows_per_sample
+    ordinal = sample[first_row_here]
     return position[ordinal < session.stored_samples]

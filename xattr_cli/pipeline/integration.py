@@ -13,7 +13,8 @@ from torch import Tensor
 from ..device import Rows
 from ..device.packing import give_back_memory, is_out_of_memory
 from ..device.secant import SecantField, SecantProbe, probe_secants
-from ..engines.base import Engine, LocalEngine
+from ..engines.alternatives import path_requests
+from ..engines.base import Engine
 from ..engines.sweeps import SweepRequest, sweep_key
 from ..errors import JobError, RunError
 from ..numerics.paths.calibration import Calibration, calibrate
@@ -68,7 +69,7 @@ def settled_plan(session: Session) -> dict[str, Any]:
 
 def rule_of(session: Session, engine: Engine) -> str:
     """By which rule the paths of an engine are integrated: secant, gradient or a fixed one; empty for none."""
-    request = engine.path() if isinstance(engine, LocalEngine) else None
+    request = next(iter(path_requests([engine])), None)
     if request is None:
         return ""
     if not isinstance(request.rule, AdaptiveRule):

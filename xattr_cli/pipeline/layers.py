@@ -12,7 +12,16 @@ from torch import Tensor, nn
 from ..datasets import Samples
 from ..datasets.activated import ActivatedSamples
 from ..datasets.scaling import default_axes
-from ..device import HookPoint, Packing, Scorer, find_embedding, find_layer, site_activations
+from ..device import (
+    HookPoint,
+    Packing,
+    Scorer,
+    find_embedding,
+    find_layer,
+    find_nested,
+    settled_sites,
+    site_activations,
+)
 from ..errors import Interrupted, ModelError, XattrError
 from ..job.sections import AUTO, Explain
 from ..samples import InputSpec, Layout
@@ -39,7 +48,9 @@ def find_sites(explain: Explain, network: nn.Module) -> tuple[HookPoint, ...]:
     for name in explain.layer:
         path, module = find_layer(network, name, "explain.layer")
         tensor = path if explain.side == "output" else f"{path}.input"
-        layers.append(HookPoint(tensor, path, module, "explain.layer", explain.side, explain.part))
+        for part in explain.parts:
+            named = tensor if len(explain.parts) == 1 else f"{tensor}.{part}"
+            layers.append(HookPoint(named, path, module, "explain.layer", explain.side, part))
     return (*embeddings, *layers)
 
 
@@ -58,7 +69,9 @@ def look_inside(scorer: Scorer, samples: Samples) -> tuple[Scorer, Samples]:
     inputs = {name: scorer.tensor(values) for name, values in batch.inputs.items()}
     calls = [scorer.packing] if scorer.packing.fixed else [Packing(rows) for rows in PROBE_CALLS]
     try:
+        scorer = replace(scorer, sites=settled_sites(scorer, inputs, calls))
         found = [site_activations(scorer, inputs, packing) for packing in calls]
+        _refuse_nested(scorer, inputs, calls[0].rows)
     except XattrError:
         raise
     except Exception as error:
@@ -67,7 +80,7 @@ def look_inside(scorer: Scorer, samples: Samples) -> tuple[Scorer, Samples]:
         _check_tensor(site, [tensors[site.name] for tensors in found])
     sites = tuple(_along(site, scorer, samples, inputs, found[0][site.name]) for site in scorer.sites)
     scorer = replace(scorer, sites=sites)
-    specs = tuple(_spec(site, found[0][site.name], samples) for site in scorer.sites)
+    specs = tuple(_spec(site, found[0][site.name].to(scorer.dtype), samples) for site in scorer.sites)
     taken = [spec.name for spec in samples.inputs]
     for site in scorer.sites:
         if site.name in taken:
@@ -78,13 +91,32 @@ def look_inside(scorer: Scorer, samples: Samples) -> tuple[Scorer, Samples]:
     return replace(scorer, layout=Layout((*scorer.layout.specs, *specs))), activated
 
 
+def _refuse_nested(scorer: Scorer, inputs: Mapping[str, Tensor], rows: int) -> None:
+    """Refuse two explained tensors of which one is computed from the other: a map would lack what is between."""
+    if len(scorer.sites) + len(scorer.layout.specs) < 2:
+        return
+    try:
+        nested = find_nested(scorer, {name: tensor[:rows] for name, tensor in inputs.items()}, rows)
+    except Interrupted:
+        raise
+    except Exception:  # a network without gradients; whether any are needed is for others to say
+        nested = None
+    if nested is not None:
+        first, second = nested
+        raise ModelError(
+            f"{scorer.sites[-1].key}: {second!r} is computed from {first!r}. On one path both are "
+            f"replaced at once, so that what {first!r} does through {second!r} would be missing in its map. "
+            f"Explain each in a job of its own, such as with --set explain.layer={first} and another output.path."
+        )
+
+
 def _activate(
     scorer: Scorer, specs: tuple[InputSpec, ...], inputs: Mapping[str, np.ndarray]
 ) -> dict[str, np.ndarray]:
     if not len(next(iter(inputs.values()))):
         return {spec.name: np.empty((0, *spec.shape), spec.dtype) for spec in specs}
     found = site_activations(scorer, {name: scorer.tensor(values) for name, values in inputs.items()})
-    return {name: tensor.cpu().numpy() for name, tensor in found.items()}
+    return {name: tensor.to(scorer.dtype).cpu().numpy() for name, tensor in found.items()}
 
 
 def _check_tensor(site: HookPoint, found: list[Tensor]) -> None:

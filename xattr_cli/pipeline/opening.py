@@ -13,6 +13,7 @@ from torch import Tensor
 from ..baselines import Baseline
 from ..datasets import Samples, open_dataset
 from ..device import Packing, Scorer, select_device, select_dtype, stored_dtype
+from ..engines.alternatives import alternatives, path_requests
 from ..engines.base import LocalEngine, PopulationEngine
 from ..engines.block import Block
 from ..engines.folds import check_folds
@@ -23,6 +24,7 @@ from ..models import LoadedModel, frozen
 from .baselines import BaselineCache
 from .checks.consistency import check_autograd
 from .checks.outputs import PROBE_SAMPLES, settle_outputs
+from .checks.precision import precision_notes
 from .checks.preflight import check_background, check_explained_inputs, check_output
 from .checks.probe import Probe, check_values, probe_network
 from .checks.stability import check_stability
@@ -55,7 +57,7 @@ def open_session(job: Job, *, interrupt: Callable[[], None] = lambda: None) -> I
         stack.callback(samples.close)
         layout = check_explained_inputs(job, samples.inputs)
         with reported(f"model kind {job.model.registered_name!r} cannot be loaded", ModelError):
-            model = job.model.load()
+            model = job.model.beside(job.dataset).load()
         dtype = select_dtype(job.compute.precision, model.module)
         stored = job.compute.precision == "as_stored"
         module, *folds = (
@@ -63,6 +65,8 @@ def open_session(job: Job, *, interrupt: Callable[[], None] = lambda: None) -> I
             for one in (model.module, *model.folds)
         )
         check_folds(job, folds)
+        with reported(f"dataset kind {job.dataset.registered_name!r} cannot be completed", DataError):
+            samples = samples.completed(module)
         scorer = Scorer(
             module=module,
             inputs=samples.inputs,
@@ -76,6 +80,7 @@ def open_session(job: Job, *, interrupt: Callable[[], None] = lambda: None) -> I
             constants=job.model.call,
             feed=stored_dtype(module) if stored else None,
             folds=tuple(folds),
+            withheld=frozenset(spec.name for spec in samples.inputs if not spec.argument),
         )
         check_values(job, samples)
         scorer, notes = settle_outputs(job, model, samples, scorer)
@@ -88,9 +93,9 @@ def open_session(job: Job, *, interrupt: Callable[[], None] = lambda: None) -> I
 
 def _session(job: Job, model: LoadedModel, samples: Samples, scorer: Scorer, probe: Probe) -> Session:
     """All that is known, put together."""
-    sweeps = merge_demands([engine.path() for engine in job.engines.values() if isinstance(engine, LocalEngine)])
+    sweeps = merge_demands(path_requests(job.engines.values()))
     _check_results(job, scorer)
-    parts = plan_parts(job, len(samples), probe.targets.per_sample(job), scorer.layout.specs)
+    parts = plan_parts(job, len(samples), probe.targets.per_sample(job), scorer.layout.specs, probe.targets.counts)
     repaired = replace(scorer, repairs=probe.repairs, shortens=probe.shortens)
     settings = settle(job, repaired, parts, sweeps.values(), samples.inputs, probe.activations)
     settled = settings.applied_to(repaired)
@@ -132,15 +137,21 @@ def _check_engines(session: Session) -> Session:
     for label, engine in session.job.engines.items():
         with _named(f"engines.{label}."):
             _check_engine(session, label, engine, block)
-    return replace(session, contradictions=check_autograd(session, block))
+    notes = precision_notes(session.scorer, block.rows)
+    probe = replace(session.probe, notes=(*session.probe.notes, *notes))
+    return replace(session, probe=probe, contradictions=check_autograd(session, block))
 
 
 def _check_engine(session: Session, label: str, engine: LocalEngine | PopulationEngine, block: Block) -> None:
     if isinstance(engine, PopulationEngine):
         engine.check(session.population(label))
-    else:
-        engine.check(block)
-    baseline = getattr(engine, "baseline", None)
+        return
+    for one in alternatives(engine):
+        one.check(block)
+        _check_shared(session, getattr(one, "baseline", None), block)
+
+
+def _check_shared(session: Session, baseline: Any, block: Block) -> None:
     if isinstance(baseline, Baseline) and session.baselines.bound(baseline).background() is not None:
         check_background(session.baselines.background(baseline)[0], block.inputs)
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
+
+import numpy as np
 
 from ..engines.base import LocalEngine, PopulationEngine
 from ..job.config import Job
@@ -29,21 +32,23 @@ def rows_of_part(asked: int | Literal["auto"], values_per_row: int) -> int:
     return max(1, min(MOST_PART_ROWS, PART_BYTES // (BYTES_PER_VALUE * values_per_row)))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class PartPlan:
     """Which rows, or which study, each part of a job holds: those of rows first, then those of studies.
 
     Attributes:
         rows: of the whole job.
         part_rows: of a part.
-        rows_per_sample: how many targets of every sample are explained.
+        rows_per_sample: how many targets of every sample are explained; the most, where they differ.
         studies: labels of the engines that study the whole dataset.
+        counts: (samples,) targets of each sample; None if all have `rows_per_sample`.
     """
 
     rows: int
     part_rows: int
     rows_per_sample: int
     studies: Sequence[str] = ()
+    counts: np.ndarray | None = None
 
     def __len__(self) -> int:
         return self.row_parts + len(self.studies)
@@ -65,7 +70,27 @@ class PartPlan:
 
     def samples_of(self, rows: slice) -> tuple[int, int]:
         """First sample of some rows, and the one after their last."""
-        return rows.start // self.rows_per_sample, -(-rows.stop // self.rows_per_sample)
+        first, last = self.sample_of(np.array([rows.start, max(rows.start, rows.stop - 1)])).tolist()
+        return first, last + 1 if rows.stop > rows.start else first
+
+    def sample_of(self, rows: np.ndarray) -> np.ndarray:
+        """The sample of each of some rows (n,) int64."""
+        if self.counts is None:
+            return rows // self.rows_per_sample
+        found: np.ndarray = np.searchsorted(self._ends, rows, side="right")
+        return found
+
+    def first_row(self, samples: np.ndarray) -> np.ndarray:
+        """(n,) int64, the first row of each of some samples."""
+        if self.counts is None:
+            return samples * self.rows_per_sample
+        found: np.ndarray = np.concatenate([[0], self._ends])[samples]
+        return found
+
+    @cached_property
+    def _ends(self) -> np.ndarray:
+        ends: np.ndarray = np.cumsum([] if self.counts is None else self.counts, dtype=np.int64)
+        return ends
 
 
 def row_engines(job: Job) -> dict[str, LocalEngine | PopulationEngine]:
@@ -82,7 +107,9 @@ def population_engines(job: Job) -> dict[str, PopulationEngine]:
     return {label: engine for label, engine in job.engines.items() if isinstance(engine, PopulationEngine)}
 
 
-def plan_parts(job: Job, samples: int, per_sample: int, specs: Sequence[InputSpec]) -> PartPlan:
+def plan_parts(
+    job: Job, samples: int, per_sample: int, specs: Sequence[InputSpec], counts: np.ndarray | None = None
+) -> PartPlan:
     """The parts of a job.
 
     Arguments:
@@ -90,13 +117,15 @@ def plan_parts(job: Job, samples: int, per_sample: int, specs: Sequence[InputSpe
         samples: in the dataset.
         per_sample: targets that are explained of every sample.
         specs: of the explained tensors.
+        counts: (samples,) targets of each sample, if some have fewer.
     """
     explaining = row_engines(job)
     local = [engine for engine in explaining.values() if isinstance(engine, LocalEngine)]
     values = max(sum(spec.size for spec in specs), *(engine.values_per_row(specs) for engine in local), 1)
     return PartPlan(
-        rows=samples * per_sample if explaining else 0,
+        rows=(samples * per_sample if counts is None else int(counts.sum())) if explaining else 0,
         part_rows=rows_of_part(job.output.part_rows, values),
         rows_per_sample=per_sample,
         studies=tuple(population_engines(job)),
+        counts=counts,
     )

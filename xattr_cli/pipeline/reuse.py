@@ -12,7 +12,8 @@ from typing import Any
 import h5py
 import numpy as np
 
-from ..engines.base import LocalEngine, PopulationEngine
+from ..engines.alternatives import path_requests
+from ..engines.base import PopulationEngine
 from ..engines.sweeps import merge_demands
 from ..errors import StoreError
 from ..samples import Batch
@@ -67,8 +68,7 @@ class Reuse:
     def only_new(self, session: Session) -> Session:
         """The session that makes no sweep for an engine that is taken over."""
         engines = {label: engine for label, engine in row_engines(session.job).items() if label in self.new}
-        paths = [engine.path() for engine in engines.values() if isinstance(engine, LocalEngine)]
-        return replace(session, sweeps=merge_demands(paths))
+        return replace(session, sweeps=merge_demands(path_requests(engines.values())))
 
     def other_targets(self, session: Session) -> Session:
         """The session that explains those outputs only that the file does not have."""
@@ -212,6 +212,9 @@ def _reuse(results: Results, session: Session, asked: Manifest) -> Reuse | None:
     )
     places = _places(len(results.rows), session.parts.rows, np.array(kept))
     known = len(results.rows) // max(1, sum(place >= 0 for place in kept)) * per_sample
+    if session.parts.counts is not None:  # the rows of the file are those of its samples, however many each has
+        places = _places(len(results.rows), session.parts.rows, np.array([0]))
+        known = len(results.rows)
     more = () if same_target else tuple(n for n in asks or () if has is not None and n not in has)
     is_more = known <= len(places) and (new or (places < 0).any())
     return Reuse(results, labels, new, places, known, more) if labels and known and is_more else None

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ..datasets import Samples, finite_rows
+from ..datasets.text.continued import CONTINUATION, CONTRAST, CONTRAST_OUTPUT, OUTPUT, named_outputs
 from ..device import Rows, Scorer, choose_targets, predictions
 from ..device.curvature.network import follow_ways, settled_ways
 from ..device.packing import is_out_of_memory
@@ -49,6 +50,8 @@ class RowTable:
         finite: (rows,) whether the sample's inputs are free of NaN and infinity.
         batch: the samples of these rows.
         position: (rows,) of each row's sample in `batch`.
+        output: (rows,) texts, the output token that each row explains, or the whole continuation; None where
+            samples have no continuation.
     """
 
     id: np.ndarray
@@ -59,6 +62,7 @@ class RowTable:
     finite: np.ndarray
     batch: Batch
     position: np.ndarray
+    output: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -100,7 +104,8 @@ class Session:
     @property
     def all_rows(self) -> int:
         """Rows that could be explained: every sample with each of its targets."""
-        return len(self.samples) * self.parts.rows_per_sample
+        parts = self.parts
+        return len(self.samples) * parts.rows_per_sample if parts.counts is None else int(parts.counts.sum())
 
     @property
     def memory_bytes(self) -> int:
@@ -184,7 +189,6 @@ class Session:
 
     def read_rows(self, rows: slice, batch: Batch | None = None) -> RowTable:
         """Read the samples of some rows, unless they are given, and find their targets."""
-        per_sample = self.parts.rows_per_sample
         first, last = self.parts.samples_of(rows)
         batch = self.samples.read(first, last) if batch is None else batch
         points, context = self.scorer.placed(batch)
@@ -204,21 +208,36 @@ class Session:
         if predicted.dtype == np.int64:
             # a class that is ruled out by a score of -inf spoils nothing, unless all are
             predicted = np.where(finite & torch.isfinite(scores.amax(dim=1)).numpy(), predicted, -1)
-        here = slice(rows.start - first * per_sample, rows.stop - first * per_sample)
-        position = np.repeat(np.arange(len(batch)), per_sample)[here]
-        if self.probe.targets.places:  # no class is predicted of a sample, but one at each of its positions
+        begin = int(self.parts.first_row(np.array([first]))[0])
+        here = slice(rows.start - begin, rows.stop - begin)
+        asked = chosen.numpy() >= 0  # a sample may have fewer targets than others
+        position = np.nonzero(asked)[0][here]
+        if known.places or self.scorer.view.given:  # no class is predicted of a sample, but one at each position
             predicted = np.full(len(batch), -1)
         labelled = np.full(len(batch), -1) if batch.labels is None else batch.labels
+        targets = chosen.numpy()[asked][here]
         return RowTable(
             id=np.arange(rows.start, rows.stop),
             sample=batch.index[position],
-            target=chosen.reshape(-1).numpy()[here],
+            target=targets,
             label=labelled[position],
             prediction=predicted[position],
             finite=finite[position],
             batch=batch,
             position=position,
+            output=self._outputs(batch, position, targets),
         )
+
+    def _outputs(self, batch: Batch, position: np.ndarray, targets: np.ndarray) -> np.ndarray | None:
+        """(rows,) what the output tokens that rows explain are called."""
+        view = self.scorer.view
+        if not view.given or OUTPUT not in batch.tokens:
+            return None
+        if view.reduce != "none":
+            texts = [batch.texts[name] for name in (CONTINUATION, CONTRAST) if name in batch.texts]
+            return named_outputs([[each[row] for row in position] for each in texts])
+        tokens = [batch.tokens[name] for name in (OUTPUT, CONTRAST_OUTPUT) if name in batch.tokens]
+        return named_outputs([each[position, targets] for each in tokens])
 
     def block(self, table: RowTable, fold: Scorer | None = None) -> Block:
         """The workbench on which engines explain these rows: of the mean over folds, or of one of them."""

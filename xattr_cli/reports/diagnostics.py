@@ -194,7 +194,7 @@ def _list_failures(axes: Axes, selection: Selection) -> None:
     for row, engine in failed:
         status = Status(int(engine.status[row]))
         outcome = _FAILURES.get(status, f"±{percent(engine.relative_error[row])}")
-        target = shorten(results.target_name(int(rows.target[row])), 13)
+        target = shorten(results.row_target(row), 13)
         lines.append((str(rows.id[row]), str(rows.sample[row]), target, shorten(engine.label, 23), outcome))
     for line, words in enumerate(lines):
         for left, word in zip(_COLUMNS.values(), words, strict=True):

@@ -17,6 +17,7 @@ from .paths.animation import InteriorAnimation
 from .paths.saturation import Saturation
 from .rows.lines import Lines
 from .rows.molecules import Molecules
+from .rows.outputs import OutputPages
 from .rows.overlays import Overlays
 from .rows.samples import SamplePages
 from .rows.tokens import TokenPages
@@ -29,6 +30,7 @@ BUILT_IN: tuple[type[FigureKind], ...] = (
     Lines,
     Overlays,
     TokenPages,
+    OutputPages,
     Molecules,
     Features,
     Saturation,

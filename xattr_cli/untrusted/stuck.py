@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import signal
 import sys
 
@@ -32,6 +33,8 @@ class Watchdog:
             signal.signal(STUCK, signal.SIG_DFL)
             signal.signal(signal.SIGPROF, lambda _number, _frame: self._wind_up())
             signal.setitimer(signal.ITIMER_PROF, _SECONDS / 10, _SECONDS / 10)
+            # at its end Python takes its handlers away before it takes down what is left, which may be long
+            atexit.register(_call_off)
 
     def allow(self, size: int) -> None:
         """From now on the library may read that many bytes in one call."""
@@ -41,3 +44,9 @@ class Watchdog:
     def _wind_up(self) -> None:
         if sys.platform == "linux":
             signal.setitimer(signal.ITIMER_VIRTUAL, self._seconds)
+
+
+def _call_off() -> None:
+    """Let no timer run any more."""
+    for timer in (signal.ITIMER_PROF, signal.ITIMER_VIRTUAL):
+        signal.setitimer(timer, 0)

@@ -16,6 +16,7 @@ MOST_DEPTH = 64
 MOST_VALUES = 200_000
 """Values in all, with an alias counted as all that it stands for; these take about a second."""
 
+_TAB = "a tab, which YAML does not allow here; indent by spaces"
 _FLOAT = "tag:yaml.org,2002:float"
 _TIMESTAMP = "tag:yaml.org,2002:timestamp"
 _EXPONENT = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$")
@@ -81,7 +82,8 @@ def parse_yaml(text: str, source: str, kind: type[XattrError]) -> Any:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        raise kind(f"{fault}{where}: {error.problem}") from error
+        problem = _TAB if "'\\t'" in str(error.problem) else error.problem
+        raise kind(f"{fault}{where}: {problem}") from error
     except (yaml.YAMLError, ValueError) as error:  # ValueError: such as !!int before a text
         raise kind(f"{fault}: {str(error).splitlines()[0]}") from error
     except Exception as error:  # such as !!bool and !!timestamp before one

@@ -147,7 +147,9 @@ def padding_claim(folder: Path, found: Sequence[Reading], count: int = 3) -> Cla
     orders["at random"] = [rng.permutation(len(r.words)) for r in found]
     fall = {label: falls(folder, found, [o[:count] for o in order]) for label, order in orders.items()}
     what = f"fall of the chance when the {count} words that a method names are padded"
-    return removal_claim("They matter to the network: without them the score falls", what, fall)
+    return removal_claim(
+        "They matter to the network: without them the score falls", what, fall, f"Reviews, {what}"
+    )
 
 
 def falls(folder: Path, found: Sequence[Reading], removed: Sequence[np.ndarray]) -> np.ndarray:

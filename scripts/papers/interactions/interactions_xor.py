@@ -12,10 +12,11 @@ from torch import Tensor
 from scripts.benchmarks.benchlib import Table
 from scripts.papers.interactions.interactions_ensemble import HIDDEN, Recipe, train
 from scripts.papers.interactions.interactions_product import explain, interactions
+from scripts.papers.paper_jobs import Claim, claim_table, mean_of
 
-__all__ = ["xor_table"]
+__all__ = ["tables", "xor_table"]
 
-SAMPLES = 4000
+SAMPLES, SEEDS = 4000, 5
 RECIPE = Recipe(activation="gelu")  # smooth by itself, so that nothing is put in its place
 CORNERS = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
 
@@ -27,9 +28,31 @@ FUNCTIONS: Mapping[str, tuple[Callable[[Tensor, Tensor], Tensor], float]] = {
 """Probability that it holds for two independent events of probability a and b, and its coefficient of a b."""
 
 
-def xor_table(seeds: int, folder: Path) -> Table:
-    """Attributions and interactions of networks that have learnt each of `FUNCTIONS` on the unit square."""
-    found = np.stack([_of_seed(seed, folder) for seed in range(seeds)])
+def tables(folder: Path, quick: bool) -> list[Table]:
+    """The paper's example, and two functions beside it."""
+    found = np.stack([_of_seed(seed, folder) for seed in range(1 if quick else SEEDS)])
+    return [claim_table("Exclusive or: what attributions alone cannot tell", [_claim(found)]), xor_table(found)]
+
+
+def _claim(found: np.ndarray) -> Claim:
+    both = found[:, 0, -1]  # exclusive or at (1, 1)
+    attributions, pair = np.abs(both[:, 1:3]).max(axis=1), both[:, 5]
+    return Claim(
+        "Where both inputs are 1 the attributions of an exclusive or vanish, and only interactions tell why",
+        f"greatest |IG| {mean_of(attributions)}, Γ₁₂ + Γ₂₁ {mean_of(pair)} (exact: 0 and −1)",
+        "yes" if attributions.max() < 0.1 and np.abs(pair + 1).max() < 0.1 else "no",
+        f"Exclusive or: at (1, 1) attributions are {attributions.mean():.2f}, the interaction is "
+        f"{pair.mean():.2f} (exact: "
+        "0 and −1).",
+    )
+
+
+def xor_table(found: np.ndarray) -> Table:
+    """Attributions and interactions of networks that have learnt each of `FUNCTIONS` on the unit square.
+
+    Arguments:
+        found: (seeds, functions, corners, 6), as by `_of_seed`.
+    """
     rows = []
     for number, (name, (function, product)) in enumerate(FUNCTIONS.items()):
         for corner, values in zip(CORNERS, found[:, number].swapaxes(0, 1), strict=True):
@@ -45,7 +68,7 @@ def xor_table(seeds: int, folder: Path) -> Table:
         "gradients are zero for the exclusive or as for a function that uses neither input; the interactions tell "
         "them apart: each input raises the score on its own, and the pair takes it back."
     )
-    return Table("Exclusive or: what attributions alone cannot tell", columns, rows, note)
+    return Table("Exclusive or: attributions and interactions", columns, rows, note)
 
 
 def _of_seed(seed: int, folder: Path) -> np.ndarray:

@@ -12,14 +12,18 @@ import yaml
 from matplotlib.axes import Axes
 
 from scripts.benchmarks.benchlib import ROOT, Table
+from scripts.benchmarks.photo_reference import BLACK, open_photos
+from scripts.networks.both_sides import SIDES, leave_both_sides
 from scripts.networks.googlenet_training import train_googlenet
+from scripts.networks.image_networks import small_googlenet
 from scripts.papers.interior.interior_paths import Paths, gradient_claim, paths_of, saturation_claim, sum_claim
-from scripts.papers.paper_jobs import Claim, claim_table, run_config, trained_once
+from scripts.papers.paper_jobs import Claim, claim_table, trained_once
 from xattr_cli.job.config import parse_job
 from xattr_cli.pipeline.run import run_job
 from xattr_cli.reports.drawing.style import PALETTE, chart, styled
 from xattr_cli.reports.drawing.words import legend_name
 from xattr_cli.reports.gallery import plot_all
+from xattr_cli.reports.paths.saturation import half_way
 from xattr_cli.store.results.reader import Results
 
 __all__ = ["Network", "layer_claim", "layer_table", "tables"]
@@ -59,48 +63,55 @@ def tables(folder: Path, quick: bool) -> list[Table]:
 
 
 def photographs(folder: Path, quick: bool) -> Network:
+    """From black, in the units of the network."""
     count, rtol = (2, 0.5) if quick else (6, 0.1)
-    black = {"kind": "constant", "value": 0, "units": "original"}
-    found = {}
-    for score in SCORES:
-        own = folder / score
-        engine = engine_of(PHOTO_LAYERS, rtol, 129, quick, black)
-        changed = {
-            "dataset.limit": count,
-            "score": score,
-            "engines": yaml.safe_dump(engine, default_flow_style=True),
-        }
-        found[score] = run_config("photos", made(own), changed)
-    return network_of(f"efficientnet-lite0, {count} photographs from black", found)
+    network, images = open_photos(count)
+    leave_both_sides(network, images, folder)
+    engine = engine_of(PHOTO_LAYERS, rtol, 129, quick, {"kind": "constant", "value": BLACK})
+    output = explained(folder, "photographs", engine, plots=not quick)
+    return network_of(f"efficientnet-lite0, {count} photographs from black", output)
 
 
 def digits(folder: Path, quick: bool) -> Network:
+    """From black."""
     trained = trained_once(folder.parent, lambda: train_googlenet(made(folder), quick))
-    found = {}
-    for score in SCORES:
-        job = {
-            "model": {
-                "kind": "python",
-                "factory": "scripts.networks.image_networks:small_googlenet",
-                "checkpoint": "model.pt",
-            },
-            "dataset": {"kind": "arrays", "path": "test.npz", "labels": "y"},
-            "score": score,
-            "engines": engine_of(DIGIT_LAYERS, 0.05, 1024, quick, {"kind": "zero"}),
-            "compute": {"device": "cpu", "threads": 1},
-            "output": {"path": f"{score}.h5"},
-        }
-        run_job(parse_job(yaml.safe_dump(job), folder=folder), overwrite=True)
-        found[score] = folder / f"{score}.h5"
-        with Results.open(found[score]) as results:
-            plot_all(results, folder / f"plots-{score}")
-    return network_of(f"GoogLeNet trained small, {trained}", found)
+    network = small_googlenet()
+    network.load_state_dict(torch.load(folder / "model.pt", weights_only=True))
+    with np.load(folder / "test.npz") as arrays:
+        leave_both_sides(network.eval(), arrays["X"], folder)
+    engine = engine_of(DIGIT_LAYERS, 0.05, 1024, quick, {"kind": "zero"})
+    return network_of(f"GoogLeNet trained small, {trained}", explained(folder, "googlenet", engine, plots=True))
+
+
+def explained(folder: Path, factory: str, engines: Mapping[str, object], *, plots: bool) -> Path:
+    """One job for both sides of the softmax: each picture has a row for its logit and one for its probability."""
+    job = {
+        "model": {"kind": "python", "factory": f"scripts.networks.both_sides:{factory}", "checkpoint": "both.pt"},
+        "dataset": {
+            "kind": "arrays",
+            "path": "both.npz",
+            "inputs": ["pictures", "label"],
+            "class_names": list(SIDES),
+        },
+        "explain": {"inputs": ["pictures"]},
+        "target": "all",
+        "score": "raw",
+        "engines": engines,
+        "compute": {"device": "cpu", "threads": 1},
+        "output": {"path": "both.h5"},
+    }
+    run_job(parse_job(yaml.safe_dump(job), folder=folder), overwrite=True)
+    if plots:
+        with Results.open(folder / "both.h5") as results:
+            plot_all(results, folder / "plots")
+    return folder / "both.h5"
 
 
 def engine_of(layers: Sequence[str], rtol: float, most: int, quick: bool, start: Mapping[str, object]) -> dict:
     """The section `engines` of a job."""
     options = {
-        "baseline": dict(start), "rtol": rtol, "max_nodes": most, "layers": list(layers),
+        "baseline": dict(start), "rtol": rtol, "max_nodes": most,
+        "layers": [f"network.{layer}" for layer in layers],
         "curve_intervals": 16 if quick else 32,
     }  # fmt: skip
     return {"interior_gradients": options}
@@ -111,16 +122,15 @@ def made(folder: Path) -> Path:
     return folder
 
 
-def network_of(name: str, found: Mapping[str, Path]) -> Network:
-    """Read the results of both scores; the layers are the same for either."""
-    paths = {}
-    for score, path in found.items():
-        with Results.open(path) as results:
-            engine = results.engine("interior_gradients")
-            paths[score] = paths_of(engine, LEAST_CHANGE)
-            cosine = engine.curve("saturation", slice(None))
-            layers, alpha = engine.layers, engine.alpha
-    return Network(name, paths, alpha, {layer: cosine[:, place] for place, layer in enumerate(layers)})
+def network_of(name: str, path: Path) -> Network:
+    """Read the rows of both sides; the layers are the same for either."""
+    with Results.open(path) as results:
+        engine, target = results.engine("interior_gradients"), results.rows.target
+        rows = {side: np.flatnonzero(target == SIDES.index(side)) for side in SCORES}
+        paths = {side: paths_of(engine, LEAST_CHANGE, own) for side, own in rows.items()}
+        cosine = engine.curve("saturation", rows["logit"])
+        layers = [layer.removeprefix("network.") for layer in engine.layers]
+        return Network(name, paths, engine.alpha, {layer: cosine[:, place] for place, layer in enumerate(layers)})
 
 
 def claims_of(network: Network) -> list[Claim]:
@@ -131,10 +141,21 @@ def claims_of(network: Network) -> list[Claim]:
         for score, claim in ((score, gradient_claim(network.paths[score])) for score in SCORES)
     ]
     saturation = [
-        saturation_claim(probability, "probability"),
+        replace(saturation_claim(probability, "probability"), brief=_brief(network)),
         saturation_claim(logit, "logit before the softmax"),
     ]
     return [*saturation, layer_claim(network), *gradients, sum_claim(probability)]
+
+
+def _brief(network: Network) -> str:
+    halves = {
+        side: float(np.nanmedian(half_way(paths.alpha, paths.score))) for side, paths in network.paths.items()
+    }
+    return (
+        f"{network.name.partition(',')[0]}: half of the change is made by α = {halves['probability']:.2f} after "
+        "the softmax and "
+        f"by {halves['logit']:.2f} before it."
+    )
 
 
 def layer_claim(network: Network) -> Claim:

@@ -139,7 +139,7 @@ def words_claim(network: NextWord, found: Sequence[Context], count: int = 2) -> 
         for label, each in orders.items()
     }  # fmt: skip
     what = f"fall of the chance without the {count} words that a method names"
-    return removal_claim("The words that they name matter to the network", what, falls)
+    return removal_claim("The words that they name matter to the network", what, falls, f"Language model, {what}")
 
 
 # --- tables ---------------------------------------------------------------------------------------

@@ -86,6 +86,7 @@ def bits_claim(folder: Path, found: Ligands, count: int = 10) -> Claim:
         "Interior gradients find the features that matter better than gradients at the input do",
         f"fall of the chance of {len(found.bits)} active ones without the {count} bits that a method names",
         falls,
+        f"Ligands, fall of the chance without the {count} bits named",
     )
 
 

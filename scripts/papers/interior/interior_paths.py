@@ -44,13 +44,14 @@ class Paths:
         return self.norm[:, -1] / self.norm.max(axis=1)
 
 
-def paths_of(engine: EngineResults, least: float) -> Paths:
-    """Rows whose score changes by `least` or more."""
+def paths_of(engine: EngineResults, least: float, among: np.ndarray | None = None) -> Paths:
+    """Rows, all of them or some, whose score changes by `least` or more."""
     score = engine.curve("score", slice(None))
-    rows = np.flatnonzero(np.abs(score[:, -1] - score[:, 0]) >= least)
+    among = np.arange(len(score)) if among is None else among
+    rows = among[np.abs(score[among, -1] - score[among, 0]) >= least]
     curves = [engine.curve(name, rows) for name in ("gradient_norm", "directional_derivative")]
     maps = engine.reduced(rows).reshape(len(rows), -1)
-    return Paths(engine.alpha, score[rows], *curves, maps, len(score))
+    return Paths(engine.alpha, score[rows], *curves, maps, len(among))
 
 
 def saturation_claim(paths: Paths, what: str) -> Claim:

@@ -15,6 +15,9 @@ import click
 
 __all__ = ["checks"]
 
+SKILL = Path(__file__).parents[2] / "SKILL.md"
+"""What coding agents should know of the commands; it comes with the package."""
+
 
 @click.command()
 @click.option(
@@ -41,6 +44,7 @@ def _versions() -> dict[str, str]:
 
     names = ("torch", "torchvision", "numpy", "h5py", "pydantic")
     own = {"xattr-cli": __version__, "python": platform.python_version(), "system": platform.platform()}
+    own |= {"skill": str(SKILL)}
     return own | {name: _version(name) or "missing" for name in names}
 
 

@@ -9,6 +9,8 @@ from typing import Any
 
 import click
 
+from .completion import plugin_names
+
 __all__ = ["KINDS", "engines", "kind_command", "ls", "page"]
 
 WIDTH = 100
@@ -39,7 +41,7 @@ def kind_command(kind: str) -> click.Command:
           xattr-cli {kind} {example}
         """,
     )
-    @click.argument("name", required=False)
+    @click.argument("name", required=False, shell_complete=plugin_names(kind))
     @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
     def command(name: str | None, as_json: bool) -> None:
         _tell(kind, name, as_json)
@@ -52,7 +54,7 @@ engines = kind_command("engines")
 
 @click.command()
 @click.argument("kind", required=False, type=click.Choice(list(KINDS)))
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=plugin_names())
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
 def ls(kind: str | None, name: str | None, as_json: bool) -> None:
     """List what can be named in a job or on the command line: KIND by KIND, or all options of NAME.

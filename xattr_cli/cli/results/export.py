@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..reading import ReadingCommand, engines_option
+from ..reference.completion import plugin_names
 
 if TYPE_CHECKING:
     from ...export.base import Exporter
@@ -18,7 +19,12 @@ __all__ = ["export"]
 @click.command(cls=ReadingCommand)
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option(
-    "--to", "format_", required=True, metavar="FORMAT", help="Which; `xattr-cli ls exporters` lists them."
+    "--to",
+    "format_",
+    required=True,
+    metavar="FORMAT",
+    help="Which; `xattr-cli ls exporters` lists them.",
+    shell_complete=plugin_names("exporters"),
 )
 @click.option(
     "--output",

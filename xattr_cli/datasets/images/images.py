@@ -31,7 +31,7 @@ __all__ = ["Images", "picture_spec"]
 _EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 
 
-@DATASETS.register("images")
+@DATASETS.register("images", "folder", "image_folder", "jpg", "png", "photos")
 class Images(DatasetSource):
     """Pictures of a folder, sorted by their path; sub-folders are classes.
 

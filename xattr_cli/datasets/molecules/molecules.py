@@ -36,7 +36,7 @@ def _spelled_out(features: Any) -> Any:
     return {"morgan": {}} if features == "morgan" else features
 
 
-@DATASETS.register("molecules")
+@DATASETS.register("molecules", "smiles", "smi")
 class Molecules(DatasetSource):
     """Molecules as SMILES; plots draw them with their atoms and bonds coloured.
 

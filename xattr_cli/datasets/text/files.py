@@ -51,7 +51,7 @@ class TextFile:
         Raises:
             DataError: there is no such column, or a record has no text in it. `key` begins the message.
         """
-        values = self._values(column, key)
+        values = self.values(column, key)
         for record, value in enumerate(values):
             if not isinstance(value, str) or not value.strip():
                 shown = "is empty" if value in (None, "") or isinstance(value, str) else f"is {value!r}, no text"
@@ -64,7 +64,7 @@ class TextFile:
         Raises:
             DataError: there is no such column, or a record has nothing in it. `key` begins the message.
         """
-        values = self._values(column, key)
+        values = self.values(column, key)
         for record, value in enumerate(values):
             if value is None or value == "" or not isinstance(value, str | int | float):
                 raise DataError(f"{key}: {self.where(record)}: {column!r} has no label.")
@@ -75,7 +75,12 @@ class TextFile:
                 continue
         return np.array([str(value) for value in values])
 
-    def _values(self, column: str, key: str) -> list[Any]:
+    def values(self, column: str, key: str) -> list[Any]:
+        """A column of any values.
+
+        Raises:
+            DataError: there is no such column. `key` begins the message.
+        """
         for record in self._records:
             if column not in record:
                 raise DataError(f"{key}: {self.path} has no column {column!r}.{suggestion(column, record)}")

@@ -25,7 +25,7 @@ TEXT = "text"
 """Name of the sequence of tokens."""
 
 
-@DATASETS.register("text")
+@DATASETS.register("text", "txt", "jsonl", "sentences")
 class Text(DatasetSource):
     """Texts, one a sample, given to the network as input_ids and attention_mask (and token_type_ids of pairs).
 
@@ -70,17 +70,7 @@ class Text(DatasetSource):
         Raises:
             DataError: no tokenizer; a text is missing or longer than the model takes.
         """
-        if self.tokenizer is None:
-            raise DataError(
-                "dataset.tokenizer: no tokenizer is named, and the model has none. Name the folder of the model "
-                "that the texts are for, or a tokenizer.json."
-            )
-        if not self.tokenizer.exists():
-            raise DataError(
-                f"dataset.tokenizer: {self.tokenizer}: no such file or folder. Nothing is ever downloaded: save "
-                "the tokenizer once with AutoTokenizer.from_pretrained(NAME).save_pretrained(FOLDER)."
-            )
-        tokenizer = Tokenizer(self.tokenizer)
+        tokenizer = Tokenizer.named(self.tokenizer)
         # what lies beyond the limit need not be tokenized, and would only make every text longer
         file = read_text_file(self.path, "dataset.path").head(self.limit)
         encoded = self._tokenize(file, tokenizer)

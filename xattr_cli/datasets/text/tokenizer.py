@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -69,6 +69,25 @@ class Tokenizer(Vocabulary):
         self.most_tokens = int(found.model_max_length) if found.model_max_length < _NO_LIMIT else None
         self._is_bytes = "ByteLevel" in type(found.backend_tokenizer.decoder).__name__
 
+    @classmethod
+    def named(cls, path: Path | None) -> Tokenizer:
+        """The tokenizer that a dataset names.
+
+        Raises:
+            DataError: it names none, or there is none.
+        """
+        if path is None:
+            raise DataError(
+                "dataset.tokenizer: no tokenizer is named, and the model has none. Name the folder of the model "
+                "that the texts are for, or a tokenizer.json."
+            )
+        if not path.exists():
+            raise DataError(
+                f"dataset.tokenizer: {path}: no such file or folder. Nothing is ever downloaded: save "
+                "the tokenizer once with AutoTokenizer.from_pretrained(NAME).save_pretrained(FOLDER)."
+            )
+        return cls(path)
+
     def __len__(self) -> int:
         return len(self._tokenizer)
 
@@ -95,6 +114,10 @@ class Tokenizer(Vocabulary):
             return [self._tokenizer.decode([number]) for number in numbers]
         return list(self._tokenizer.convert_ids_to_tokens(numbers))
 
+    def text(self, ids: Sequence[int]) -> str:
+        """What tokens say together."""
+        return str(self._tokenizer.decode(list(ids), clean_up_tokenization_spaces=False))
+
     def tokenize(self, texts: Sequence[str], partners: Sequence[str] | None, most: int | None) -> Encoded:
         """Numbers of texts, each framed as the model knows it.
 
@@ -107,6 +130,39 @@ class Tokenizer(Vocabulary):
         options |= {"max_length": most, "return_token_type_ids": True, "return_attention_mask": False}
         found = self._tokenizer(list(texts), None if partners is None else list(partners), **options)
         return Encoded(found["input_ids"], found["token_type_ids"])
+
+    def located(self, text: str, *, framed: bool) -> tuple[list[int], list[int]]:
+        """Numbers of the tokens of a text, and where in it each begins; -1 of those that are none of its own.
+
+        Arguments:
+            text: to tokenize.
+            framed: with the special tokens that the model knows texts with.
+        """
+        found = self._tokenizer(
+            text, add_special_tokens=framed, return_offsets_mapping=True, return_special_tokens_mask=True,
+            truncation=False, verbose=False,
+        )  # fmt: skip
+        added = found["special_tokens_mask"] if framed else [0] * len(found["input_ids"])
+        starts = [-1 if own else begin for own, (begin, _) in zip(added, found["offset_mapping"], strict=True)]
+        return list(found["input_ids"]), starts
+
+    def chat(self, messages: Sequence[Mapping[str, str]]) -> str:
+        """A conversation as the model's template writes it, up to where the answer begins.
+
+        Raises:
+            DataError: the tokenizer has no template, or it does not take these messages.
+        """
+        if not self._tokenizer.chat_template:
+            raise DataError(
+                "dataset.chat: the tokenizer has no chat template. Leave chat out and write the prompts as the "
+                "model knows them, or save the template with the tokenizer."
+            )
+        try:
+            return str(
+                self._tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True)
+            )
+        except Exception as error:  # a template is a program, which raises what it likes
+            raise DataError(f"dataset.chat: the template does not take these messages: {error}") from error
 
     def _load(self, path: Path) -> Any:
         file = path / "tokenizer.json" if path.is_dir() else path

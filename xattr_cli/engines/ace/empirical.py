@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ..population import Population
     from .data import Choice, PaddingMask
 
-__all__ = ["CHUNK_BYTES", "empirical_curves", "grid_weights"]
+__all__ = ["CALLS_AT_A_TIME", "CHUNK_BYTES", "empirical_curves", "grid_weights"]
 
 CALLS_AT_A_TIME = 16
 CHUNK_BYTES = 64 * 2**20

@@ -24,7 +24,15 @@ if TYPE_CHECKING:
     from ..population import Population
     from .options import AceOptions
 
-__all__ = ["Estimate", "Study", "counted_samples", "planned_estimates", "run_estimates"]
+__all__ = [
+    "FEWEST_SAMPLES",
+    "MOST_EMPIRICAL",
+    "Estimate",
+    "Study",
+    "counted_samples",
+    "planned_estimates",
+    "run_estimates",
+]
 
 # what the empirical mean may take under `auto`, and samples with too few of which it is left out
 MOST_EMPIRICAL = 10_000_000

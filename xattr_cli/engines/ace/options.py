@@ -33,6 +33,12 @@ class AceOptions(PopulationEngine):
     groups: dict[str, tuple[Feature, ...]] = Field(
         default={}, description="{name: [features]} that are set together, each at the same place of its range"
     )
+    pairs: tuple[Annotated[tuple[Feature, ...], Field(min_length=2, max_length=2)], ...] = Field(
+        default=(),
+        description="[[feature, feature], ...], names of features or groups that are also set both at once: "
+        "the mean over the data on a grid of both, and what of it is no sum of two effects",
+    )
+    pair_alphas: int = Field(default=16, ge=3, le=1000, description="points of each feature in these grids")
     levels: Literal["data"] | dict[str, Levels] = Field(
         default={},
         description="of categorical columns: {name: [values]}, {name: data}, {group of columns: one_hot}; data "
@@ -109,6 +115,10 @@ class AceOptions(PopulationEngine):
 
     @model_validator(mode="after")
     def _fitting(self) -> Any:
+        if any(first == second for first, second in self.pairs):
+            raise ValueError("pairs: a feature cannot be paired with itself")
+        if self.pairs and self.feedback != "none":
+            raise ValueError("pairs go with feedback: none")
         if self.order != "auto" and self.order > self.alphas - 4:
             raise ValueError(f"order: {self.order} needs alphas of at least {self.order + 4}, not {self.alphas}")
         idle = [

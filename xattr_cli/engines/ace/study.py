@@ -14,6 +14,7 @@ from .data import MOST_CONTEXTS, DataSummary, PaddingMask, quantiles, summarise
 from .design import InterventionDesign, design
 from .effects import AXES, Found, assemble_effects, histograms
 from .estimates import Study, counted_samples, planned_estimates, run_estimates
+from .grids import PAIR_AXES, check_pairs, pair_effects, pair_evaluations, pair_samples
 from .rollout import check_feedback, find_horizon
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ def check(options: AceOptions, population: Population) -> None:
             "sample. Give at least two (dataset.limit)."
         )
     wanted = _wanted(options, population)
+    check_pairs(options, [feature.name for feature in wanted], population.names)
     presence = PaddingMask(population.scorer, options.lengths)
     if options.feedback == "autoregressive":
         check_feedback(population, options.window)
@@ -93,7 +95,8 @@ def _design(
 def expected_evaluations(options: AceOptions, population: Population) -> int:
     """About how many evaluations the study will take; levels count as full grids."""
     cells = len(_wanted(options, population)) * options.alphas
-    empirical = cells * counted_samples(options, cells, population.samples)
+    pairs = pair_evaluations(options, pair_samples(options, population.samples))
+    empirical = pairs + cells * counted_samples(options, cells, population.samples)
     directions = min(population.layout.size, population.samples - 1, 64)
     taylor = cells * (1 + 4 * directions)
     if options.estimator == "auto":
@@ -120,7 +123,13 @@ def study(options: AceOptions, population: Population) -> Effects:
         values["constant"] = prepared.design.constant
     _remark(prepared, values)
     evaluations = int(sum(work.cost.sum() for work in works))
-    return Effects(values, evaluations, axes={name: labels for name, labels in AXES.items() if name in values})
+    if options.pairs:
+        choice = prepared.summary.choice(pair_samples(options, prepared.summary.samples))
+        pairs, cost = pair_effects(options, population, interventions, prepared.presence, choice)
+        values |= pairs
+        evaluations += cost
+    axes = {**AXES, **PAIR_AXES}
+    return Effects(values, evaluations, axes={name: labels for name, labels in axes.items() if name in values})
 
 
 def _prepare(options: AceOptions, population: Population) -> Study:

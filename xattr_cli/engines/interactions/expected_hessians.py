@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["ExpectedHessians"]
 
 
-@ENGINES.register("expected_hessians")
+@ENGINES.register("expected_hessians", "eh")
 class ExpectedHessians(InteractionEngine):
     """Expected Hessians, the mean of integrated Hessians over baselines x' that are samples of the data.
 

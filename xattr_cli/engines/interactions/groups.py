@@ -21,7 +21,7 @@ FeatureKey = Annotated[int, Field(ge=0)] | str
 
 Kind = Literal["features", "tokens", "time", "channels", "patches", "segments", "named"]
 
-WORDS = ("features", "tokens", "time", "channels")
+WORDS = ("features", "tokens", "time", "channels", "segments")
 _FORMS = (*WORDS, "{patches: 16}", "{segments: 50}", "{file: groups.yaml}", "{name: [features], ...}")
 
 
@@ -30,7 +30,8 @@ class Groups(Options):
 
     Attributes:
         kind: features leaves each on its own; tokens and time take a step of a sequence together, channels a
-            channel, patches a square of pixels, segments a superpixel of the sample; named, what `members` say.
+            channel, patches a square of pixels, segments a superpixel of the sample, or without a size a segment
+            of its prompt; named, what `members` say.
         size: pixels along the side of a patch; number of superpixels.
         members: group -> its features, by name or number.
     """
@@ -104,7 +105,10 @@ def _read_file(path: Path) -> Mapping[Any, Any]:
 
 
 _Members = FeatureKey | Annotated[list[FeatureKey], Field(min_length=1)]
-_Form = Literal["features", "tokens", "time", "channels"] | Annotated[dict[str, _Members], Field(min_length=1)]
+_Form = (
+    Literal["features", "tokens", "time", "channels", "segments"]
+    | Annotated[dict[str, _Members], Field(min_length=1)]
+)
 
 GroupsField = Annotated[Groups, BeforeValidator(_read_groups, json_schema_input_type=_Form)]
 """Type of the option `groups` of an engine."""

@@ -23,7 +23,7 @@ __all__ = ["IntegratedHessians"]
 SCREEN_RULE = AdaptiveRule(rtol=0.05, max_nodes=256, intervals=6, warp=2.0)
 
 
-@ENGINES.register("integrated_hessians")
+@ENGINES.register("integrated_hessians", "ih", "path_explain")
 class IntegratedHessians(InteractionEngine):
     """Integrated Hessians, Γ_ij: how much of the attribution of feature i is due to feature j.
 

@@ -25,7 +25,8 @@ class InteractionEngine(LocalEngine):
     groups: GroupsField = Field(
         default=Groups(),
         description="features, tokens, time, channels, {patches: 16} of 16 × 16 pixels, {segments: 50} "
-        "superpixels, {name: [features], ...} or a file of these, {file: groups.yaml}; each is a row and a column",
+        "superpixels, segments of prompts, {name: [features], ...} or a file of these, {file: groups.yaml}; "
+        "each is a row and a column",
     )
     features: tuple[FeatureKey, ...] = Field(
         default=(), description="names or numbers of the groups to look at; all others become one more, the rest"

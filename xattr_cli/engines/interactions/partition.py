@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ...device.padding import real_key
 from ...errors import JobError
 from ...numerics.interactions.grouping import Grouping
 from ...samples import InputSpec, feature_names
@@ -83,8 +84,12 @@ def partition(block: Block, wanted: PartitionRequest, screen: Callable[[], Tenso
         JobError: an option names what there is not, or leaves coordinates out without saying so.
     """
     specs = block.scorer.layout.specs
-    segments = _segments(block, specs, wanted.groups.size) if wanted.groups.kind == "segments" else None
-    if segments is not None:
+    groups = wanted.groups
+    segments = _segments(block, specs, groups.size) if groups.kind == "segments" and groups.size else None
+    is_of_prompts = groups.kind == "segments" and not groups.size
+    if is_of_prompts:
+        known, index = _of_prompts(block, specs)
+    elif segments is not None:
         known = Membership(tuple(f"segment {i}" for i in range(wanted.groups.size)), np.empty(0, np.int64))
         index = _of_pixels(segments, specs[0])
     else:
@@ -97,17 +102,17 @@ def partition(block: Block, wanted: PartitionRequest, screen: Callable[[], Tenso
     names = tuple(known.names[position] for position in chosen) if chosen else known.names
     if chosen:
         index = _renumbered(index, chosen)
-    return _with_rest(index, names, wanted, segments)
+    # whether a token of a prompt is in no segment differs from part to part, which must have the same groups
+    return _with_rest(index, names, wanted, segments, has_rest=is_of_prompts or bool((index == LEFT_OUT).any()))
 
 
 def _with_rest(
-    index: Tensor, names: tuple[str, ...], wanted: PartitionRequest, segments: Tensor | None
+    index: Tensor, names: tuple[str, ...], wanted: PartitionRequest, segments: Tensor | None, *, has_rest: bool
 ) -> Partition:
     """Give what is in no group a group of its own, shown unless it is dropped."""
     count = len(names)
-    left_out = bool((index == LEFT_OUT).any())
     index = torch.where(index == LEFT_OUT, count, index)
-    total = count + left_out
+    total = count + has_rest
     shown = count if wanted.rest == "drop" else total
     names = (*names, REST)[:shown]
     rows = torch.arange(shown, device=index.device)
@@ -154,6 +159,29 @@ def _refuse_left_out(known: Membership, block: Block, wanted: PartitionRequest) 
         "one, or "
         "say what becomes of them: rest: group makes them one more group, rest: drop leaves them out."
     )
+
+
+def _of_prompts(block: Block, specs: tuple[InputSpec, ...]) -> tuple[Membership, Tensor]:
+    """The segments of prompts, and (rows, D) which of them each coordinate is in; what is in none is left out."""
+    named = [spec for spec in block.scorer.inputs if spec.categories and spec.sequence]
+    if not named or all(spec.sequence != named[0].sequence for spec in specs):
+        raise JobError(
+            "groups: segments: the explained tensors are no prompts of several segments. Use dataset kind "
+            "prompts with lists, mappings or conversations as prompts; {segments: 50} makes superpixels of a "
+            "picture."
+        )
+    segment, known = block.rows.context[named[0].name], Membership(named[0].categories, np.empty(0, np.int64))
+    real = block.rows.context[real_key(named[0].sequence)]
+    segment = torch.where(real, segment, LEFT_OUT)
+    pieces = []
+    for spec in specs:
+        shape = (len(block.rows), *spec.shape)
+        if spec.sequence == named[0].sequence:
+            steps = segment.reshape(*segment.shape, *[1] * (len(spec.shape) - 1))
+            pieces.append(steps.expand(shape).flatten(1))
+        else:
+            pieces.append(torch.full(shape, LEFT_OUT, device=segment.device).flatten(1))
+    return known, torch.cat(pieces, dim=1)
 
 
 def _segments(block: Block, specs: tuple[InputSpec, ...], count: int) -> Tensor:

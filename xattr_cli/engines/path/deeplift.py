@@ -19,7 +19,7 @@ __all__ = ["DeepLift"]
 WARP = 2.0
 
 
-@ENGINES.register("deeplift")
+@ENGINES.register("deeplift", "deep_lift_shap", "deep_shap", "deep_explainer")
 class DeepLift(LocalEngine):
     """DeepLIFT by the rescale rule: (x − x') times a gradient whose every derivative is the slope from x' to x.
 

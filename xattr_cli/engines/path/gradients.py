@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["InputXGradient", "Saliency"]
 
 
-@ENGINES.register("saliency")
+@ENGINES.register("saliency", "gradient", "gradients", "vanilla_gradient")
 class Saliency(LocalEngine):
     """Absolute gradient of the score at the input, |∇f(x)|.
 
@@ -32,7 +32,7 @@ class Saliency(LocalEngine):
         return exact(gradients if self.signed else gradients.abs(), values)
 
 
-@ENGINES.register("input_x_gradient")
+@ENGINES.register("input_x_gradient", "gradient_x_input", "input_times_gradient", "gxi")
 class InputXGradient(LocalEngine):
     """Input times gradient, x ⊙ ∇f(x): the first-order guess at what each feature contributes.
 

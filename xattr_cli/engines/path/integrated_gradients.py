@@ -27,7 +27,7 @@ FIRST_INTERVALS = 6
 log = logging.getLogger(__name__)
 
 
-@ENGINES.register("integrated_gradients")
+@ENGINES.register("integrated_gradients", "ig", "layer_integrated_gradients")
 class IntegratedGradients(PathEngine):
     """Integrated gradients, (x − x') ⊙ ∫₀¹ ∇f(x' + t (x − x')) dt.
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["SmoothGrad"]
 
 
-@ENGINES.register("smooth_grad")
+@ENGINES.register("smooth_grad", "noise_tunnel", "vargrad", "smooth_grad_sq")
 class SmoothGrad(LocalEngine):
     """Mean (or mean square, or variance) of a map over inputs x + ε with ε ~ N(0, σ²), and its standard error.
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field, field_validator
 
@@ -16,8 +17,24 @@ if TYPE_CHECKING:
 __all__ = ["PathEngine"]
 
 
+_STEPS = (
+    "A number of steps says nothing of the error: set rtol, and every row takes as many as that needs, max_nodes "
+    "at most. A fixed number, as in captum, is integrated_gradients: {rule: midpoint, nodes: 50}."
+)
+_BATCHES = "Device calls are as large as fit; compute.memory and compute.batch_rows bound them."
+
+
 class PathEngine(LocalEngine):
     """A method that integrates the gradient from a baseline x' to the input x."""
+
+    elsewhere: ClassVar[Mapping[str, str]] = dict.fromkeys(("n_steps", "steps"), _STEPS) | {
+        "baselines": "Here it is baseline: {kind: ...}; `xattr-cli baselines` lists the kinds.",
+        "internal_batch_size": _BATCHES,
+        "batch_size": _BATCHES,
+        "n_samples": "How many samples a background has is baseline: {kind: samples, count: 64}.",
+        "tolerance": "Here it is rtol.",
+        "method": "Here it is rule; `auto` adapts to each row, midpoint, gauss_legendre and others take `nodes`.",
+    }
 
     baseline: BaselineField = Field(
         default={"kind": "zero"}, validate_default=True, description="where every path starts, x'"

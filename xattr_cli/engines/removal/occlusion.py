@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["Occlusion"]
 
 
-@ENGINES.register("occlusion")
+@ENGINES.register("occlusion", "ablation", "feature_ablation", "feature_permutation")
 class Occlusion(RemovalEngine):
     """Occlusion, f(x) − f(x with a group replaced by that of the baseline): needs no gradient.
 

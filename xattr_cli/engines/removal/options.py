@@ -20,7 +20,8 @@ class RemovalEngine(LocalEngine):
     groups: GroupsField = Field(
         default=Groups(),
         description="what is replaced at once: features, tokens, time, channels, {patches: 16} of 16 × 16 pixels, "
-        "{segments: 50} superpixels, {name: [features], ...} or a file of these, {file: groups.yaml}",
+        "{segments: 50} superpixels, segments of prompts, {name: [features], ...} or a file of these, {file: "
+        "groups.yaml}",
     )
 
     @property

@@ -17,7 +17,16 @@ if TYPE_CHECKING:
 __all__ = ["ShapleyValues"]
 
 
-@ENGINES.register("shapley")
+@ENGINES.register(
+    "shapley",
+    "shap",
+    "kernel_shap",
+    "kernel_explainer",
+    "permutation_explainer",
+    "sampling_explainer",
+    "shapley_value_sampling",
+    "shapley_values",
+)
 class ShapleyValues(RemovalEngine):
     """Shapley values, the mean gain of the score over all orders in which groups join the baseline.
 

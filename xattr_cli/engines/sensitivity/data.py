@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
-from ...errors import DataError, JobError
+from ...errors import DataError
 from ...numerics.sensitivity.marginals import (
+    ExponentialMarginal,
     IndependentInputs,
+    LogNormalMarginal,
+    LogUniformMarginal,
     Marginal,
     NormalMarginal,
     RowsMarginal,
+    TriangularMarginal,
+    TruncatedNormalMarginal,
     UniformMarginal,
 )
 from ..features import FeatureSelection, resolve, wanted_features
@@ -45,17 +50,12 @@ def input_groups(options: SobolOptions, names: Sequence[str]) -> list[FeatureSel
     """The inputs of a study: groups and single features, in the order of their first columns.
 
     Raises:
-        JobError: an unknown feature, one that is named twice, or a marginal for a feature of a group.
+        JobError: an unknown feature, or one that is named twice.
     """
     groups = sorted(wanted_features(names, (), options.groups), key=lambda group: int(group.members.min()))
     for name in options.given:
-        column = resolve(name, names, "given")
-        holder = next(group for group in groups if column in group.members)
-        if holder.is_group:
-            raise JobError(
-                f"given.{name}: is in the group {holder.name!r}, whose features are drawn together from the data. "
-                "Take it out of the group, or leave its marginal away."
-            )
+        if name not in options.groups:
+            resolve(name, names, "given")
     return groups
 
 
@@ -73,25 +73,53 @@ def independent_inputs(
     Raises:
         DataError: a marginal is to be taken from the data, but these have fewer than two rows.
     """
-    marginals = [_marginal(group, _asked(group, options, names), columns) for group in groups]
-    return IndependentInputs([group.members.tolist() for group in groups], marginals)
+    pieces = [
+        (number, piece, asked)
+        for number, group in enumerate(groups)
+        for piece, asked in _pieces(group, options, names)
+    ]
+    return IndependentInputs(
+        [piece.members.tolist() for _, piece, _ in pieces],
+        [_marginal(piece, asked, columns) for _, piece, asked in pieces],
+        [number for number, _, _ in pieces],
+    )
 
 
-def _asked(group: FeatureSelection, options: SobolOptions, names: Sequence[str]) -> MarginalOption:
-    if group.is_group:
-        return "data"
-    return options.given.get(names[int(group.members[0])], options.marginals)
+def _pieces(
+    group: FeatureSelection, options: SobolOptions, names: Sequence[str]
+) -> list[tuple[FeatureSelection, MarginalOption]]:
+    """What of a group is drawn by itself, and from what; members that come from the data are drawn together."""
+    usual = options.given.get(group.name, options.marginals)
+    asked = {column: options.given.get(names[column], usual) for column in group.members.tolist()}
+    together = [column for column, marginal in asked.items() if marginal == "data"]
+    alone: list[tuple[FeatureSelection, MarginalOption]] = [
+        (FeatureSelection(names[column], np.array([column])), marginal)
+        for column, marginal in asked.items()
+        if marginal != "data"
+    ]
+    if not together:
+        return alone
+    return [(FeatureSelection(group.name, np.array(together), group.is_group), "data"), *alone]
 
 
-def _marginal(group: FeatureSelection, asked: MarginalOption, columns: np.ndarray) -> Marginal:
+_MARGINALS: dict[str, Callable[..., Marginal]] = {
+    "uniform": UniformMarginal,
+    "normal": NormalMarginal,
+    "lognormal": LogNormalMarginal,
+    "loguniform": LogUniformMarginal,
+    "triangular": TriangularMarginal,
+    "truncated_normal": TruncatedNormalMarginal,
+    "exponential": ExponentialMarginal,
+}
+
+
+def _marginal(piece: FeatureSelection, asked: MarginalOption, columns: np.ndarray) -> Marginal:
     if isinstance(asked, str):
-        return _from_data(group, asked, columns)
+        return _from_data(piece, asked, columns)
     ((kind, numbers),) = asked.items()
-    if kind == "uniform":
-        return UniformMarginal(*numbers)
-    if kind == "normal":
-        return NormalMarginal(*numbers)
-    return RowsMarginal.of(torch.tensor(numbers, dtype=torch.float64)[:, None])
+    if kind == "values":
+        return RowsMarginal.of(torch.tensor(numbers, dtype=torch.float64)[:, None])
+    return _MARGINALS[kind](*numbers)
 
 
 def _from_data(group: FeatureSelection, kind: str, columns: np.ndarray) -> Marginal:

@@ -12,7 +12,7 @@ from ...numerics.student import NORMAL_95
 from ..base import Effects
 
 if TYPE_CHECKING:
-    from ...numerics.sensitivity.contributions import Contributions, Rule
+    from ...numerics.sensitivity.contributions import Contributions
 
 __all__ = ["Values", "assemble_contributions"]
 
@@ -21,12 +21,14 @@ Values = dict[str, np.ndarray | tuple[str, ...]]
 
 def assemble_contributions(
     contributions: Contributions,
-    rule: Rule,
     *,
+    exact: bool,
+    replicates: int,
     nodes: Sequence[str],
     members: Sequence[Sequence[int]],
     features: int,
     ranking: str,
+    measure: str = "variance",
     left_out: Sequence[str] = (),
     facts: Values | None = None,
     axes: Mapping[str, tuple[str, ...]] | None = None,
@@ -39,38 +41,33 @@ def assemble_contributions(
 
     Arguments:
         contributions: what was estimated.
-        rule: how.
+        exact: whether from all subsets of the nodes.
+        replicates: how many.
         nodes: their names.
         members: per node, its columns in a flat row.
         features: D.
         ranking: the estimate by which features are ranked.
+        measure: what is shared out; the name of its values.
         left_out: estimates that are not kept.
         facts: more values.
         axes: labels for the axes of `facts`.
     """
-    values: Values = {"nodes": tuple(nodes), "node_of_feature": _node_of_feature(members, features)}
+    owner = _node_of_feature(members, features)
+    values: Values = {"nodes": tuple(nodes), "node_of_feature": owner}
     labels: dict[str, tuple[str, ...]] = {"nodes": ("node",), "node_of_feature": ("feature",)}
-    for name, share in contributions.shares.items():
-        if name not in left_out:
-            along = ("node", "node") if share.value.ndim == 3 else ("node",)
-            for key, array, axis in (
-                *_with_errors(name, share, (*along, "target")),
-                *_with_errors(f"weighted/{name}", contributions.weighted[name], along),
-            ):
-                values[key], labels[key] = array, axis
+    for key, array, axis in _shares(contributions, left_out):
+        values[key], labels[key] = array, axis
     values |= {
-        "variance": contributions.variance.value.numpy(),
-        "variance_standard_error": contributions.variance.standard_error.numpy(),
+        measure: contributions.variance.value.numpy(),
+        f"{measure}_standard_error": contributions.variance.standard_error.numpy(),
         "mean": contributions.mean.numpy(),
         "half_width": contributions.half_width.numpy(),
-        "estimator": ("exact" if rule.sampling.exact else "walk",),
+        "estimator": ("exact" if exact else "walk",),
         "draws": np.array(contributions.draws),
-        "replicates": np.array(rule.sampling.replicates),
+        "replicates": np.array(replicates),
     }
-    values["importance"] = _importance(
-        contributions.shares[ranking].value.numpy(), _node_of_feature(members, features)
-    )
-    labels |= dict.fromkeys(("variance", "variance_standard_error", "mean", "half_width"), ("target",))
+    values["importance"] = _importance(contributions.shares[ranking].value.numpy(), owner)
+    labels |= dict.fromkeys((measure, f"{measure}_standard_error", "mean", "half_width"), ("target",))
     labels["importance"] = ("feature", "target")
     return Effects(
         values={**values, **(facts or {})},
@@ -78,6 +75,16 @@ def assemble_contributions(
         converged=contributions.converged,
         axes={**labels, **(axes or {})},
     )
+
+
+def _shares(
+    contributions: Contributions, left_out: Sequence[str]
+) -> Iterator[tuple[str, np.ndarray, tuple[str, ...]]]:
+    for name, share in contributions.shares.items():
+        if name not in left_out:
+            along = ("node", "node") if share.value.ndim == 3 else ("node",)
+            yield from _with_errors(name, share, (*along, "target"))
+            yield from _with_errors(f"weighted/{name}", contributions.weighted[name], along)
 
 
 def _with_errors(

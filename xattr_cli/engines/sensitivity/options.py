@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from math import isfinite
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from ...causal.options import CausalOptions
 from ..base import PopulationEngine
@@ -56,26 +58,84 @@ class ContributionEngine(PopulationEngine):
 class IccOptions(ContributionEngine, CausalOptions):
     """What is asked of a study of intrinsic causal contributions."""
 
+    measure: Literal["variance", "entropy"] = Field(
+        default="variance",
+        description="what is shared out: the variance of each output, or the entropy of the predicted class, and "
+        "of whether it is each one (then each of `samples` draws is paired with as many others)",
+    )
+
+    @model_validator(mode="after")
+    def _polynomials_have_variances(self) -> Any:
+        if self.measure == "entropy" and self.control != "none":
+            raise ValueError("control: polynomial goes with measure: variance; a class is no smooth function")
+        return self
+
+
+@dataclass(frozen=True)
+class _Distribution:
+    """Numbers of a distribution: their names, what must hold, and an example."""
+
+    names: str
+    must: str
+    holds: Callable[..., bool]
+    example: str
+
+
+_DISTRIBUTIONS = {
+    "uniform": _Distribution("low, high", "low < high", lambda low, high: low < high, "0, 1"),
+    "normal": _Distribution("mean, deviation", "deviation > 0", lambda _, deviation: deviation > 0, "0, 1"),
+    "lognormal": _Distribution(
+        "mean of the logarithm, its deviation", "deviation > 0", lambda _, deviation: deviation > 0, "0, 1"
+    ),
+    "loguniform": _Distribution("low, high", "0 < low < high", lambda low, high: 0 < low < high, "1, 100"),
+    "triangular": _Distribution(
+        "low, mode, high",
+        "low <= mode <= high and low < high",
+        lambda low, mode, high: low <= mode <= high and low < high,
+        "0, 1, 3",
+    ),
+    "truncated_normal": _Distribution(
+        "mean, deviation, low, high",
+        "deviation > 0 and low < high",
+        lambda _, deviation, low, high: deviation > 0 and low < high,
+        "0, 1, -2, 2",
+    ),
+    "exponential": _Distribution("mean", "mean > 0", lambda mean: mean > 0, "1"),
+}
+_FORMS = ", ".join(f"{{{kind}: [{d.names}]}}" for kind, d in _DISTRIBUTIONS.items())
+
 
 def _fitting(given: Any) -> Any:
     if not isinstance(given, dict):
         return given
     if len(given) != 1:
-        raise ValueError("must be one of {uniform: [low, high]}, {normal: [mean, deviation]}, {values: [...]}")
+        raise ValueError(f"must be one of {_FORMS}, {{values: [...]}}")
     ((kind, numbers),) = given.items()
     if not numbers or not all(map(isfinite, numbers)):
         raise ValueError(f"{kind} needs finite numbers")
-    if kind == "uniform" and not (len(numbers) == 2 and numbers[0] < numbers[1]):
-        raise ValueError("uniform must be [low, high] with low < high, such as {uniform: [0, 1]}")
-    if kind == "normal" and not (len(numbers) == 2 and numbers[1] > 0):
-        raise ValueError("normal must be [mean, deviation] with deviation > 0, such as {normal: [0, 1]}")
+    if kind == "values":
+        return given
+    known = _DISTRIBUTIONS[kind]
+    if len(numbers) != known.names.count(",") + 1 or not known.holds(*numbers):
+        raise ValueError(
+            f"{kind} must be [{known.names}] with {known.must}, such as {{{kind}: [{known.example}]}}"
+        )
     return given
 
 
 Feature = str | Annotated[int, Field(ge=0)]
+Kind = Literal[
+    "uniform",
+    "normal",
+    "lognormal",
+    "loguniform",
+    "triangular",
+    "truncated_normal",
+    "exponential",
+    "values",
+]
 MarginalOption = Annotated[
-    Literal["data", "uniform", "normal"] | dict[Literal["uniform", "normal", "values"], tuple[float, ...]],
-    AfterValidator(_fitting),
+    Literal["data", "uniform", "normal"] | dict[Kind, tuple[float, ...]], AfterValidator(_fitting)
 ]
 """What a column is drawn from."""
 
@@ -86,15 +146,15 @@ class SobolOptions(ContributionEngine):
     marginals: MarginalOption = Field(
         default="data",
         description="of all features: data (the values that they have), uniform (over their range in the data), "
-        "normal (with mean and deviation of the data), {uniform: [low, high]}, {normal: [mean, deviation]} or "
-        "{values: [equally likely ones]}",
+        "normal (with mean and deviation of the data), or one of " + _FORMS + ", {values: [equally likely ones]}",
     )
     given: dict[str, MarginalOption] = Field(
-        default={}, description="the same for some features: {name: marginal}"
+        default={}, description="the same for some features, or all members of a group: {name: marginal}"
     )
     groups: dict[str, tuple[Feature, ...]] = Field(
         default={},
-        description="{name: [features]} that are one input, such as a one-hot block; drawn together from the data",
+        description="{name: [features]} that are one input, such as a one-hot block; its members are drawn "
+        "together where they come from the data, and independently where a distribution is given",
     )
     control: Literal["polynomial", "none"] = Field(default="polynomial", description=CONTROL)
     pairs: Literal["auto"] | bool = Field(

@@ -7,18 +7,21 @@ from typing import TYPE_CHECKING
 
 from ...errors import JobError
 from ...numerics.sensitivity.contributions import Rule
+from ...numerics.sensitivity.entropy import EntropyRule, entropy_evaluations
 from ...numerics.sensitivity.polynomial_chaos import Chaos, Family
 from ...numerics.sensitivity.sums import Sampling, evaluations_per_draw
 
 if TYPE_CHECKING:
-    from .options import ContributionEngine, SobolOptions
+    from .options import ContributionEngine, IccOptions, SobolOptions
 
-__all__ = ["first_round", "rule_of", "surrogate_of", "wants_pairs"]
+__all__ = ["entropy_rule", "first_round", "rule_of", "surrogate_of", "wants_pairs"]
 
 MOST_EXACT = 16
 AUTO_EXACT = 5
 """Nodes up to which all subsets err as little as walks of as many evaluations (`make bench-icc`)."""
 AUTO_SAMPLES = 2048
+AUTO_PAIRED = 128
+"""Outer draws of a study of entropies, over all replicates."""
 AUTO_PAIRS = 64
 MOST_CONTROLLED = 32
 
@@ -65,6 +68,25 @@ def first_round(rule: Rule, nodes: int, *, has_arrows: bool) -> int:
     """Evaluations of the first round."""
     per_draw = evaluations_per_draw(nodes, rule.sampling, has_arrows=has_arrows)
     return rule.draws * rule.sampling.replicates * per_draw
+
+
+def entropy_rule(options: IccOptions, nodes: int, *, has_arrows: bool, memory_bytes: int) -> EntropyRule:
+    """The rule for an entropy.
+
+    Raises:
+        JobError: too many nodes for all subsets, or a first round that exceeds `max_evaluations`.
+    """
+    exact = _is_exact(options, nodes)
+    asked = AUTO_PAIRED if options.samples == "auto" else options.samples
+    draws = max(4, _power_of_two(-(-asked // options.replicates)))
+    cost = entropy_evaluations(nodes, draws, options.replicates, exact=exact, has_arrows=has_arrows)
+    if cost > options.max_evaluations:
+        raise JobError(
+            f"max_evaluations: {options.max_evaluations:,} are fewer than the {cost:,} of the first round: "
+            f"{options.replicates} replicates of {draws} draws, each with {draws} of the other nodes. Raise it, "
+            "lower samples, or choose another estimator."
+        )
+    return EntropyRule(exact, options.replicates, draws, options.rtol, options.max_evaluations, memory_bytes)
 
 
 def wants_pairs(options: SobolOptions, nodes: int) -> bool:

@@ -14,13 +14,14 @@ from ...causal.model import CausalModel
 from ...causal.opening import stated_graph
 from ...errors import JobError, RunError
 from ...numerics.sensitivity.contributions import Contributions, Rule, estimate_contributions
+from ...numerics.sensitivity.entropy import EntropyRule, entropy_evaluations, estimate_entropies
 from ...numerics.sensitivity.pick_freeze import Response
 from ...numerics.sensitivity.polynomial_chaos import Family
 from ..base import Effects
 from .causal_model import model_of
 from .data import gather_columns, independent_inputs, input_groups
 from .effects import assemble_contributions
-from .rules import first_round, rule_of, surrogate_of, wants_pairs
+from .rules import entropy_rule, first_round, rule_of, surrogate_of, wants_pairs
 
 if TYPE_CHECKING:
     from ..population import Population
@@ -44,6 +45,8 @@ class ContributionStudies:
             JobError: names the option and what to do.
         """
         self._check_inputs()
+        if options.measure == "entropy":
+            self._check_classes()
         if options.is_causal and options.scm is None:
             import_zuko()
         self.expected_causal(options)
@@ -53,6 +56,12 @@ class ContributionStudies:
         graph = stated_graph(options, self.population.names)
         nodes = len(self.population.names) if graph is None else len(graph)
         has_arrows = options.is_causal if graph is None else any(graph.parents)
+        memory = self.population.memory_bytes
+        if options.measure == "entropy":
+            asked = entropy_rule(options, nodes, has_arrows=has_arrows, memory_bytes=memory)
+            return entropy_evaluations(
+                nodes, asked.draws, asked.replicates, exact=asked.exact, has_arrows=has_arrows
+            )
         rule = rule_of(options, nodes, has_arrows=has_arrows, memory_bytes=self.population.memory_bytes)
         return first_round(rule, nodes, has_arrows=has_arrows)
 
@@ -61,18 +70,12 @@ class ContributionStudies:
         population = self.population
         studied = model_of(options, population)
         model = studied.model
-        response = self._causal_response(model)
-        rule = rule_of(
-            options,
-            response.nodes,
-            has_arrows=any(model.parents),
-            memory_bytes=population.memory_bytes,
-            surrogate=surrogate_of(options, ["hermite"] * response.dims, response.targets),
-        )
-        contributions = self._estimate(response, rule)
+        contributions, exact = self._causal_contributions(options, model)
         return assemble_contributions(
             contributions,
-            rule,
+            exact=exact,
+            replicates=options.replicates,
+            measure=options.measure,
             nodes=model.nodes,
             members=model.columns,
             features=population.layout.size,
@@ -81,7 +84,24 @@ class ContributionStudies:
             axes={**studied.axes, "edges": ("edge", "end")},
         )
 
-    def _causal_response(self, model: CausalModel) -> Response:
+    def _causal_contributions(self, options: IccOptions, model: CausalModel) -> tuple[Contributions, bool]:
+        """What was found, and whether from all subsets."""
+        memory, has_arrows = self.population.memory_bytes, any(model.parents)
+        if options.measure == "entropy":
+            response = self._causal_response(model, lambda points: self.population.predicted(self._placed(points)))
+            asked = entropy_rule(options, response.nodes, has_arrows=has_arrows, memory_bytes=memory)
+            return self._estimate_entropies(response, asked), asked.exact
+        response = self._causal_response(model, self._scores)
+        rule = rule_of(
+            options,
+            response.nodes,
+            has_arrows=has_arrows,
+            memory_bytes=memory,
+            surrogate=surrogate_of(options, ["hermite"] * response.dims, response.targets),
+        )
+        return self._estimate(response, rule), rule.sampling.exact
+
+    def _causal_response(self, model: CausalModel, outputs: Callable[[Tensor], Tensor]) -> Response:
         """The outputs as a function of the noise; without arrows, of the inputs, each of which is mapped once."""
         device = self.population.scorer.device
         dtype = torch.float32 if device.type == "mps" else torch.float64
@@ -93,14 +113,14 @@ class ContributionStudies:
 
         if any(model.parents):
             return self._response(
-                model.parents, noise_owner, noise_owner, normal, lambda noise: self._scores(model.inputs(noise))
+                model.parents, noise_owner, noise_owner, normal, lambda noise: outputs(model.inputs(noise))
             )
         return self._response(
             model.parents,
             noise_owner,
             _owner(model.columns),
             lambda uniform: self._placed(model.inputs(normal(uniform))),
-            self._scores,
+            outputs,
         )
 
     # --- independent inputs ---
@@ -126,7 +146,7 @@ class ContributionStudies:
         inputs = independent_inputs(options, groups, population.names, gather_columns(population))
         response = self._response(
             ((),) * len(groups),
-            torch.arange(len(groups)),
+            inputs.noise_owner,
             inputs.owner,
             lambda uniform: self._placed(inputs.rows(uniform)),
             self._scores,
@@ -134,7 +154,8 @@ class ContributionStudies:
         rule = self._independent_rule(options, len(groups), inputs.families)
         return assemble_contributions(
             self._estimate(response, rule),
-            rule,
+            exact=rule.sampling.exact,
+            replicates=rule.sampling.replicates,
             nodes=[group.name for group in groups],
             members=[group.members.tolist() for group in groups],
             features=population.layout.size,
@@ -161,6 +182,18 @@ class ContributionStudies:
                 "a variance over generated inputs needs all of them. Say explain: inputs, or wrap the network so "
                 "that it fills in the others itself."
             )
+
+    def _check_classes(self) -> None:
+        scorer = self.population.scorer
+        if self.population.outputs < 2:
+            raise JobError(
+                "measure: entropy is that of a predicted class, but the network has a single output and nothing "
+                "says that it tells two classes apart. Name them as dataset.class_names, or use measure: variance."
+            )
+        independent = scorer.score.registered_name == "sigmoid" or scorer.view.scale == "independent"
+        if scorer.view.places or independent:
+            what = "a class at each position" if scorer.view.places else "labels that do not exclude each other"
+            raise JobError(f"measure: entropy is that of one predicted class, but the outputs are {what}.")
 
     def _scores(self, points: Tensor) -> Tensor:
         return self.population.scores(self._placed(points))
@@ -198,15 +231,32 @@ class ContributionStudies:
             step=population.once,
             progress=population.progress,
         )
+        self._judge(contributions, rule.rtol)
+        return contributions
+
+    def _estimate_entropies(self, response: Response, rule: EntropyRule) -> Contributions:
+        population = self.population
+        contributions = estimate_entropies(
+            response,
+            rule,
+            lambda stream: population.generator(1 + stream),
+            classes=population.outputs,
+            targets=population.targets,
+            step=population.once,
+            progress=population.progress,
+        )
+        self._judge(contributions, rule.rtol)
+        return contributions
+
+    def _judge(self, contributions: Contributions, rtol: float) -> None:
         self._refuse_constant(contributions)
         widest = float(contributions.half_width.nan_to_num().max())
-        if widest > rule.rtol:
-            population.warn(
+        if widest > rtol:
+            self.population.warn(
                 f"not converged: the widest 95 % interval of a share is ± {widest:.2g} after "
-                f"{contributions.evaluations:,} evaluations, but rtol is {rule.rtol:g}. Raise max_evaluations "
+                f"{contributions.evaluations:,} evaluations, but rtol is {rtol:g}. Raise max_evaluations "
                 "or rtol."
             )
-        return contributions
 
     def _refuse_constant(self, contributions: Contributions) -> None:
         constant = contributions.is_constant

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from inspect import signature
 from typing import Any, Literal
 
 import torch
@@ -92,14 +93,18 @@ class NextToken(_LanguageModel):
                 "model.task: the network has no output over its vocabulary; task: next_token needs one."
             )
         self._last: Tensor | None = None
+        self._takes_positions = "position_ids" in signature(network.forward).parameters
         head.register_forward_pre_hook(self._select)
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """(n, vocabulary)."""
         steps = torch.arange(input_ids.shape[1], device=input_ids.device)
         self._last = (steps * attention_mask).argmax(dim=1)
+        given: dict[str, Tensor] = {}
+        if self._takes_positions and bool((attention_mask[:, 0] == 0).any()):  # padded on the left
+            given["position_ids"] = (attention_mask.cumsum(dim=1) - 1).clamp(min=0)
         try:
-            logits: Tensor = self.run(input_ids, attention_mask, None, use_cache=False).logits
+            logits: Tensor = self.run(input_ids, attention_mask, None, use_cache=False, **given).logits
         finally:
             self._last = None
         return logits[:, 0]

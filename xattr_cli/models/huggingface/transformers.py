@@ -16,27 +16,30 @@ from ...errors import ModelError
 from ...fingerprint import fingerprint_file
 from ...importing import quiet, transformers
 from ...job.config import JobPath
-from ...registry import MODELS
+from ...registry import MODELS, Plugin
 from ..base import LoadedModel, ModelSource
 from ..loading.files import check_file
-from .folders import CONFIG, local_folder, package_folder, read_config, weight_files
+from .continuation import continuation_of
+from .folders import CONFIG, as_mapping, local_folder, package_folder, read_config, weight_files
 from .heads import Classifier, NextToken, Pooling, SentenceSimilarity, unit
 from .sentences import Recipe, read_recipe
 
 __all__ = ["TransformersModel"]
 
-Task = Literal["classification", "similarity", "next_token"]
+Task = Literal["classification", "similarity", "next_token", "continuation"]
 
 _KIND = "model kind 'transformers'"
 _AUTO = {
     "classification": "AutoModelForSequenceClassification",
     "similarity": "AutoModel",
     "next_token": "AutoModelForCausalLM",
+    "continuation": "AutoModelForCausalLM",
 }
+_SEQUENCES = "AutoModelForSeq2SeqLM"
 _UNUSED = "pooler"  # of encoders whose token vectors are pooled otherwise
 
 
-@MODELS.register("transformers")
+@MODELS.register("transformers", "huggingface", "hf")
 class TransformersModel(ModelSource):
     """A language model of transformers, from the folder that `save_pretrained` wrote; never from the network.
 
@@ -53,7 +56,8 @@ class TransformersModel(ModelSource):
     task: Task | None = Field(
         default=None,
         description="classification: a score per class; similarity: of sentences to the reference; next_token: a "
-        "score per word that could follow; null: what the model was trained for",
+        "score per word that could follow; continuation: a score per token of the continuation of a prompt, "
+        "also of encoder-decoders; null: what the model was trained for, and continuation of dataset kind prompts",
     )
     reference: str | tuple[str, ...] = Field(
         default=(), description="sentence, or several, that similarity is measured to; each is an output"
@@ -78,6 +82,20 @@ class TransformersModel(ModelSource):
         """Where the tokenizer lies that the model was trained with."""
         return self._folder()
 
+    def decoder_start(self) -> int | None:
+        """The token that a decoder beside an encoder begins with; None of a network without an encoder."""
+        config = as_mapping(read_config(self._folder() / CONFIG))
+        if not config.get("is_encoder_decoder"):
+            return None
+        found = config.get("decoder_start_token_id", config.get("bos_token_id"))
+        return found if isinstance(found, int) else int(config.get("pad_token_id") or 0)
+
+    def beside(self, dataset: Plugin) -> ModelSource:
+        """The model as it is asked for prompts, unless it says itself what it is asked for."""
+        if self.task is not None or dataset.registered_name != "prompts":
+            return self
+        return self.model_copy(update={"task": "continuation"})
+
     def load(self) -> LoadedModel:
         """Read the folder.
 
@@ -100,6 +118,8 @@ class TransformersModel(ModelSource):
             return self._sentence_similarity(network, recipe)
         if task == "next_token":
             return NextToken(network), ()
+        if task == "continuation":
+            return continuation_of(network), ()
         return Classifier(network), _class_names(network.config)
 
     def _folder(self) -> Path:
@@ -119,11 +139,12 @@ class TransformersModel(ModelSource):
 
     def _network(self, folder: Path, task: Task) -> Any:
         library = transformers(_KIND, ModelError)
+        auto = _SEQUENCES if task == "continuation" and self.decoder_start() is not None else _AUTO[task]
         for file in weight_files(folder):
             check_file(file, "model.path")
         try:
             with quiet(library), torch.random.fork_rng(devices=[]):
-                network, found = getattr(library, _AUTO[task]).from_pretrained(
+                network, found = getattr(library, auto).from_pretrained(
                     str(folder), local_files_only=True, trust_remote_code=False, output_loading_info=True
                 )
         except Exception as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -10,21 +11,26 @@ from torch import Tensor
 
 from ...randomness import Purpose, sample_generator
 from ...samples import Status
-from ..paths.error_bar import directional_factor, effective_directions, percentile_factor, ratio
+from ..paths.error_bar import directional_factor, effective_directions, ratio
 from ..paths.field import Field, Part
 from ..paths.sketch import CountSketch
 from ..student import student_factor
-from .expectation import PathExpectation, Tally
-from .pairing import alike, paired_positions
-from .rule import BackgroundRule, units_of
+from .expectation import PathExpectation
+from .pairing import alike, opposite_positions
+from .rule import MOST_GROUPS, BackgroundRule, groups_of, steps_of, units_of
 
 __all__ = ["gradient_over_background"]
 
-GROUPS = 16
-SPREAD_FROM = 8
-"""Replicates from which on their own spread tells the error, which sees what even positions gain."""
 SKETCH_SIZE = 32
-CHOICE = 2**32  # a stream that no replicate has
+ONCE = 0.4
+"""Of the squared distance of the means over a pair's positions and over as many new ones: expected squared error
+of either. Of gradients that jump 1/3, as the two err in opposite ways: exactly so from two positions a baseline
+on, whether both baselines of a pair have the same gradients or nothing in common; 1/3 and 4/9 before. Noise: 1/2.
+"""
+REFINED = 0.5
+"""Times that, of the mean of both: 1/4 for jumps (7/16 for the first), 1/2 for noise."""
+MEMORY_SHARE = 4
+"""One part of the memory is for the sums of groups."""
 
 
 def gradient_over_background(
@@ -41,8 +47,10 @@ def gradient_over_background(
 
     Every baseline is a stratum of its own, with a random α: baselines are not sampled, only the α are. Of the
     integrand, the line between its values at both ends of the path is known exactly; the gradients at the
-    baselines are shared by all rows of a target, and only what the line leaves is sampled. α of baselines that are
-    alike are opposite (`paired_positions`). All are drawn twice, pairs exchange their α: that tells the variance.
+    baselines are shared by all rows of a target, and only what the line leaves is sampled. α are even, and those
+    of baselines that are alike opposite (`opposite_positions`). Pairs of them, in random order, exchange their α
+    and move them a bit: how far that is from before tells the variance of all. The α of a pair stay evenly apart,
+    and those of each baseline nearly so: the error falls like their number, not like its root.
 
     Reference: Erion et al. 2021, "Improving performance of deep learning models with axiomatic attribution
     priors and expected gradients", equation 3.
@@ -70,8 +78,16 @@ def gradient_over_background(
     groups = [every[target == one] for one in torch.unique(target)] if alike_in_context else [every]
     for some in groups:
         control = _Control.of(field, input, baselines, some) if alike_in_context else None
-        _Sampling(field, input, baselines, sample, rule, control, some, result).run()
+        most = _rows_at_once(input, rule)
+        for first in range(0, len(some), most):
+            few = some[first : first + most]
+            _Sampling(field, input, baselines, sample, rule, control, few, result).run()
     return result
+
+
+def _rows_at_once(input: Tensor, rule: BackgroundRule) -> int:
+    row = 2 * MOST_GROUPS * input.shape[1] * input.element_size()
+    return max(1, rule.memory_bytes // (MEMORY_SHARE * row))
 
 
 @dataclass(frozen=True)
@@ -167,7 +183,20 @@ def _gradients(field: Field, input: Tensor, start: Tensor, row: Tensor, which: T
 
 
 class _Sampling:
-    """The open rows of a target, and what has been drawn for them."""
+    """Some rows of a target, and what has been drawn for them.
+
+    Strata come in pairs of alike baselines, and pairs in groups. Every stratum has the same number of path
+    positions; those of the groups that are refined have twice as many.
+
+    Attributes:
+        open_rows: (open,) int64, in the block.
+        position, group: (open, n), first path position of each stratum, and its group.
+        sums: (open, groups, D), over the strata of a group of the mean of what the control leaves.
+        squares: (open, D) float64, of what a group's sum differs from its sum over the new positions, summed.
+        before: (open, D) float64, what is expected of such a square of a group by the last look at all of them.
+        sketches: (open, refined, s) float64, of those differences.
+        draws: (open,) int64.
+    """
 
     def __init__(
         self,
@@ -180,110 +209,105 @@ class _Sampling:
         rows: Tensor,
         result: PathExpectation,
     ) -> None:
-        self.field, self.input, self.baselines, self.sample = field, input, baselines, sample
+        self.field, self.input, self.baselines = field, input, baselines
         self.rule, self.control, self.open_rows, self.result = rule, control, rows, result
-        self.units = len(baselines.of_unit)
-        self.tally = Tally(len(rows), input.shape[1], input)
-        # by group of pairs, sums of their first less their second draws
-        self.apart = input.new_zeros(len(rows), GROUPS, input.shape[1])
+        self.groups = groups_of(len(baselines.of_unit))
+        seeds = sample[rows.to(sample.device)].tolist()
+        drawn = [self._drawn(sample_generator(rule.seed, int(one), Purpose.EXPECTATION)) for one in seeds]
+        self.position, self.group = (
+            torch.from_numpy(np.stack(each)).to(input.device) for each in zip(*drawn, strict=True)
+        )
+        self.start = torch.from_numpy(baselines.of_unit).to(input.device)
         self.sketch = CountSketch(input.shape[1], SKETCH_SIZE, device=input.device, dtype=torch.float64)
+        self.sums = input.new_zeros(len(rows), self.groups, input.shape[1])
+        self.squares = self.sums.new_zeros(len(rows), input.shape[1], dtype=torch.float64)
+        self.before = self.squares
+        self.sketches = self.squares.new_zeros(len(rows), 0, self.sketch.size)
+        self.draws = torch.full_like(rows, len(self.start))
+
+    def _drawn(self, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """Positions (n,) and groups (n,) of a row."""
+        order = self.baselines.order
+        position, pairs = opposite_positions(random, order), -(-len(order) // 2)
+        group = np.empty(len(order), dtype=np.int64)
+        group[order] = (random.permutation(pairs) * self.groups // pairs).repeat(2)[: len(order)]
+        return position, group
 
     def run(self) -> None:
-        """Every unit twice, then twice as many replicates, until no row is open."""
-        first = self._positions(0)
-        group, second = self._exchanged(first)
-        self._note(self._sum(first, group, 1))
-        self._note(self._sum(second, group, -1))
-        self._close()
+        """Every stratum once; then some groups after others get twice the draws, until no row is open."""
+        offsets = torch.zeros(1, dtype=torch.float64, device=self.input.device)
+        self.sums = self._new_sums(self.group >= 0, offsets)
         while self.open_rows.numel():
-            for replicate in range(self.tally.count, 2 * self.tally.count):
-                self._note(self._sum(self._positions(replicate), None, 1))
-            self._close()
+            # a pair is half a path apart: each of its baselines goes where the other one was, and a bit further
+            new = offsets + 1 / 2 + 1 / (4 * len(offsets))
+            self.before = self.squares * (REFINED / self.groups)
+            self.squares, self.sketches = torch.zeros_like(self.squares), self.sketches[:, :0]
+            for first, stop in pairwise((0, *steps_of(self.groups))):
+                if self.open_rows.numel():
+                    self._refine(first, stop, new)
+                    self._close(stop)
+            offsets = torch.cat([offsets, new])
 
-    def _random(self, replicate: int) -> list[np.random.Generator]:
-        samples, seed = self.sample[self.open_rows.to(self.sample.device)].tolist(), self.rule.seed
-        return [sample_generator(seed, int(one), Purpose.EXPECTATION, stream=replicate) for one in samples]
+    def _refine(self, first: int, stop: int, new: Tensor) -> None:
+        """Twice the draws for groups `first` to `stop` − 1, at the first positions and `new` (level,) further."""
+        chosen = (self.group >= first) & (self.group < stop)
+        apart = (self.sums - self._new_sums(chosen, new))[:, first:stop]
+        self.sums[:, first:stop] -= apart / 2
+        self.draws = self.draws + len(new) * chosen.sum(dim=1)
+        self.squares = self.squares + apart.double().square().sum(dim=1)
+        sketches = self.sketch(apart.double().flatten(0, 1)).view(len(apart), stop - first, -1)
+        self.sketches = torch.cat([self.sketches, sketches], dim=1)
 
-    def _positions(self, replicate: int) -> np.ndarray:
-        """(open, units) path positions."""
-        return np.stack([paired_positions(random, self.baselines.order) for random in self._random(replicate)])
-
-    def _exchanged(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Groups of the units, and second positions: units in random pairs exchange those (open, units) they had.
-
-        The sum over a pair of first less second draws knows neither what is peculiar to its baselines nor to
-        its positions, which even draws do not err by, but only to both together.
-        """
-        paired = np.stack([random.permutation(self.units) for random in self._random(CHOICE)])
-        pairs, second = self.units // 2, positions.copy()
-        one, other = paired[:, 0 : 2 * pairs : 2], paired[:, 1 : 2 * pairs : 2]
-        for mine, theirs in ((one, other), (other, one)):
-            np.put_along_axis(second, mine, np.take_along_axis(positions, theirs, axis=1), axis=1)
-        group = np.empty(positions.shape, dtype=np.int64)
-        np.put_along_axis(group, paired, np.arange(self.units) // 2 % GROUPS + 0 * paired, axis=1)
-        return group, second
-
-    def _sum(self, t: np.ndarray, group: np.ndarray | None, sign: int) -> Tensor:
-        """(open, D) sum over the units of what the control leaves; by group, with a sign, into `apart`.
-
-        Arguments:
-            t: (open, units) path positions.
-            group: (open, units); None for none.
-            sign: of what goes into the groups.
-        """
-        rows, device = len(t), self.input.device
-        slot = torch.arange(rows, device=device).repeat_interleave(self.units)
-        position = torch.from_numpy(t.reshape(-1)).to(self.input)
-        start = torch.from_numpy(self.baselines.of_unit).to(device).repeat(rows)
-        points = _Points(self.input, self.baselines.points, self.open_rows[slot], start, position)
-        total = self.input.new_zeros(rows, self.input.shape[1])
-        groups = None if group is None else torch.from_numpy(group.reshape(-1)).to(device)
+    def _new_sums(self, chosen: Tensor, offsets: Tensor) -> Tensor:
+        """(open, groups, D) over chosen strata (open, n) of the mean over the positions that are `offsets` on."""
+        slot, stratum = (each.repeat_interleave(len(offsets)) for each in chosen.nonzero(as_tuple=True))
+        t = ((self.position[slot, stratum] + offsets.repeat(int(chosen.sum()))) % 1).to(self.input)
+        points = _Points(self.input, self.baselines.points, self.open_rows[slot], self.start[stratum], t)
+        group, sums = self.group[slot, stratum], torch.zeros_like(self.sums)
         for evaluation in self.field.gradients(points):
             part = evaluation.part
             left = points.delta(part) * evaluation.gradients
             if self.control is not None:
                 left = left - self.control.at(points, part)
-            total.index_add_(0, slot[part], left)
-            if groups is not None:
-                self.apart.index_put_((slot[part], groups[part]), sign * left, accumulate=True)
-        return total
+            sums.index_put_((slot[part], group[part]), left, accumulate=True)
+        return sums / len(offsets)
 
-    def _note(self, total: Tensor) -> None:
-        """Take a replicate of every unit into account, (open, D)."""
-        estimates = total.double() / self.units
-        self.tally.add(estimates, self.sketch(estimates))
-
-    def _close(self) -> None:
+    def _close(self, refined: int) -> None:
         """Write down the rows that are done, and keep the others open."""
         rows, result, rule = self.open_rows, self.result, self.rule
-        variance, factor, freedom = self._spread()
-        mean, draws = self.tally.mean, self.tally.count * self.units
+        variance, factor = self._spread(refined)
+        mean = self.sums.sum(dim=1, dtype=torch.float64) / len(self.start)
         if self.control is not None:
             mean = mean + self.control.known(rows)
         error = ratio(variance.sum(dim=1).sqrt() * factor, torch.linalg.vector_norm(mean, dim=1))
         finite = torch.isfinite(mean).all(dim=1)
         converged = finite & (error <= rule.rtol)
-        done = finite if 2 * draws > rule.max_draws else converged
+        # no step takes more than half of what there is, but for the first two, when there is little
+        exhausted = 3 * self.draws > 2 * rule.max_draws
+        done = converged | (finite & exhausted)
         closing = rows[done]
         result.attribution[closing] = mean[done].to(result.attribution)
-        widened = student_factor(freedom) * variance.sqrt()
+        widened = student_factor(refined) * variance.sqrt()
         result.standard_error[closing] = widened[done].to(result.standard_error)
         result.relative_error[closing] = error[done]
         status = torch.where(converged, Status.CONVERGED, Status.NOT_CONVERGED)
         result.status[closing] = status[done].to(torch.int8)
-        result.evaluations[rows] = draws + (self.control is not None)
-        remaining = finite & ~done
-        self.open_rows, self.apart = rows[remaining], self.apart[remaining]
-        self.tally.keep(remaining)
+        result.evaluations[rows] = self.draws + (self.control is not None)
+        self._keep(finite & ~done)
 
-    def _spread(self) -> tuple[Tensor, Tensor, int]:
-        """Variances of the means (open, D), factors (open,) to the 95th percentile, and degrees of freedom."""
-        count = self.tally.count
-        if count >= SPREAD_FROM:
-            variance = self.tally.standard_error().square()
-            return variance, percentile_factor(self.tally.sketches), count - 1
-        apart = self.apart.double()
-        variance = apart.square().sum(dim=1) / (2 * count * self.units**2)
-        sketches = self.sketch(apart.flatten(0, 1)).view(len(apart), GROUPS, -1)
-        directions = effective_directions(sketches, GROUPS)
-        return variance, directional_factor(1 / (1 / directions + 1 / GROUPS), GROUPS), GROUPS
+    def _keep(self, remaining: Tensor) -> None:
+        """Forget the rows that are done; `remaining` (open,) bool."""
+        if not remaining.all():
+            for name in ("open_rows", "position", "group", "sums", "squares", "before", "sketches", "draws"):
+                setattr(self, name, getattr(self, name)[remaining])
+
+    def _spread(self, refined: int) -> tuple[Tensor, Tensor]:
+        """Variances of the means (open, D), and factors (open,) to the 95th percentile of their length."""
+        others = self.groups - refined
+        square = self.squares / refined
+        # few groups may all be lucky: the others count as the last look at them says, if there was one
+        looked = self.before.sum(dim=1, keepdim=True) > 0
+        known = torch.where(looked, (refined * square + others * self.before) / self.groups, square)
+        variance = (others * known + REFINED * refined * square) * (ONCE / len(self.start) ** 2)
+        directions = effective_directions(self.sketches, refined)
+        return variance, directional_factor(1 / (1 / directions + 1 / refined), refined)

@@ -1,10 +1,10 @@
-"""Path positions for the baselines of a background: evenly spread, and opposite for baselines that are alike."""
+"""Path positions for the baselines of a background: evenly spread, and far apart for baselines that are alike."""
 
 from __future__ import annotations
 
 import numpy as np
 
-__all__ = ["alike", "paired_positions"]
+__all__ = ["alike", "opposite_positions"]
 
 
 def alike(points: np.ndarray) -> np.ndarray:
@@ -36,33 +36,45 @@ def _halved(some: np.ndarray, products: np.ndarray) -> list[int]:
     return _halved(ranked[:half], products) + _halved(ranked[half:], products)
 
 
-def paired_positions(random: np.random.Generator, order: np.ndarray) -> np.ndarray:
-    """(n,) float64 path positions in (0, 1), one in each of n strata, by baseline.
+def opposite_positions(random: np.random.Generator, order: np.ndarray) -> np.ndarray:
+    """(n,) float64 path positions in [0, 1), by baseline: even, and far apart for baselines that are alike.
 
-    Of the first and the second in `order`, the third and the fourth, and so on, one is in the first half of the
-    path and the other in the second, as a coin of their own says: what differs between the halves cancels as far
-    as they are alike. Each position alone is uniform.
+    The first and the second in `order`, the third and the fourth, and so on, are half a path apart: what differs
+    between its halves cancels as far as they are alike. Pairs are spread over half of the path so that those
+    that are alike are far apart, too. All are moved together by a random step, and each pair within its stratum:
+    each position alone is uniform.
 
     Arguments:
         random: numbers.
         order: (n,) baselines, neighbours alike.
 
     Example:
-        >>> t = paired_positions(np.random.default_rng(0), np.arange(4))
-        >>> sorted((4 * t).astype(int).tolist())
-        [0, 1, 2, 3]
+        >>> t = opposite_positions(np.random.default_rng(0), np.arange(4))
+        >>> (2 * np.abs(t[0::2] - t[1::2])).round(9).tolist()
+        [1.0, 1.0]
     """
-    count = len(order)
-    strata = np.arange(count)
-    found = np.empty(count)
-    if count % 2:
-        # the last one has no neighbour, and takes any stratum
-        taken = int(random.integers(count))
-        found[order[-1]] = taken
-        order, strata = order[:-1], np.delete(strata, taken)
     pairs = len(order) // 2
-    halves = np.stack([random.permutation(strata[:pairs]), random.permutation(strata[pairs:])])
-    coin = random.integers(2, size=pairs)
-    found[order[0::2]] = halves[coin, np.arange(pairs)]
-    found[order[1::2]] = halves[1 - coin, np.arange(pairs)]
-    return np.asarray((found + random.random(count)) / count)
+    begin = (_spread(random, pairs) + random.random(pairs)) / (2 * max(pairs, 1))
+    begin = begin + random.integers(2, size=pairs) / 2
+    found = np.empty(len(order))
+    found[order[0 : 2 * pairs : 2]] = begin
+    found[order[1 : 2 * pairs : 2]] = begin + 0.5
+    found[order[2 * pairs :]] = random.random(len(order) - 2 * pairs)  # the last one of an odd number
+    return np.asarray((found + random.random()) % 1)
+
+
+def _spread(random: np.random.Generator, count: int) -> np.ndarray:
+    """(count,) the numbers 0 to count − 1, neighbours far apart: as van der Corput, scrambled as by Owen.
+
+    Example:
+        >>> np.abs(np.diff(_spread(np.random.default_rng(0), 4)))[[0, 2]].tolist()
+        [2, 2]
+    """
+    digits = max(count - 1, 1).bit_length()
+    number = np.arange(count)
+    turned = np.zeros(count, dtype=np.int64)
+    for digit in range(digits):
+        above = number >> (digits - digit)
+        flips = random.integers(2, size=2**digit)[above]
+        turned |= (number >> (digits - digit - 1) & 1 ^ flips) << digit
+    return np.argsort(np.argsort(turned))

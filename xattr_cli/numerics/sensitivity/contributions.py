@@ -15,7 +15,7 @@ from .pick_freeze import Response
 from .replicates import ReplicateEstimate, mean_of, share_of
 from .sums import PARTS, Generators, Sampler, Sampling, Sums, evaluations_per_draw
 
-__all__ = ["Contributions", "Rule", "estimate_contributions"]
+__all__ = ["Contributions", "Rule", "Step", "estimate_contributions"]
 
 Step = Callable[[str, Callable[[], Mapping[str, np.ndarray]]], Mapping[str, np.ndarray]]
 

@@ -13,7 +13,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-__all__ = ["PickFreezeDesign", "Response", "evaluate_subsets"]
+__all__ = ["MOST_ROWS", "PickFreezeDesign", "Response", "evaluate_subsets"]
 
 MOST_ROWS = 2**16
 """Rows prepared at once: more would leave the processor's caches, and gain nothing."""

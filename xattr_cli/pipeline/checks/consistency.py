@@ -144,7 +144,7 @@ def with_consistency(session: Session, engine: Engine, block: Block, found: Expl
         return replace(found, status=_marked(found, torch.ones_like(found.relative_error, dtype=torch.bool)))
     if not isinstance(getattr(engine, "baseline", None), Baseline) or engine.second_order:
         return found
-    sampled = session.baselines.bound(engine.baseline).background() is not None  # type: ignore[attr-defined]
+    sampled = session.baselines.bound(engine.baseline).is_several  # type: ignore[attr-defined]
     doubtful = _doubtful(found, getattr(engine, "rtol", 0.0), SAMPLED if sampled else 1.0).nonzero()[:, 0]
     if not len(doubtful):
         return found
@@ -216,7 +216,7 @@ def _starts(
     Of a background, those are taken first whose score lies farthest to the side that a gap (k,) points to: there,
     the score changes most in the way that the gradients leave out.
     """
-    if session.baselines.bound(baseline).background() is None:
+    if not session.baselines.bound(baseline).is_several:
         return [block.reference(baseline)[rows]]
     background = block.background(baseline)
     count = min(ROW_PATHS, len(background))

@@ -53,6 +53,8 @@ def settle_outputs(
         return scorer, notes
     shape, axis = _shape(outputs, trial.sizes)
     names = samples.classes or model.outputs
+    if samples.outputs or job.target.select == "continuation":
+        return _of_continuations(job, samples, scorer, shape, axis), notes
     view = OutputView(job.model.part, axis, shape, _class_axis(job, shape, names))
     if score.takes_any_shape:  # which has no places of its own, whatever the shape
         return replace(scorer, view=replace(view, reduce="sum")), notes
@@ -62,6 +64,38 @@ def settle_outputs(
     view = replace(view, scale=_scale(replace(trial, scorer=replace(trial.scorer, view=view)), samples))
     score, told = _suited(score, view, samples, names)
     return replace(scorer, view=view, score=score), (*notes, *told)
+
+
+def _of_continuations(job: Job, samples: Samples, scorer: Scorer, shape: tuple[int, ...], axis: int) -> Scorer:
+    """The scorer of output tokens that the dataset names.
+
+    Raises:
+        JobError: the job asks for other outputs, or the dataset or the score has no such tokens.
+        ModelError: the network does not return logits of every output token.
+    """
+    target, reduce = job.target, job.target.reduce
+    if not samples.outputs:
+        raise JobError(
+            f"target: 'continuation': dataset kind {job.dataset.registered_name!r} has no continuations. Use "
+            "dataset kind prompts."
+        )
+    if target.select != "continuation" or isinstance(reduce, Mask):
+        raise JobError(
+            "target: dataset kind 'prompts' asks for the tokens of continuations. Use target: continuation for "
+            "a row per output token, or {select: continuation, reduce: sum} (or mean) for a row per sample."
+        )
+    if scorer.score.takes_any_shape:
+        raise JobError(
+            f"score: {scorer.score}: reads outputs itself, and knows no output tokens. Use another score."
+        )
+    tokens = sum(spec.shape[0] for spec in samples.inputs if spec.name in samples.outputs)
+    if len(shape) != 2 or shape[0] != tokens:
+        raise ModelError(
+            f"the model returns {_batched(shape)}; dataset kind prompts needs logits (n, {tokens}, "
+            "vocabulary), one for each output token. Use model kind transformers with task: continuation."
+        )
+    view = OutputView(job.model.part, axis, shape, class_axis=1, reduce=reduce, given=samples.outputs)
+    return replace(scorer, view=view)
 
 
 # --- running the network ------------------------------------------------------------------------
@@ -107,7 +141,7 @@ def _first_outputs(trial: _Trial, asked: Any, mask: str) -> tuple[_Trial, list[A
     fixed = trial.scorer.packing.rows if trial.scorer.packing.fixed else 0
     ways = [trial]
     if mask and mask != POSITIONS:  # a mask need not be an input of the network
-        ways.append(replace(trial, scorer=replace(trial.scorer, withheld=frozenset({mask}))))
+        ways.append(replace(trial, scorer=replace(trial.scorer, withheld=trial.scorer.withheld | {mask})))
     for way in ways:
         for sizes in [(fixed,)] if fixed else [CALLS]:
             found = _tried(way, sizes)

@@ -57,6 +57,8 @@ def _files_read(job: Job) -> Iterator[tuple[str, Path]]:
     for label, engine in job.engines.items():
         baseline = getattr(engine, "baseline", None)
         if isinstance(baseline, Plugin):
+            each = getattr(baseline, "each", ())
+            plugins |= {f"engines.{label}.baseline.{number}": one for number, one in enumerate(each)}
             plugins[f"engines.{label}.baseline"] = baseline
     for at, plugin in plugins.items():
         for name in type(plugin).model_fields:

@@ -103,9 +103,9 @@ def _path_starts(job: Job, samples: Samples, scorer: Scorer, batch: Batch) -> li
     starts = []
     for baseline in gradient_baselines(job.engines):
         bound = baseline.bind(samples, job.compute.seed, names)
-        background = bound.background()
-        arrays = bound.reference(batch) if background is None else background
-        starts.append(scorer.flat(arrays)[: len(batch) if background is None else 1])
+        shared = bound.background() if bound.is_several else None
+        arrays = bound.reference(batch) if shared is None else shared
+        starts.append(scorer.flat(arrays)[: len(batch) if shared is None else 1])
     return starts
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ...device.perturbation import noisy_weights, shuffled_layers, top_layers
+from ...engines.alternatives import explain_alternatives
 from ...engines.base import Engine, Explanation, LocalEngine
 from ...engines.block import Block
 from ...errors import JobError
@@ -99,7 +100,7 @@ class _Judge:
     def by_weights(self, draw: int, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Conditioning: through a network whose weights are noisy."""
         with noisy_weights(self.block.scorer, self.rule.weights, self.block.seed, draw) as scorer:
-            return self._change(self.engine.explain(self.block.again(scorer, rows)), rows)
+            return self._change(self._explained(self.block.again(scorer, rows)), rows)
 
     def by_inputs(self, draw: int, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Sensitivity: from inputs with noise, which belongs to the sample."""
@@ -107,7 +108,7 @@ class _Judge:
         samples = self.block.rows.sample[rows.cpu()].tolist()
         noise = np.stack([self._noise(sample, draw, here.shape[1]) for sample in samples])
         moved = here + torch.from_numpy(noise).to(here)
-        return self._change(self.engine.explain(self.block.again(self.block.scorer, rows, moved)), rows)
+        return self._change(self._explained(self.block.again(self.block.scorer, rows, moved)), rows)
 
     def randomised(self, steps: int) -> dict[str, ResultColumn]:
         """Rank correlation with the map, after each of some steps from the top."""
@@ -130,8 +131,11 @@ class _Judge:
 
     def _shuffled(self, layers: list[str], draw: int, rows: Tensor) -> tuple[Tensor, Tensor]:
         with shuffled_layers(self.block.scorer, layers, self.block.seed, draw) as scorer:
-            changed = self.engine.explain(self.block.again(scorer, rows))
+            changed = self._explained(self.block.again(scorer, rows))
         return rank_correlation(changed.attribution, self.explanation.attribution[rows]), changed.evaluations
+
+    def _explained(self, block: Block) -> Explanation:
+        return explain_alternatives(self.engine, lambda one: one.explain(block))
 
     def _noise(self, sample: int, draw: int, size: int) -> np.ndarray:
         generator = sample_generator(self.block.seed, sample, Purpose.STABILITY, draw)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ...datasets import Samples
+from ...datasets import Samples, blocks
 from ...device.outputs import OutputView
 from ...errors import DataError, JobError, suggestion
 from ...job.config import Job
@@ -27,7 +27,8 @@ class Chosen:
     Attributes:
         count: outputs that can be explained.
         index: numbers of those that the job names; empty if it names none.
-        column: (samples, k) int64, targets of each sample, if the job names a column.
+        column: (samples, k) int64, targets of each sample, if they differ from sample to sample; -1 behind them
+            where a sample has fewer.
         places: shape of the targets, where each position of the output has its own; empty otherwise.
     """
 
@@ -43,6 +44,12 @@ class Chosen:
         if self.column is not None:
             return int(self.column.shape[1])
         return job.target.count or len(self.index) or 1
+
+    @property
+    def counts(self) -> np.ndarray | None:
+        """(samples,) rows of each, if some have fewer than others."""
+        there = None if self.column is None else (self.column >= 0).sum(axis=1)
+        return None if there is None or (there == there.max(initial=0)).all() else there
 
 
 def choose(job: Job, samples: Samples, classes: Sequence[str], view: OutputView, targets: int) -> Chosen:
@@ -84,6 +91,8 @@ def choose(job: Job, samples: Samples, classes: Sequence[str], view: OutputView,
         listed = (tuple(place for place in listed if not isinstance(place, tuple)),)
     index = tuple(numbering.number(place, "target.index") for place in listed)
     column = _of_column(samples, target.column, numbering) if target.select == "column" else None
+    if target.select == "continuation" and target.reduce == "none":
+        column = _of_continuations(samples)
     return Chosen(targets, index, column, places)
 
 
@@ -165,6 +174,34 @@ class _Numbering:
         return found[0]
 
 
+def _of_continuations(samples: Samples) -> np.ndarray:
+    """(samples, k) int64 places of the output tokens in each continuation that have a score; -1 behind them.
+
+    With a contrast these are the tokens that have a counterpart and do not belong to a common beginning, where the
+    two scores are one.
+
+    Raises:
+        DataError: a continuation and its contrast leave no such token.
+    """
+    read = [batch.inputs for batch in blocks(samples.plain)]
+    first, *others = (np.concatenate([inputs[name] for inputs in read]) for name in samples.outputs)
+    asked = first >= 0
+    for other in others:
+        shared = min(first.shape[1], other.shape[1])
+        asked = asked[:, :shared] & (other[:, :shared] >= 0)
+        asked &= np.logical_or.accumulate(first[:, :shared] != other[:, :shared], axis=1)
+    counts = asked.sum(axis=1)
+    if not counts.all():
+        raise DataError(
+            f"dataset.contrast: sample {int(np.argmin(counts))}: the continuation and its contrast do not "
+            "differ in a token that both have. Use another contrast, or target: {select: continuation, reduce: "
+            "sum}."
+        )
+    places = np.argsort(~asked, axis=1, kind="stable")[:, : counts.max()]
+    found: np.ndarray = np.where(np.arange(counts.max()) < counts[:, None], places, -1)
+    return found
+
+
 def _of_column(samples: Samples, name: str, numbering: _Numbering) -> np.ndarray:
     """(samples, k) int64 targets that a column of the dataset names."""
     values = samples.column(name)[: len(samples)]
@@ -176,14 +213,10 @@ def _of_column(samples: Samples, name: str, numbering: _Numbering) -> np.ndarray
             raise DataError(
                 f"target.column: {name!r}, sample {number}: {str(error).partition(': ')[2]}"
             ) from error
-    lengths = {len(row) for row in rows}
-    if len(lengths) > 1:
-        raise DataError(
-            f"target.column: {name!r} names between {min(lengths)} and {max(lengths)} outputs; every sample "
-            "needs the "
-            "same number of them."
-        )
-    return np.array(rows, dtype=np.int64)
+    found = np.full((len(rows), max(map(len, rows))), -1, dtype=np.int64)
+    for targets, row in zip(found, rows, strict=True):
+        targets[: len(row)] = row
+    return found
 
 
 def _cell(cell: object, numbering: _Numbering) -> list[int]:

@@ -25,6 +25,7 @@ from ...job.config import Job
 __all__ = ["code_of", "named_modules"]
 
 PACKAGE = "xattr_cli"
+_PACKAGES = frozenset({"site-packages", "dist-packages"})
 _NUMBERS_APART = ("cli", "reports", "evaluation", "apply")
 """Rooms of this package that no number of a result depends on."""
 
@@ -167,4 +168,6 @@ def _installed_places() -> tuple[Path, ...]:
 
 
 def _is_installed(origin: Path) -> bool:
-    return any(place in origin.resolve().parents for place in _installed_places())
+    # packages of another environment, which PYTHONPATH or a .pth file adds, are not the user's own code either
+    place = origin.resolve()
+    return not _PACKAGES.isdisjoint(place.parts) or any(each in place.parents for each in _installed_places())

@@ -49,9 +49,10 @@ def _describe(results: Results, row: int) -> Iterator[str]:
         yield results.keys[sample]
     if rows.has_label[row]:
         yield f"label {_value_or_class(results, rows.label[row])}"
-    yield f"predicted {_value_or_class(results, rows.prediction[row])}"
+    if rows.is_regression or rows.prediction[row] >= 0 or not len(results.outputs):
+        yield f"predicted {_value_or_class(results, rows.prediction[row])}"
     if not rows.is_regression:
-        yield f"target {results.target_name(int(rows.target[row]))}"
+        yield f"target {results.row_target(row)}"
     yield _score(results, row)
 
 

@@ -19,6 +19,7 @@ from ..drawing.selection import Drawing, Nothing, Selection
 from ..drawing.style import GREY, PALETTE, chart
 from ..drawing.words import ALPHA, shorten
 from . import ace_maps as causal_maps
+from . import ace_pairs
 from .ace_study import ENGINE, CausalStudy, effect_studies
 
 __all__ = ["CausalEffects"]
@@ -54,6 +55,7 @@ class CausalEffects(FigureKind):
                 )
             yield Drawing(f"causal-ranking-{study.label}", _ranking(study, targets))
             yield from causal_maps.draw(study, targets)
+            yield from ace_pairs.draw(study)
             if "distance" in study.effects:
                 yield Drawing(f"causal-taylor-{study.label}", _taylor(study, targets))
 

@@ -91,7 +91,10 @@ class CausalStudy:
 
     def alpha(self, feature: int) -> np.ndarray:
         """(alphas,) in original units for a single feature; the place in the range, or the level, of a group."""
-        alpha = self.effects.values("alpha")[feature, : self.count(feature)]
+        return self.in_units(feature, self.effects.values("alpha")[feature, : self.count(feature)])
+
+    def in_units(self, feature: int, alpha: np.ndarray) -> np.ndarray:
+        """(alphas,) values of α, from the network's units to the original ones; the same for a group."""
         position = self.places[feature]
         if position < 0:
             return alpha

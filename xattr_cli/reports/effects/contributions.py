@@ -59,6 +59,7 @@ def _partner(study: ShareStudy, found: Sequence[ShareStudy]) -> ShareStudy:
         other
         for other in found
         if other.effects.engine == "sobol"
+        and study.measure == "variance"
         and other.nodes == study.nodes
         and other.effects.target_names == study.effects.target_names
     ]
@@ -72,8 +73,8 @@ def _draw(study: ShareStudy, partner: ShareStudy, target: int | None) -> Figure:
     order = np.argsort(-np.nan_to_num(known[0].value), kind="stable")[:_BARS]
     figure = chart(10.0, 1.7 + 0.42 * max(len(order), 3))
     first, second = figure.subplots(1, 2, sharex=True, sharey=True)
-    _bars(first, left, order)
-    _bars(second, right, order)
+    _bars(first, left, order, study.measure)
+    _bars(second, right, order, partner.measure)
     handles = [bars for axes in (first, second) for bars in axes.containers]
     figure.legend(handles=handles, loc="outside lower right", ncols=len(handles))  # so that it lies on no bar
     first.set_yticks(np.arange(len(order)), [shorten(study.nodes[node], 28) for node in order])
@@ -87,7 +88,7 @@ def _draw(study: ShareStudy, partner: ShareStudy, target: int | None) -> Figure:
     return figure
 
 
-def _bars(axes: Axes, shares: dict[str, Shares | None], order: np.ndarray) -> None:
+def _bars(axes: Axes, shares: dict[str, Shares | None], order: np.ndarray, measure: str) -> None:
     """A group of bars per node, each with its 95 % interval."""
     known = {name: share for name, share in shares.items() if share is not None}
     height = 0.8 / len(known)
@@ -98,7 +99,7 @@ def _bars(axes: Axes, shares: dict[str, Shares | None], order: np.ndarray) -> No
         axes.hlines(y, low, high, color="black", linewidth=1.6)
         axes.plot(np.stack([low, high]), np.stack([y, y]), "|", color="black", markersize=5)
     axes.axvline(0.0, color=GREY, linewidth=0.7)
-    axes.set_xlabel("share of the variance, with 95 % interval")
+    axes.set_xlabel(f"share of the {measure}, with 95 % interval")
     axes.xaxis.set_major_formatter(lambda share, _: f"{100 * share:g} %".replace("-", "\N{MINUS SIGN}"))
 
 

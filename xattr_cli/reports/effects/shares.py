@@ -68,9 +68,14 @@ class ShareStudy:
             value, ends = value[:, target], ends[:, target]
         return Shares(value, ends[:, 0], ends[:, 1])
 
+    @property
+    def measure(self) -> str:
+        """What is shared out: variance, or entropy."""
+        return "entropy" if "entropy" in self.effects else "variance"
+
     def targets(self, most: int) -> list[int | None]:
         """All outputs together, as None, and then those that vary most; the only one, if there is one."""
-        variance = self.effects.values("variance")
+        variance = self.effects.values(self.measure)
         if len(variance) == 1:
             return [0]
         order = np.argsort(-variance, kind="stable")
@@ -79,7 +84,7 @@ class ShareStudy:
     def target_name(self, target: int | None) -> str:
         """What a figure calls an output."""
         if target is None:
-            return "all outputs, by their variance"
+            return "all outputs, by their variance" if self.measure == "variance" else "predicted class"
         return f"output {shorten(self.effects.target_names[target], 30)}"
 
     def stem(self, target: int | None) -> str:

@@ -27,6 +27,7 @@ from .cards import Beside, Card, File, cards, joined
 from .charts import charts
 from .choice import Chosen, choose
 from .class_means import class_means, frequent_targets
+from .continuations import heat_maps
 from .facts import RowFacts
 from .images import Picture
 from .indices import index_tables
@@ -216,6 +217,7 @@ def render(
         layers=_layers(every),
         told=[_told(group[0], len(files) > 1) for group in groups],
         comparison=comparison,
+        heats=[(file.name, found) for file in files if whole and (found := heat_maps(file))],
         means=[mean for file in files if whole for mean in _means(file, len(files) > 1)],
         corpora=[corpus for file in files if whole for corpus in _corpora(file, len(files) > 1)],
         indices=[(f.name, table) for f in files for e in f.selection.effects for table in index_tables(e)],
@@ -302,6 +304,8 @@ def _natural(text: str) -> tuple[int, float, str]:
 
 def _means(file: File, several: bool) -> Iterator[Mean]:
     results = file.results
+    if len(results.outputs):  # what the first output token of one prompt is has nothing to do with that of another
+        return
     targets = frequent_targets(results, _MOST_TARGETS)
     for view in views_of(results, file.selection.engines, file.chosen.rows.tolist()):
         for engine in (one for unit in view.units for one in unit if view.tensor in one.tensors):
@@ -317,6 +321,8 @@ def _means(file: File, several: bool) -> Iterator[Mean]:
 
 def _corpora(file: File, several: bool) -> Iterator[Corpus]:
     results = file.results
+    if len(results.outputs):
+        return
     targets = frequent_targets(results, _MOST_TARGETS)
     for engine in file.selection.engines:
         for tensor in (name for name in engine.tensors if is_text(results, name)):

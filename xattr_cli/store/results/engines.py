@@ -16,6 +16,8 @@ __all__ = ["PER_ROW", "EngineResults"]
 
 PER_ROW = ("score_input", "score_baseline", "completeness_gap", "relative_error", "evaluations", "status")
 
+ALL = slice(None)
+
 
 class EngineResults:
     """What one engine left for every row.
@@ -94,11 +96,11 @@ class EngineResults:
         found = self._by_tensor("attribution").items()
         return {name: tuple(axis.label for axis in data.dims)[1:] for name, data in found}
 
-    def attribution(self, rows: RowChoice, tensor: str | None = None) -> np.ndarray:
+    def attribution(self, rows: RowChoice = ALL, tensor: str | None = None) -> np.ndarray:
         """(chosen rows, *shape) of the map; `tensor` may be left out where only one is explained."""
         return read_rows(self._tensor("attribution", tensor), rows)
 
-    def reduced(self, rows: RowChoice, tensor: str | None = None) -> np.ndarray:
+    def reduced(self, rows: RowChoice = ALL, tensor: str | None = None) -> np.ndarray:
         """(chosen rows, ...) of the map with a number per token, step or pixel; else the map itself."""
         name = "reduced" if "reduced" in self._group else "attribution"
         return read_rows(self._tensor(name, tensor), rows)
@@ -118,7 +120,7 @@ class EngineResults:
         """Whether the method has a standard error for every number of a map."""
         return "standard_error" in self._group
 
-    def standard_error(self, rows: RowChoice, tensor: str | None = None) -> np.ndarray | None:
+    def standard_error(self, rows: RowChoice = ALL, tensor: str | None = None) -> np.ndarray | None:
         """(chosen rows, *shape) standard error of `attribution`; None if the method has none."""
         if "standard_error" not in self._group:
             return None

@@ -138,6 +138,11 @@ class Results:
         return texts(self._file, "targets")
 
     @cached_property
+    def outputs(self) -> np.ndarray:
+        """(rows,) object, the output token of a continuation that each row explains; (0,) where there is none."""
+        return np.array(texts(self._file["rows"], "output") if "rows/output" in self._file else (), dtype=object)
+
+    @cached_property
     def stored(self) -> dict[int, int]:
         """Sample -> its position among the samples whose inputs are in the file."""
         if "samples/index" not in self._file:
@@ -240,6 +245,11 @@ class Results:
         """Name of what a row explains, or its number if there are no names."""
         return self.targets[number] if 0 <= number < len(self.targets) else self.class_name(number)
 
+    def row_target(self, row: int) -> str:
+        """What a row explains: its output token, or the name of its target."""
+        outputs = self.outputs
+        return str(outputs[row]) if len(outputs) else self.target_name(int(self.rows.target[row]))
+
     def verify(self) -> None:
         """Check that every array of rows has one entry per row, and read the end of every array.
 
@@ -283,8 +293,9 @@ def _foreign(name: bytes, link: Any) -> str | None:
 def _open_hdf5(path: Path) -> h5py.File:
     _refuse_what_is_no_file(path)
     if not h5py.is_hdf5(path):
-        hint = " Give the file that the job names under output.path." if path.suffix in (".yaml", ".yml") else ""
-        raise ResultError(f"{path}: not an HDF5 file, or one that lost its beginning.{hint}")
+        if path.suffix in (".yaml", ".yml"):
+            raise ResultError(f"{path}: a job, not a result. Give the file that it names under output.path.")
+        raise ResultError(f"{path}: not an HDF5 file, or one that lost its beginning.")
     try:
         # finished files are renamed into place and never written again, and some cluster disks know no locks
         return h5py.File(path, "r", locking=False)

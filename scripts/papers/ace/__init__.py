@@ -1,0 +1,1 @@
+"""The experiments of arXiv 1902.02302."""

@@ -1,0 +1,1 @@
+"""The experiments of arXiv 2505.09660."""
