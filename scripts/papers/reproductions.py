@@ -21,7 +21,7 @@ __all__ = ["kept_tables", "opening_of", "reproduce"]
 
 _KEPT, _SECONDS = "tables.json", "seconds.json"
 _LINES = 5
-_COLOURS, _WIDEST = 64, 1100  # of the picture: lines and maps need no more
+_COLOURS, _WIDEST = 64, 800  # of the picture: lines and maps need no more
 
 
 def reproduce(
