@@ -8,6 +8,8 @@ import torch
 import transformers
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
+from xattr_cli.models.huggingface.continuation import continuation_of
+
 WORDS = (
     "</s> <unk> the a cat dog sat ran on mat road and bark loud . is it good bad film very user assistant : yes no"
 ).split()
@@ -83,3 +85,27 @@ def write_records(folder, records=RECORDS):
 def encode(text):
     """Numbers of the words of a text."""
     return [WORDS.index(word) for word in text.split()]
+
+
+class Int8Linear(torch.nn.Module):
+    """A linear layer whose weights are integers, with a scale per output."""
+
+    def __init__(self, linear):
+        super().__init__()
+        scale = linear.weight.detach().abs().amax(dim=1, keepdim=True) / 127
+        self.register_buffer("weight", (linear.weight.detach() / scale).round().to(torch.int8))
+        self.register_buffer("scale", scale)
+
+    def forward(self, inputs):
+        return torch.nn.functional.linear(inputs, self.weight.to(inputs.dtype) * self.scale.to(inputs.dtype))
+
+
+def quantised_llama(folder):
+    """The Llama of a folder with int8 weights in its layers and everything else in bfloat16, as a continuation."""
+    network = transformers.AutoModelForCausalLM.from_pretrained(folder)
+    for layer in network.model.layers:
+        for block in (layer.self_attn, layer.mlp):
+            for name, linear in list(block.named_children()):
+                if isinstance(linear, torch.nn.Linear):
+                    setattr(block, name, Int8Linear(linear))
+    return continuation_of(network.to(torch.bfloat16).eval())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,15 +11,16 @@ import torch
 from captum.attr import LayerIntegratedGradients, LLMGradientAttribution, TextTokenInput
 from helpers.cli import datasets, invoke, relative, run, write_job
 
-from xattr_cli.models.huggingface.continuation import continuation_of
+import xattr_cli
+from xattr_cli.models.huggingface.continuation import DecoderOnly, continuation_of
 from xattr_cli.models.huggingface.heads import NextToken
 
 helpers = pytest.importorskip("helpers.continuations", reason="transformers is not installed")
 transformers = helpers.transformers
 RECORDS, encode = helpers.RECORDS, helpers.encode
+CONFIGS = Path(__file__).parents[2] / "configs"
 ENGINE = "engines/integrated_gradients"
 FIXED = {"baseline": {"kind": "token", "token": 0}, "rule": "gauss_legendre", "nodes": 20}
-TOKENS = [len(record["continuation"].split()) for record in RECORDS]
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +83,10 @@ def test_every_output_token_is_a_row_with_its_score(tmp_path, networks, family):
     assert found[f"{ENGINE}/score_input"] == pytest.approx(expected, abs=1e-5)
     assert found["rows/sample"].tolist() == [0, 0, 0, 1, 2, 2, 2, 2]
     assert found["rows/target"].tolist() == [0, 1, 2, 0, 0, 1, 2, 3]
+    with xattr_cli.open_results(tmp_path / "out.h5") as results:
+        assert results.rows_frame()["target_name"].tolist()[:2] == ["the", "mat"]
+    top = invoke("top", tmp_path / "out.h5", "--row", 1, "--count", 1)
+    assert "target 1 (mat), integrated_gradients: score" in top.output
     assert found["rows/output"].tolist() == " ".join(record["continuation"] for record in RECORDS).split()
     steps = 5 if network.config.is_encoder_decoder else 4
     assert found[f"{ENGINE}/attribution"].shape == (8, steps, 16)
@@ -181,7 +187,36 @@ def test_the_prefix_is_explained_beside_the_prompt(tmp_path, networks, family):
     assert (first[1 if is_pair else 0 :] == 0).all()  # no output token is moved by a later one
 
 
-def test_rows_share_forward_passes_and_depend_on_no_company(tmp_path, networks):
+def test_the_rows_of_a_prompt_share_their_forward_passes(tmp_path, networks, monkeypatch):
+    """Twenty more nodes are twenty more passes of each of 3 prompts, and twenty evaluations of each of 8 rows."""
+    folder, _ = networks["gpt2"]
+    passed = []
+    logits = DecoderOnly.logits
+
+    def counted(self, prompt, *others):
+        passed[-1] += len(prompt[0])
+        return logits(self, prompt, *others)
+
+    monkeypatch.setattr(DecoderOnly, "logits", counted)
+    for nodes in (20, 40):
+        passed.append(0)
+        engine = {**FIXED, "nodes": nodes}
+        compute = {"device": "cpu", "batch_rows": 5}
+        found = explained(
+            tmp_path, **sections(folder, engine=engine), compute=compute, output={"path": f"{nodes}.h5"}
+        )
+        assert found[f"{ENGINE}/evaluations"].sum() >= 8 * nodes
+    assert passed[1] - passed[0] == 3 * 20
+    took = []
+    for rtol in (0.03, 0.0003):
+        passed.append(0)
+        given = sections(folder, engine={"rule": "gradient", "rtol": rtol, "baseline": {"kind": "zero"}})
+        found = explained(tmp_path, **given, compute=compute, output={"path": f"{rtol}.h5"})
+        took.append(found[f"{ENGINE}/evaluations"].sum())
+    assert passed[-1] - passed[-2] < 0.75 * (took[1] - took[0])
+
+
+def test_a_row_depends_on_no_company(tmp_path, networks):
     folder, _ = networks["gpt2"]
     engine = {"rtol": 0.01, "rule": "gradient"}
     found = explained(tmp_path, **sections(folder, engine=engine))
@@ -294,6 +329,37 @@ def test_weights_of_half_precision_as_they_are_stored(tmp_path):
     assert 0 < apart.max() < 0.1 * np.abs(exact[f"{ENGINE}/attribution"]).max()
 
 
+def test_quantised_weights_in_a_network_of_ones_own(tmp_path, networks):
+    """int8 in the layers, bfloat16 elsewhere; any module that answers as `continuation_of` does takes prompts."""
+    folder, _ = networks["llama"]
+    given = sections(folder, engine={**FIXED, "baseline": {"kind": "token", "token": "unk"}})
+    given["dataset"]["tokenizer"] = str(folder)
+    exact = explained(tmp_path, **given)
+    factory = {"factory": "helpers.continuations:quantised_llama", "kwargs": {"folder": str(folder)}}
+    given["model"] = {"kind": "python", **factory}
+    compute = {"device": "cpu", "precision": "as_stored"}
+    outcome = invoke("run", write_job(tmp_path, **given, compute=compute, output={"path": "int8.h5"}))
+    assert outcome.exit_code == 0, outcome.stderr
+    assert "weights bfloat16 as stored: on the first 4 rows scores differ by 0.0" in outcome.output
+    found = datasets(tmp_path / "int8.h5")[f"{ENGINE}/attribution"]
+    apart = np.linalg.norm(found - exact[f"{ENGINE}/attribution"]) / np.linalg.norm(exact[f"{ENGINE}/attribution"])
+    assert 0.001 < apart < 0.1
+
+
+def test_the_answers_of_the_small_llama(tmp_path):
+    """The job of configs/answers.yaml: what the network itself says is the right answer, and every row settles."""
+    job = CONFIGS / "answers.yaml"
+    changes = ["dataset.limit=2", "dataset.continuation=null", f"output.path={tmp_path / 'out.h5'}"]
+    outcome = invoke("run", job, *(word for change in changes for word in ("--set", change)))
+    assert outcome.exit_code == 0, outcome.stderr
+    found = datasets(tmp_path / "out.h5")
+    lines = (CONFIGS / "answers" / "prompts.jsonl").read_text().splitlines()[:2]
+    for sample, line in enumerate(lines):
+        words = found["rows/output"][found["rows/sample"] == sample]
+        assert " ".join(words) == json.loads(line)["continuation"]
+    assert (found[f"{ENGINE}/status"] == 0).all()
+
+
 # --- what cannot be -----------------------------------------------------------------------------
 
 
@@ -309,7 +375,9 @@ def test_reasons(tmp_path, networks):
         tmp_path, **sections(folder, target="predicted")
     )
     assert "no chat template" in refused(tmp_path, **sections(folder, dataset={"chat": True}))
-    assert "a (n, 26) " not in refused(tmp_path, **sections(folder, model={"task": "next_token"}))
+    assert "'prompts' asks for the tokens of continuations" in refused(
+        tmp_path, **sections(folder, model={"task": "next_token"})
+    )
     assert "has no column 'answer'" in refused(tmp_path, **sections(folder, dataset={"continuation": "answer"}))
     long = [{"text": "the " * 23, "continuation": "cat sat"}]
     helpers.write_records(tmp_path, long)

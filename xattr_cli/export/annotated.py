@@ -108,7 +108,9 @@ def _about(source: Source) -> dict[str, Any]:
     }
     if source.results.has_keys:
         columns["key"] = source.results.keys_of(about.sample[rows])
-    if source.results.classes:
+    if len(source.results.outputs):
+        columns["target_name"] = [str(name) for name in source.results.outputs[rows]]
+    elif source.results.classes:
         columns["target_name"] = [source.results.target_name(int(target)) for target in about.target[rows]]
     for engine in source.engines:
         columns |= {f"{engine.label}_{name}": getattr(engine, name)[rows] for name in _PER_ROW}

@@ -139,7 +139,9 @@ def _about_rows(source: Source, rows: RowChoice, line: np.ndarray) -> Block:
     if keys is not None:
         block["key"] = Codes(line.astype(np.int32), tuple(keys))
     block |= {name: getattr(about, name)[rows][line] for name in ("label", "target", "prediction")}
-    if results.classes:
+    if len(results.outputs):
+        block["target_name"] = Codes(line.astype(np.int32), tuple(map(str, results.outputs[rows])))
+    elif results.classes:
         block["target_name"] = Codes(about.target[rows][line].astype(np.int32), results.classes)
     return block
 

@@ -108,7 +108,9 @@ class ResultView(Results):
         if self.has_keys:
             columns["key"] = self.keys_of(about.sample)
         columns |= {"label": about.label, "target": about.target, "prediction": about.prediction}
-        if self.classes:
+        if len(self.outputs):
+            columns["target_name"] = [str(name) for name in self.outputs]
+        elif self.classes:
             columns["target_name"] = [self.class_name(int(target)) for target in about.target]
         for label, engine in self.engines.items():
             columns |= {f"{label}.{name}": getattr(engine, name) for name in PER_ROW if name != "status"}

@@ -91,9 +91,18 @@ class TransformersModel(ModelSource):
         return found if isinstance(found, int) else int(config.get("pad_token_id") or 0)
 
     def beside(self, dataset: Plugin) -> ModelSource:
-        """The model as it is asked for prompts, unless it says itself what it is asked for."""
-        if self.task is not None or dataset.registered_name != "prompts":
+        """The model as it is asked for prompts, for whose continuations there is one task.
+
+        Raises:
+            ModelError: the job names another one.
+        """
+        if dataset.registered_name != "prompts":
             return self
+        if self.task not in (None, "continuation"):
+            raise ModelError(
+                f"model.task: {self.task}: dataset kind 'prompts' asks for the tokens of continuations. Use task: "
+                "continuation, or leave it out; dataset kind text goes with the other tasks."
+            )
         return self.model_copy(update={"task": "continuation"})
 
     def load(self) -> LoadedModel:

@@ -351,9 +351,13 @@ class _FixedNodes:
         nodes, weights = (torch.from_numpy(numbers).to(delta) for numbers in (self.rule.nodes, self.rule.weights))
         slot, node = rows.repeat_interleave(len(nodes)), torch.arange(len(nodes), device=delta.device)
         node = node.repeat(len(rows))
+        sample = self.path.sample
+        same = None if sample is None else group_equal(sample[slot] * len(nodes) + node)
+        order, place = same if same else (torch.arange(len(slot), device=slot.device), None)
+        slot, node = slot[order], node[order]
         belongs, evidence = _halves_of(self.rule).to(delta), Evidence.none_yet(delta)
         halves = delta.new_zeros(2 * len(rows), delta.shape[1])
-        for evaluation in self.field.gradients(self.path.at(slot, nodes[node])):
+        for evaluation in self.field.gradients(self.path.at(slot, nodes[node], place)):
             row, which = slot[evaluation.part], node[evaluation.part]
             for half in (0, 1):
                 share = (weights * belongs[:, half])[which][:, None]
