@@ -51,8 +51,8 @@ ROOMS = {
     "device": {*LANGUAGE, "numerics", "models"},
     "engines": {*LANGUAGE, "job", "numerics", "device", "causal"},
     "export": {*LANGUAGE, "store"},
-    "reports": {*LANGUAGE, "store", "export"},
     "metrics": {*LANGUAGE, "numerics"},
+    "reports": {*LANGUAGE, "store", "export"},
     "plugins": {
         *LANGUAGE, "job", "models", "datasets", "baselines", "device", "engines", "reports", "export", "metrics",
     },

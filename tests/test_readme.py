@@ -11,6 +11,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import captum.attr
 import click
 import numpy as np
 import pytest
@@ -35,7 +36,19 @@ PAGES = [path.read_text(encoding="utf-8") for path in sorted((ROOT / "scripts/do
 EVERYWHERE = "\n".join([TEXT, *PAGES])
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 REGISTRIES = [ENGINES, MODELS, DATASETS, BASELINES, SCORES, FIGURES, EXPORTERS, METRICS]
-ELSEWHERE = {"git", "cd", "pip", "sbatch", "crontab"}  # programs of other machines, or of a first installation
+ELSEWHERE = {
+    "_XATTR_CLI_COMPLETE=fish_source",
+    "cd",
+    "crontab",
+    "docker",
+    "echo",
+    "git",
+    "man",
+    "pip",
+    "pipx",
+    "sbatch",
+    "uvx",
+}  # programs of other machines, or of a first installation
 
 
 @dataclass(frozen=True)
@@ -61,7 +74,7 @@ def shown():
             command = line.split(" #")[0].strip()
             if command and not command.startswith("#"):
                 yield Shown(command)
-    for block in blocks("console"):
+    for block in blocks("console", EVERYWHERE):
         for piece in re.split(r"^\$ ", block.replace("\\\n", " "), flags=re.MULTILINE)[1:]:
             command, *output = piece.rstrip("\n").split("\n")
             yield Shown(command.strip(), tuple(line for line in output if line.strip()))
@@ -144,6 +157,10 @@ def outcome(line, folder, monkeypatch):
     return code, "".join(each.stdout for each in done), "".join(each.stderr for each in done)
 
 
+def test_the_report_of_the_demo_is_small(copy, demo):
+    assert 3e5 < (copy / "runs/digits/attributions.html").stat().st_size < 3e6
+
+
 def test_the_first_screen_shows_what_the_demo_prints(demo):
     assert TEXT[: TEXT.index("$ make demo")].count("\n") <= 20
     assert DEMO.output
@@ -184,6 +201,35 @@ def form(line):
     return " ".join(line.split())
 
 
+LANGUAGES = {"bash", "console", "python", "toml", "yaml", "text"}
+
+
+def test_every_block_is_of_a_language_that_is_tested():
+    """Commands stand in `bash` and `console`, which run; `text` and `toml` are not run by anybody."""
+    assert set(re.findall(r"^ *```(\S*)\n", EVERYWHERE, re.MULTILINE)) - {""} <= LANGUAGES
+    assert not re.search(r"^(\$ |xattr-cli )", "".join(blocks("text", EVERYWHERE)), re.MULTILINE)
+
+
+def test_the_programs_of_the_pages_run():
+    (comparison,) = [block for block in blocks("python", EVERYWHERE) if "captum.attr" in block]
+    network = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2))
+    inputs, targets = torch.randn(4, 3), torch.tensor([0, 1, 1, 0])
+    found = {"network": network, "inputs": inputs, "baselines": torch.zeros(4, 3), "targets": targets}
+    exec(comparison, found)
+    theirs = captum.attr.IntegratedGradients(network).attribute(inputs, target=targets, n_steps=200)
+    np.testing.assert_allclose(found["maps"], theirs.numpy(), atol=0.05 * float(theirs.abs().max()))
+    tour = next(
+        block for page in PAGES for block in blocks("python", page) if "xattr_cli.explain(network, torch" in block
+    )
+    exec(tour, found)
+    assert found["maps"].shape == (5, 3)
+    smallest = next(block for page in PAGES for block in blocks("python", page) if "GradientTimesSign" in block)
+    exec(smallest, found)
+    engine = found["GradientTimesSign"]()
+    x = torch.tensor([[1.0, -2.0]])
+    torch.testing.assert_close(engine.explain(block_of(Cubes(), x)).attribution, 3 * x * x * x.sign())
+
+
 # --- what is told between the commands ----------------------------------------------------------
 
 
@@ -204,7 +250,7 @@ def test_options_that_are_named_alone_exist():
 
 
 def test_make_targets_that_are_named_exist():
-    for target in re.findall(r"[`$] ?make ([a-z-]+)", EVERYWHERE):
+    for target in re.findall(r"(?:`|\$ )make ([a-z-]+)", EVERYWHERE):
         assert re.search(rf"^{target}:", MAKEFILE, re.MULTILINE), target
 
 

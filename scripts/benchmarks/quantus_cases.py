@@ -125,12 +125,11 @@ class Bed:
 
     def noise(self, stream: int) -> np.ndarray:
         """(draws, rows, 64), ours: uniform or normal."""
-        draws = []
-        for draw in range(DRAWS):
-            each = [sample_generator(0, i, Purpose.EVALUATION, stream + draw) for i in range(ROWS)]
-            uniform = stream == Stream.UNIFORM_NOISE
+        draws, uniform = [], stream == Stream.UNIFORM_NOISE
+        generators = [sample_generator(0, i, Purpose.EVALUATION, stream) for i in range(ROWS)]
+        for _ in range(DRAWS):
             draws.append(
-                [g.uniform(-0.2, 0.2, UNITS) if uniform else 0.1 * g.standard_normal(UNITS) for g in each]
+                [g.uniform(-0.2, 0.2, UNITS) if uniform else 0.1 * g.standard_normal(UNITS) for g in generators]
             )
         return np.array(draws)
 

@@ -9,6 +9,7 @@ executed, which takes a minute.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -33,8 +34,11 @@ ROOT = HERE.parents[1]
 SECTIONS = {"explain": Explain, "stability": Stability, "compute": Compute, "output": Output}
 """Sections of a job that name no plugin, whether or not a job has them by default."""
 
-JOBS = "{{ job "
-"""In a page, `{{ job NAME }}` stands for configs/NAME.yaml."""
+INSERTED = re.compile(r"\{\{ (job|readme) (.+?) \}\}")
+"""In a page, `{{ job NAME }}` stands for configs/NAME.yaml, `{{ readme TITLE }}` for that section of README."""
+
+PICTURES = ("report.png",)
+"""Files of scripts/results that pages show."""
 
 
 def main() -> None:
@@ -59,6 +63,8 @@ def build(folder: Path, *, execute: bool = True) -> None:
     pages.mkdir(parents=True)
     for name, text in {**written(), **generated()}.items():
         (pages / name).write_text(text, encoding="utf-8")
+    for name in PICTURES:
+        shutil.copy(ROOT / "scripts" / "results" / name, pages)
     for name, content in notebooks(execute).items():
         (pages / name).write_bytes(content)
     settings = yaml.safe_load((HERE / "mkdocs.yml").read_text(encoding="utf-8"))
@@ -72,9 +78,10 @@ def build(folder: Path, *, execute: bool = True) -> None:
 
 
 def written() -> dict[str, str]:
-    """File name -> text of the pages that are written by hand, with the jobs that they name."""
+    """File name -> text of the pages that are written by hand, with what they insert."""
     return {
-        path.name: with_jobs(path.read_text(encoding="utf-8")) for path in sorted((HERE / "pages").glob("*.md"))
+        path.name: INSERTED.sub(inserted, path.read_text(encoding="utf-8"))
+        for path in sorted((HERE / "pages").glob("*.md"))
     }
 
 
@@ -87,14 +94,16 @@ def notebooks(execute: bool) -> dict[str, bytes]:
     return found
 
 
-def with_jobs(text: str) -> str:
-    """A page with the text of each job of configs/ in the place that names it."""
-    while JOBS in text:
-        before, _, rest = text.partition(JOBS)
-        name, _, after = rest.partition(" }}")
-        job = (ROOT / "configs" / f"{name}.yaml").read_text(encoding="utf-8").rstrip("\n")
-        text = f"{before}```yaml\n{job}\n```{after}"
-    return text
+def inserted(match: re.Match[str]) -> str:
+    """The job, or the section of README, that a page names; what README links to lies beside it, not here."""
+    kind, name = match.groups()
+    if kind == "job":
+        return f"```yaml\n{(ROOT / 'configs' / f'{name}.yaml').read_text(encoding='utf-8').rstrip()}\n```"
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    section = text.partition(f"\n## {name}\n")[2].partition("\n## ")[0].strip()
+    if not section:
+        raise SystemExit(f"README.md has no section {name!r}, which a page inserts")
+    return re.sub(r"\[([^\]]+)\]\((?!http)[^)]+\)", r"`\1`", section)
 
 
 def generated() -> dict[str, str]:

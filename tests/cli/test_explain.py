@@ -138,6 +138,9 @@ WRONG = {
         "--rtol",
         "0.1",
     ): "--rtol: none of the engines has it",
+    (*NETWORK, "--data", "data.npz", "-o", "a.yaml"): "a result is an HDF5 file, such as a.h5",
+    (*NETWORK, "--data", "data.npz", "--engines", "ig"): "'--engine'",
+    (*NETWORK, "--data", "data.npz", "--device", "cpu"): "--set compute.device=…",
     (*NETWORK, "--data", "data.npz", "--engine", "shaply"): "Did you mean 'shapley'?",
     (*NETWORK, "--data", "builtin:iris", "--label", "y"): "a dataset of kind 'builtin' has no such option",
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import permutations
+from math import comb
 
 import captum.attr
 import numpy as np
@@ -113,6 +114,59 @@ def test_shapley_values_of_few_groups_are_exact(tmp_path, factory):
         )
     assert found["status"].tolist() == [0] * len(X)
     np.testing.assert_allclose(found["completeness_gap"], 0, atol=1e-4)
+
+
+SHAPIQ = {
+    "network": [
+        [-0.0999425, 0.0273829, -0.0918051, -0.0381793, -0.1321005, 0.0176683],
+        [-0.0555057, -0.0237045, 0.0676648, 0.1373282, 0.0657681, 0.0066242],
+    ],
+    "steps": [
+        [-1.45, 0.55, -1.45, -0.95, -1.7, 0.0],
+        [-1.0833333, -0.5833333, 1.0, 2.0833333, 1.5833333, 0.0],
+    ],
+}
+"""Of the first two rows, by `shapiq.ExactComputer(n_players=6, game=game)("SV")` of shapiq 1.4.1."""
+
+
+@pytest.mark.parametrize("factory", SHAPIQ)
+def test_shapley_values_are_those_of_shapiq(tmp_path, factory):
+    exact = maps(tmp_path, "shapley", {}, factory=factory)
+    np.testing.assert_allclose(exact["attribution"][:2], SHAPIQ[factory], atol=2e-6)
+    sampled = maps(
+        tmp_path, "shapley", {"exact_up_to": 2, "rtol": 0.01, "max_evaluations": 65536}, factory=factory
+    )
+    size = np.linalg.norm(SHAPIQ[factory], axis=1)
+    error = np.linalg.norm(sampled["attribution"][:2] - SHAPIQ[factory], axis=1)
+    assert (error < 0.02 * size).all()
+
+
+def test_shapley_values_of_twelve_players_by_all_coalitions(tmp_path):
+    """Weights 1 / (12 · C(11, s)) over all 4,096 coalitions of patches of a picture."""
+    players, module = 12, of_images()
+    options = {"groups": {"patches": 2}, "exact_up_to": 12}
+    dataset = {"labels": None, "axes": ["channel", "height", "width"]}
+    given = {"exact": options, "sampled": {**options, "exact_up_to": 2, "rtol": 0.05}}
+    engines = {label: {"engine": "shapley", **each} for label, each in given.items()}
+    images = IMAGES.reshape(len(IMAGES), 1, 8, 6)  # one channel, so that there are twelve patches
+    write_data(tmp_path, X=images)
+    model = {"factory": "test_removal:of_images"}
+    run(write_job(tmp_path, model=model, dataset=dataset, target={"index": TARGET}, engines=engines), "--quiet")
+    found = datasets(tmp_path / "out.h5")
+    owner = np.arange(4).repeat(2)[:, None] * 3 + np.arange(3).repeat(2)
+    member = (np.arange(2**players)[:, None] >> np.arange(players) & 1).astype(bool)
+    for row in range(len(images)):
+        kept = torch.from_numpy(member[:, owner].reshape(-1, 1, 8, 6) * images[row])
+        with torch.no_grad():
+            worth = module(kept.float())[:, TARGET].double().numpy()
+        values = np.zeros(players)
+        for player in range(players):
+            without = np.flatnonzero(~member[:, player])
+            weights = 1 / (players * np.array([comb(players - 1, s) for s in member[without].sum(1)]))
+            values[player] = weights @ (worth[without | 1 << player] - worth[without])
+        np.testing.assert_allclose(found["engines/exact/group_effect"][row], values, atol=1e-5)
+        error = np.linalg.norm(found["engines/sampled/group_effect"][row] - values) / np.linalg.norm(values)
+        assert error < 1.5 * found["engines/sampled/relative_error"][row] <= 0.075
 
 
 def test_sampled_shapley_values_are_within_their_error(tmp_path):

@@ -193,23 +193,35 @@ def test_sufficiency_compares_rows_with_alike_maps(file):
 # --- robustness -----------------------------------------------------------------------------------
 
 
-def noise(stream, draw, kind):
-    """(rows, 5), what each sample is given."""
-    generators = [sample_generator(0, int(s), Purpose.EVALUATION, stream + draw) for s in SAMPLES]
-    return np.stack(
-        [g.uniform(-0.3, 0.3, 5) if kind == "uniform" else 0.2 * g.standard_normal(5) for g in generators]
-    )
+def noise(stream, draws, kind):
+    """(rows, 5) for every draw, what each sample is given."""
+    generators = [sample_generator(0, int(sample), Purpose.EVALUATION, stream) for sample in SAMPLES]
+    for _ in range(draws):
+        yield np.stack(
+            [g.uniform(-0.3, 0.3, 5) if kind == "uniform" else 0.2 * g.standard_normal(5) for g in generators]
+        )
 
 
 def test_sensitivity_is_the_relative_change_of_the_map(file):
-    moved = np.stack([W[TARGETS] * noise(Stream.UNIFORM_NOISE, draw, "uniform") for draw in range(3)], axis=2)
+    moved = np.stack([W[TARGETS] * each for each in noise(Stream.UNIFORM_NOISE, 3, "uniform")], axis=2)
     changes = np.linalg.norm(moved, axis=1) / np.linalg.norm(MAPS, axis=1)[:, None]
     check(of(file, "max_sensitivity", radius=0.3, draws=3), {IG: changes.max(axis=1), SALIENCY: 0})
     check(of(file, "avg_sensitivity", radius=0.3, draws=3), {IG: changes.mean(axis=1), SALIENCY: 0})
 
 
+def test_noise_of_another_radius_is_another_one(file):
+    """Though it comes from the same numbers, and nothing else is explained between."""
+    asked = [{"kind": "max_sensitivity", "radius": radius, "draws": 1} for radius in (0.1, 0.2)]
+    found = evaluate(file, *asked)
+    np.testing.assert_allclose(values(found, 1)[IG], 2 * values(found, 0)[IG], rtol=1e-6)
+    alone = evaluate(file, asked[1])
+    np.testing.assert_array_equal(values(alone)[IG], values(found, 1)[IG])
+    both = evaluate(file, "max_sensitivity", "avg_sensitivity")
+    assert both.evaluations < 1.1 * evaluate(file, "max_sensitivity").evaluations  # the same inputs serve both
+
+
 def test_the_local_lipschitz_estimate_is_the_largest_quotient(file):
-    drawn = [noise(Stream.NORMAL_NOISE, draw, "normal") for draw in range(3)]
+    drawn = list(noise(Stream.NORMAL_NOISE, 3, "normal"))
     raw = [np.linalg.norm(W[TARGETS] * e, axis=1) / np.linalg.norm(e, axis=1) for e in drawn]
     found = of(file, "local_lipschitz", deviation=0.2, draws=3, normalise=False)
     check(found, {IG: np.max(raw, axis=0), SALIENCY: 0})

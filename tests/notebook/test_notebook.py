@@ -283,7 +283,7 @@ def test_the_result_may_stay_and_a_temporary_one_goes(tmp_path):
         ({"inputs": torch.utils.data.DataLoader(inputs())}, DataError, r"loader\.dataset"),
         ({"target": [1, 0]}, DataError, "2 values; there are 5 samples"),
         ({"engines": "ig"}, JobError, "Did you mean 'integrated_gradients'"),
-        ({"engines": {"integrated_gradients": {"n_steps": 50}}}, JobError, "Did you mean 'nodes'"),
+        ({"engines": {"integrated_gradients": {"n_steps": 50}}}, JobError, "A number of steps says nothing of"),
         ({"engines": {"integrated_gradients": {"baseline": torch.zeros(4)}}}, DataError, r"\(4,\); input 'X'"),
         ({"baselines": 0}, JobError, "baselines"),
     ],

@@ -209,8 +209,8 @@ def test_several_inputs_have_units_of_their_own():
 @pytest.mark.parametrize(
     ("kind", "message"),
     [
-        ("pixels", "no such unit. Allowed: auto, feature, pixel, step. Did you mean 'pixel'?"),
-        ("step", "no explained input has an axis 'feature' beside others ('X': channel, height, width)"),
+        ("pixels", "no such unit. Allowed: auto, feature, pixel, step, token. Did you mean 'pixel'?"),
+        ("token", "no explained input has an axis 'embedding' beside others ('X': channel, height, width)"),
     ],
 )
 def test_units_that_the_inputs_do_not_have_are_refused(kind, message):

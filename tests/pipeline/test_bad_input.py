@@ -512,11 +512,14 @@ def test_a_single_row_that_equals_its_baseline_gets_a_map_of_zeros(tmp_path, rul
         assert (found[f"engines/{engine}/attribution"][8] != 0).any()
 
 
-def test_a_background_where_a_baseline_is_needed_is_told_and_the_other_way_round(folder):
+def test_a_background_where_a_baseline_is_needed_is_told(folder):
     refused(folder, "engines.integrated_gradients.baseline", "expected_gradients",
             engines={"integrated_gradients": {"baseline": {"kind": "samples"}}})  # fmt: skip
+
+
+def test_a_baseline_of_each_sample_is_no_background(folder):
     refused(folder, "engines.expected_gradients.baseline", "{kind: samples",
-            engines={"expected_gradients": {"baseline": {"kind": "zero"}}})  # fmt: skip
+            engines={"expected_gradients": {"baseline": {"kind": "gaussian", "sigma": 0.5}}})  # fmt: skip
 
 
 def test_a_background_of_nothing_but_the_input_is_told(folder):

@@ -39,8 +39,7 @@ def test_a_wave_is_a_line_with_its_attribution_where_it_is(tmp_path, shape):
         (piece,) = coloured.get_segments()
         assert piece[:, 0].tolist() == [299.5, 300, 300.5] and piece[1, 1] == values[300]
         assert to_hex(coloured.get_colors()[0]) == to_hex(diverging_map()(1.0))
-        if len(shape) == 1:
-            assert figures(results, "samples") == figures(results, "features") == {}
+        assert figures(results, "samples") == figures(results, "features") == {}
 
 
 def test_features_of_a_sequence_are_lines_in_the_order_of_their_attributions(tmp_path):

@@ -297,8 +297,8 @@ def test_negation_counts_in_the_direction_of_the_adjective():
 
 def test_sentences_have_both_sides():
     asked = sentences()
-    assert len(set(asked)) == 20
-    assert sum("not" in one.split() for one in asked) == 10
+    assert len(set(asked)) == 10
+    assert sum("not" in one.split() for one in asked) == 6
     assert {len({*one.split()} & {*BAD}) for one in asked} == {0, 1, 3}
 
 

@@ -51,7 +51,7 @@ def _with_key_of_job(error: click.NoSuchOption) -> click.UsageError:
     from ..job.config import Job, keys_named
 
     name = error.option_name.lstrip("-").replace("-", "_")
-    keys = keys_named(name, {}) or [name] * (name in Job.model_fields)
+    keys = keys_named(name, {}) or [name] * (name in Job.model_fields and not error.possibilities)
     if not keys:
         return error
     told = " or ".join(f"--set {key}=…" for key in keys)

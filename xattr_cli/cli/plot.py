@@ -26,6 +26,8 @@ class _Kinds(click.Option):
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option(
     "--to",
+    "--output",
+    "-o",
     "folder",
     type=click.Path(file_okay=False, path_type=Path),
     metavar="DIR",

@@ -8,7 +8,6 @@ import shlex
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
-from functools import wraps
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -29,25 +28,27 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 def run_options(command: Command) -> Command:
-    """The options of the commands that compute a result, handed on as one `RunOptions`."""
-
-    @click.option("--overwrite", is_flag=True, help="Replace a result, or parts of another job, at the same path.")
-    @click.option(
-        "--accept-changes",
-        is_flag=True,
-        help="Go on although the network's code, or a version, is another one than before; the result says so.",
+    """The options of the commands that compute a result, which are the fields of `RunOptions`."""
+    options = (
+        click.option(
+            "--overwrite", is_flag=True, help="Replace a result, or parts of another job, at the same path."
+        ),
+        click.option(
+            "--accept-changes",
+            is_flag=True,
+            help="Go on although the network's code, or a version, is another one than before; it is noted.",
+        ),
+        click.option(
+            "--strict",
+            is_flag=True,
+            help="Exit with 3 if a row was quarantined, is inconsistent or did not converge.",
+        ),
+        click.option("--quiet", is_flag=True, help="No progress and no table; errors only."),
+        click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table."),
     )
-    @click.option(
-        "--strict", is_flag=True, help="Exit with 3 if a row was quarantined, is inconsistent or did not converge."
-    )
-    @click.option("--quiet", is_flag=True, help="No progress and no table; errors only.")
-    @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table.")
-    @wraps(command)
-    def with_options(*args: Any, **given: Any) -> Any:
-        options = RunOptions(**{each.name: given.pop(each.name) for each in fields(RunOptions)})
-        return command(*args, options=options, **given)
-
-    return with_options  # type: ignore[return-value]  # click's decorators keep the type of what they wrap
+    for option in reversed(options):
+        command = option(command)
+    return command
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,11 @@ class RunOptions:
     quiet: bool
     as_json: bool
 
+    @classmethod
+    def taken_from(cls, given: dict[str, Any]) -> RunOptions:
+        """Of what a command was given, which then no longer has them."""
+        return cls(**{each.name: given.pop(each.name) for each in fields(cls)})
+
 
 @click.command()
 @job_options
@@ -70,7 +76,7 @@ class RunOptions:
 )
 @run_options
 @click.pass_context
-def run(ctx: click.Context, job: str, overrides: tuple[str, ...], shard: str | None, options: RunOptions) -> None:
+def run(ctx: click.Context, /, job: str, overrides: tuple[str, ...], shard: str | None, **options: bool) -> None:
     """Explain every row of JOB (a YAML file, or - for standard input) into one HDF5 file.
 
     Interrupted or killed, the same command goes on where it stopped; finished, it does nothing; with another
@@ -83,7 +89,7 @@ def run(ctx: click.Context, job: str, overrides: tuple[str, ...], shard: str | N
     Example:
       xattr-cli run configs/digits.yaml --set compute.device=cpu
     """
-    execute(ctx, lambda: read_job(job, overrides), options, shard=shard)
+    execute(ctx, lambda: read_job(job, overrides), RunOptions(**options), shard=shard)
 
 
 def execute(

@@ -19,7 +19,7 @@ from ..numerics.backgrounds.gradients import gradient_over_background
 from ..numerics.backgrounds.rule import BackgroundRule
 from ..numerics.paths.calibration import Calibration
 from ..numerics.paths.field import Part
-from ..numerics.paths.integrate import Trapezoids, integrate_fixed
+from ..numerics.paths.integrate import Observer, Trapezoids, integrate_fixed
 from ..numerics.paths.quadrature import AdaptiveRule, fixed_rule
 from ..numerics.paths.sampling import SamplingRule
 from ..numerics.paths.secants import CellMaps, SecantCells, SecantRule, cell_maps
@@ -188,7 +188,21 @@ class Block:
         key = sweep_key(demand)
         planned = self._planned.get(key, demand)
         if key not in self._sweeps:
-            self._sweeps[key] = self._sweep(key, planned)
+            path = self._path(self.reference(planned.baseline))
+            cells = self._by_cells(key, planned)
+            if not isinstance(planned.rule, AdaptiveRule):
+                fixed = fixed_rule(planned.rule.name, planned.rule.nodes)
+                self._sweeps[key] = Sweep(path, integrate_fixed(self.field, path, fixed), (1.0,), None)
+            elif cells is not None:
+                secants = self._secant_cells(path, planned.rule, cells)
+                self._sweeps[key] = Sweep(path, sweep(secants, path), (1.0,), None)
+            else:
+                curves = CurveRecorder(path, planned.rule) if planned.curves else None
+                trapezoids, gradient = self._trapezoids(path, planned.rule, planned.marks, curves)
+                integral = sweep(trapezoids, path)
+                self._input_gradient = gradient.values, gradient.gradients
+                values = None if curves is None else curves.curves
+                self._sweeps[key] = Sweep(path, integral, (*planned.marks, 1.0), values)
         return self._sweeps[key].seen_by(demand, planned)
 
     def _path(self, reference: Tensor) -> StraightPath:
@@ -204,30 +218,26 @@ class Block:
             return None
         return self.cells.get(key, Calibration() if demand.by == "secant" else None)
 
-    def _sweep(self, key: SweepKey, demand: SweepRequest) -> Sweep:
-        path = self._path(self.reference(demand.baseline))
-        rule = demand.rule
-        if not isinstance(rule, AdaptiveRule):
-            found = integrate_fixed(self.field, path, fixed_rule(rule.name, rule.nodes))
-            return Sweep(path, found, (1.0,), None)
-        cells = self._by_cells(key, demand)
-        if cells is not None:
-            secant = SecantRule(rule.rtol, rule.max_nodes, cells.cells, rule.warp, cells.share)
-            return Sweep(path, sweep(SecantCells(self.secants, path, secant), path), (1.0,), None)
+    def _secant_cells(self, path: StraightPath, rule: AdaptiveRule, cells: Calibration) -> SecantCells:
+        secant = SecantRule(rule.rtol, rule.max_nodes, cells.cells, rule.warp, cells.share)
+        return SecantCells(self.secants, path, secant)
+
+    def _trapezoids(
+        self, path: StraightPath, rule: AdaptiveRule, marks: tuple[float, ...], curves: CurveRecorder | None
+    ) -> tuple[Trapezoids, InputGradientRecorder]:
+        """The rule of gradients, and what sees the gradients at the inputs among them."""
         gradient = InputGradientRecorder(path.input, last_node=rule.intervals)
-        curves = CurveRecorder(path, rule) if demand.curves else None
+        observers: list[Observer] = [gradient, *([] if curves is None else [curves])]
         trapezoids = Trapezoids(
             self.field,
             path,
             rule,
             smooth=self.smooth,
             consistent=self.consistent,
-            marks=demand.marks,
-            observers=[gradient] if curves is None else [gradient, curves],
+            marks=marks,
+            observers=observers,
         )
-        integral = sweep(trapezoids, path)
-        self._input_gradient = gradient.values, gradient.gradients
-        return Sweep(path, integral, (*demand.marks, 1.0), None if curves is None else curves.curves)
+        return trapezoids, gradient
 
     def expectation(self, baseline: object, rule: SamplingRule) -> PathExpectation:
         """Expected path gradient over the background set of a baseline plugin."""

@@ -58,7 +58,7 @@ class ExplainedAgain:
     def unchanged(self, name: str) -> np.ndarray:
         """(rows, units) of the rows as they are."""
         if name not in self._unchanged:
-            self._unchanged[name] = self._maps(name, ("unchanged",), self.block.again)
+            self._unchanged[name] = self._maps(name, (), self.block.again)
         return self._unchanged[name]
 
     def near(self, name: str, noise: np.ndarray, draw: int) -> np.ndarray:
@@ -68,7 +68,7 @@ class ExplainedAgain:
             inputs = self.block.inputs[part]
             return self.block.again(scorer, part, inputs + torch.from_numpy(noise[part.cpu()]).to(inputs))
 
-        return self._maps(name, ("near", draw), make)
+        return self._maps(name, ("near", draw), make, also=noise)
 
     def of_targets(self, name: str, targets: np.ndarray) -> np.ndarray:
         """(rows, units) of other outputs (rows,)."""
@@ -77,13 +77,13 @@ class ExplainedAgain:
         def make(scorer: Scorer, part: Tensor) -> Block:
             return self.block.again(scorer, part, target=other[part])
 
-        return self._maps(name, ("targets", targets.tobytes()), make)
+        return self._maps(name, ("targets",), make, also=targets)
 
     def reweighted(self, name: str, layers: Sequence[str], draw: int) -> np.ndarray:
         """(rows, units) through a network with shuffled weights in some layers."""
         # entered again for every engine: the same layers and draw give the same weights
         changed = shuffled_layers(self.block.scorer, layers, self.block.seed, draw)
-        return self._maps(name, ("weights", *layers, draw), self.block.again, changed)
+        return self._maps(name, ("weights", *layers, draw), self.block.again, network=changed)
 
     def shifted(self, name: str, shift: float) -> np.ndarray:
         """(rows, units) at x + shift, through the network that takes the shift off."""
@@ -96,13 +96,24 @@ class ExplainedAgain:
     def _maps(
         self,
         name: str,
-        key: tuple[object, ...],
+        what: tuple[object, ...],
         make: _Make,
+        *,
+        also: np.ndarray | None = None,
         network: AbstractContextManager[Scorer] | None = None,
     ) -> np.ndarray:
+        """The maps of what is explained now: blocks are kept until something else is, so that engines share them.
+
+        Arguments:
+            name: the engine's label, or the control.
+            what: is explained, the same in any company.
+            make: the block of some rows.
+            also: an array of the rows, which tells what is explained apart.
+            network: through which.
+        """
         if name == CONTROL:
-            return self._random("" if key == ("unchanged",) else repr(key[:1] if key[0] == "targets" else key))
-        pieces = []
+            return self._random(repr(what) if what else "")
+        key, pieces = (*what, None if also is None else zlib.crc32(also.tobytes())), []
         with self.block.scorer.exact_arithmetic(), network or nullcontext(self.block.scorer) as scorer:
             if self._blocks[0] != key:
                 self._blocks = key, [make(scorer, part) for part in self._parts()]

@@ -53,7 +53,7 @@ class Workbench:
     again: ExplainedAgain
     where: Masks | None = None
     evaluations: int = 0
-    _numbers: dict[str, np.ndarray] = field(default_factory=dict)
+    _once: dict[tuple[object, ...], np.ndarray] = field(default_factory=dict)
 
     @property
     def specs(self) -> tuple[InputSpec, ...]:
@@ -130,6 +130,12 @@ class Workbench:
     def epsilon(self) -> float:
         """Relative rounding error of a score."""
         return float(ROUNDING * torch.finfo(self.session.scorer.dtype).eps)
+
+    def once(self, key: tuple[object, ...], make: Callable[[], np.ndarray]) -> np.ndarray:
+        """(*shape) what `make` makes when it is asked for first."""
+        if key not in self._once:
+            self._once[key] = make()
+        return self._once[key]
 
     def generators(self, stream: int) -> Iterator[np.random.Generator]:
         """Random numbers of each row's sample."""

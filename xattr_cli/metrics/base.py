@@ -7,7 +7,7 @@ a second; the bench evaluates the network, in calls that rows and candidates sha
 from __future__ import annotations
 
 from abc import ABC
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import ClassVar, Protocol
@@ -137,6 +137,9 @@ class Bench(Protocol):
     @property
     def epsilon(self) -> float:
         """Relative rounding error of a score."""
+
+    def once(self, key: tuple[object, ...], make: Callable[[], np.ndarray]) -> np.ndarray:
+        """(*shape) what `make` makes, the first time that a metric asks for this key in the block."""
 
     def generators(self, stream: int) -> Iterator[np.random.Generator]:
         """Random numbers of each row's sample; they depend on neither candidates nor other rows."""

@@ -25,22 +25,33 @@ class Nearby(Metric):
 
     def measure(self, bench: Bench) -> Measured:
         """The number of all draws together."""
+        changes = bench.once((self.draws, *self.around), lambda: self._changes(bench))
+        return Measured(tuple(bench.again.names), self.over_draws(changes))
+
+    def _changes(self, bench: Bench) -> np.ndarray:
+        """(candidates, rows, draws)."""
         names = tuple(bench.again.names)
         changes = np.empty((len(names), len(bench.samples), self.draws))
+        size, generators = sum(spec.size for spec in bench.specs), list(bench.generators(self.stream))
         for draw in range(self.draws):
-            noise = self.noise(bench, draw) * bench.real
+            noise = np.stack([self.noise(each, size) for each in generators]) * bench.real
             for place, name in enumerate(names):
                 moved, still = bench.again.near(name, noise, self.stream + draw), bench.again.unchanged(name)
                 changes[place, :, draw] = self.change(bench, moved, still, noise)
-        return Measured(names, self.over_draws(changes))
+        return changes
 
     @property
     def stream(self) -> int:
-        """Of the random numbers of the first draw."""
+        """Of the random numbers."""
         return Stream.UNIFORM_NOISE
 
-    def noise(self, bench: Bench, draw: int) -> np.ndarray:
-        """(rows, D) what is added to the inputs."""
+    @property
+    def around(self) -> tuple[object, ...]:
+        """What tells changes apart: metrics for which it is the same share them."""
+        return (self.model_dump_json(),)
+
+    def noise(self, generator: np.random.Generator, size: int) -> np.ndarray:
+        """(D,) what is added to an input."""
         raise NotImplementedError
 
     def change(self, bench: Bench, moved: np.ndarray, still: np.ndarray, noise: np.ndarray) -> np.ndarray:
@@ -50,10 +61,6 @@ class Nearby(Metric):
     def over_draws(self, changes: np.ndarray) -> np.ndarray:
         """(candidates, rows) of changes (candidates, rows, draws)."""
         return np.asarray(changes.max(axis=2))
-
-
-def _size(bench: Bench) -> int:
-    return sum(spec.size for spec in bench.specs)
 
 
 @METRICS.register("max_sensitivity")
@@ -67,12 +74,14 @@ class MaxSensitivity(Nearby):
         default=0.2, gt=0, allow_inf_nan=False, description="of the noise, in units of the input"
     )
 
-    def noise(self, bench: Bench, draw: int) -> np.ndarray:
-        """(rows, D) uniform numbers."""
-        size, radius = _size(bench), self.radius
-        return np.stack(
-            [each.uniform(-radius, radius, size) for each in bench.generators(Stream.UNIFORM_NOISE + draw)]
-        )
+    @property
+    def around(self) -> tuple[object, ...]:
+        """The noise."""
+        return ("uniform", self.radius)
+
+    def noise(self, generator: np.random.Generator, size: int) -> np.ndarray:
+        """(D,) uniform numbers."""
+        return generator.uniform(-self.radius, self.radius, size)
 
 
 @METRICS.register("avg_sensitivity")
@@ -105,15 +114,12 @@ class LocalLipschitz(Nearby):
 
     @property
     def stream(self) -> int:
-        """Of the random numbers of the first draw."""
+        """Of the random numbers."""
         return Stream.NORMAL_NOISE
 
-    def noise(self, bench: Bench, draw: int) -> np.ndarray:
-        """(rows, D) normal numbers."""
-        size = _size(bench)
-        return np.stack(
-            [self.deviation * each.standard_normal(size) for each in bench.generators(Stream.NORMAL_NOISE + draw)]
-        )
+    def noise(self, generator: np.random.Generator, size: int) -> np.ndarray:
+        """(D,) normal numbers."""
+        return np.asarray(self.deviation * generator.standard_normal(size))
 
     def change(self, bench: Bench, moved: np.ndarray, still: np.ndarray, noise: np.ndarray) -> np.ndarray:
         """(rows,) the quotients."""

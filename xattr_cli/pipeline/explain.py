@@ -10,7 +10,7 @@ from functools import partial
 import numpy as np
 
 from ..device.packing import give_back_memory, is_out_of_memory
-from ..engines.alternatives import explain_alternatives
+from ..engines.alternatives import alternatives, explain_alternatives
 from ..engines.base import Explanation, LocalEngine, PopulationEngine
 from ..engines.block import Block
 from ..engines.folds import explain_folds
@@ -142,7 +142,12 @@ def _columns(
         for place, label in enumerate(engines, start=1):
             at_work = f"engine {label!r}, "
             engine = engines[label]
-            found = _explained(session, label, engine, table, block)
+            if isinstance(engine, PopulationEngine):
+                found = with_consistency(session, engine, block, engine.explain(block, session.effects[label]))
+            elif session.model.fold_names or len(alternatives(engine)) > 1:
+                found = _mean_explanation(session, engine, table, block)
+            else:
+                found = with_consistency(session, engine, block, engine.explain(block))
             columns |= engine_columns(label, found, session.layout, table, session.job.explain)
             columns |= stability_columns(session.job, label, engine, block, found)
             told(place / len(engines))
@@ -153,12 +158,8 @@ def _columns(
     return columns
 
 
-def _explained(
-    session: Session, label: str, engine: LocalEngine | PopulationEngine, table: RowTable, block: Block
-) -> Explanation:
-    """What an engine finds of a block, with each of its baselines and networks."""
-    if isinstance(engine, PopulationEngine):
-        return with_consistency(session, engine, block, engine.explain(block, session.effects[label]))
+def _mean_explanation(session: Session, engine: LocalEngine, table: RowTable, block: Block) -> Explanation:
+    """What an engine finds of a block, in the mean over its baselines and over networks."""
 
     def alone(one: LocalEngine) -> Explanation:
         if session.model.fold_names:

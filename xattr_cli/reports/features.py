@@ -46,7 +46,7 @@ class Features(FigureKind):
                 yield Nothing(f"the steps of {name!r} are other ones in every sample, and no features")
                 continue
             if is_waveform(selection.results, name, shape):
-                yield Nothing(f"{name!r} is a wave of {shape[0]} steps, and no features; kind 'lines' shows it")
+                yield Nothing(f"{name!r} is a wave of {max(shape)} steps, and no features; kind 'lines' shows it")
                 continue
             if not is_vector(shape):
                 yield Nothing(f"{name!r} of shape {shape} is no table of features")

@@ -36,11 +36,13 @@ class Classes:
         accuracy: on held-out defendants.
         icc: (inputs, classes) Shapley shares of the variance of each class's probability.
         sobol: (inputs, classes) total indices of the same, the inputs taken as independent.
+        entropy: (inputs,) Shapley shares of the entropy of the class that is predicted.
     """
 
     accuracy: float
     icc: np.ndarray
     sobol: np.ndarray
+    entropy: np.ndarray
 
 
 def tables(folder: Path, quick: bool) -> list[Table]:
@@ -76,7 +78,11 @@ def _classes(folder: Path, seed: int, quick: bool) -> Classes:
         "dataset": {"kind": "table", "path": "train.csv", "class_names": list(RISKS)},
         "score": "probability",
         "target": "all",
-        "engines": {"icc": {"graph": graph, **most}, "sobol": most},
+        "engines": {
+            "icc": {"graph": graph, **most},
+            "entropy": {"engine": "icc", "graph": graph, "measure": "entropy", "rtol": 0.05 if quick else 0.02},
+            "sobol": most,
+        },
         "compute": {"device": "cpu", "threads": 1, "seed": seed},
         "output": {"path": "classes.h5"},
     }
@@ -85,7 +91,8 @@ def _classes(folder: Path, seed: int, quick: bool) -> Classes:
         if seed == 0:
             plot_all(results, folder / "plots")
         icc, sobol = results.effects["icc"].values("shapley"), results.effects["sobol"].values("total")
-    return Classes(float(right.mean()), icc, sobol)
+        entropy = results.effects["entropy"].values("weighted/shapley")
+    return Classes(float(right.mean()), icc, sobol, entropy)
 
 
 def _trained(inputs: torch.Tensor, labels: torch.Tensor, seed: int, epochs: int) -> nn.Sequential:
@@ -133,12 +140,14 @@ def _class_table(found: Sequence[Classes]) -> Table:
     for place, name in enumerate(COLUMNS):
         own = [mean_of([float(one.icc[place, kind]) for one in found], ".3f") for kind in range(len(RISKS))]
         total = [float(np.mean([one.sobol[place, kind] for one in found])) for kind in range(len(RISKS))]
-        rows.append([name, *own, *total])
+        rows.append([name, *own, mean_of([float(one.entropy[place]) for one in found], ".3f"), *total])
     columns = {
-        "input": "", **{f"ICC, {risk}": "" for risk in RISKS}, **{f"Sobol' total, {risk}": ".3f" for risk in
+        "input": "", **{f"ICC, {risk}": "" for risk in RISKS}, "ICC, entropy of the class": "",
+        **{f"Sobol' total, {risk}": ".3f" for risk in
         RISKS}, }  # fmt: skip
     note = (
-        "Shapley shares of the variance of each class's probability, mean ± standard deviation over networks. "
+        "Shapley shares of the variance of each class's probability, and of the entropy of the predicted class; "
+        "mean ± standard deviation over networks. "
         "The network "
         "is taught the classes of COMPAS's own score; inputs and graph as in the comparison above."
     )

@@ -99,7 +99,7 @@ def _data_options(command: Any) -> Any:
 @click.option("--print-job", is_flag=True, help="Print the job, and run nothing.")
 @run_options
 @click.pass_context
-def explain(ctx: click.Context, /, options: RunOptions, print_job: bool, **given: Any) -> None:
+def explain(ctx: click.Context, /, print_job: bool, **given: Any) -> None:
     """Explain a network without a job file: the data, the network and what else matters are options.
 
     The job that this stands for is written beside the result; `xattr-cli run` takes it from there. All that `run`
@@ -116,6 +116,7 @@ def explain(ctx: click.Context, /, options: RunOptions, print_job: bool, **given
     from ...job.config import parse_job
     from ...job.one_liner import OneLiner
 
+    options = RunOptions.taken_from(given)
     line = OneLiner(data=ctx.meta["data"], **given)
     text = f"{_WRITTEN}:\n{_comment(shlex.join(['xattr-cli', *sys.argv[1:]]))}\n\n{line.job_text()}"
     if print_job:
@@ -137,6 +138,10 @@ def _comment(text: str) -> str:
 def _refuse_foreign(line: OneLiner) -> None:
     """Keep what somebody else has written where the job would go."""
     path = line.job_path
+    if line.output.suffix in (".yaml", ".yml"):
+        raise JobError(
+            f"--output {line.output}: a result is an HDF5 file, such as {line.output.with_suffix('.h5')}."
+        )
     if path.exists() and not path.read_bytes().startswith(_WRITTEN.encode()):
         raise JobError(
             f"{path}: exists, and is not written by `xattr-cli explain`, which writes its job there. Choose "

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...errors import DataError, suggestion
+from ...errors import DataError, nearest, suggestion
 
 __all__ = ["Labels", "as_labels", "name_labels"]
 
@@ -34,7 +34,7 @@ class Labels:
 
 
 def as_labels(values: np.ndarray, key: str, class_names: Sequence[str] = ()) -> Labels:
-    """Labels from any column: integers are class numbers, floats a regression, texts names of classes.
+    """Labels from any column: integers are class numbers, floats a regression (0.0 and 1.0 classes), texts names.
 
     Arguments:
         values: (n,) or (n, 1).
@@ -52,12 +52,20 @@ def as_labels(values: np.ndarray, key: str, class_names: Sequence[str] = ()) -> 
     if values.ndim != 1:
         raise DataError(f"{key}: labels must have shape (n,), or (n, k) of numbers, not {values.shape}.")
     if values.dtype.kind == "f":
-        return Labels(_finite(values.astype(np.float64), key))
+        return _floats(_finite(values.astype(np.float64), key), key, class_names)
     if values.dtype.kind in "bui":
         return Labels(_class_numbers(values.astype(np.int64), key, class_names), tuple(class_names))
     if values.dtype.kind == "U" or all(isinstance(value, str) for value in values):
         return name_labels([str(value) for value in values], key, class_names)
     raise DataError(f"{key}: labels must be integers, floats or texts, not {values.dtype}.")
+
+
+def _floats(values: np.ndarray, key: str, class_names: Sequence[str]) -> Labels:
+    """Values of a regression; but 0.0 and 1.0 alone, as binary cross-entropy wants them, are classes."""
+    if set(np.unique(values).tolist()) != {0.0, 1.0}:
+        return Labels(values)
+    numbers = _class_numbers(values.astype(np.int64), key, class_names)
+    return Labels(numbers, tuple(class_names), note="labels: 0.0 and 1.0 are taken as the classes 0 and 1")
 
 
 def name_labels(names: Sequence[str], key: str, class_names: Sequence[str] = ()) -> Labels:
@@ -82,7 +90,7 @@ def name_labels(names: Sequence[str], key: str, class_names: Sequence[str] = ())
     elif unknown:
         raise DataError(
             f"{key}: {unknown[0]!r} is not among the {len(classes)} class names."
-            f"{suggestion(unknown[0], classes if len(classes) <= 20 else [])}"
+            f"{suggestion(unknown[0], classes if len(classes) <= 20 else [], nearest(unknown[0], classes))}"
         )
     else:
         numbers = {name: classes.index(name) for name in found}
@@ -124,7 +132,7 @@ def _class_numbers(values: np.ndarray, key: str, class_names: Sequence[str]) -> 
     if (wrong := np.flatnonzero(values < 0)).size:
         raise DataError(
             f"{key}: integer labels are class numbers, 0 or more; found {_shown(values, wrong)}. "
-            "Store the values of a regression as floats."
+            "Store the values of a regression as floats, and the classes of -1 and 1 as 0 and 1."
         )
     if class_names and (wrong := np.flatnonzero(values >= len(class_names))).size:
         raise DataError(f"{key}: dataset.class_names has {len(class_names)} names; found {_shown(values, wrong)}.")

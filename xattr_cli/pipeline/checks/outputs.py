@@ -24,7 +24,7 @@ __all__ = ["PROBE_SAMPLES", "probe_batch", "settle_outputs"]
 
 PROBE_SAMPLES = 4
 CALLS = (2, 3)
-HARD_WIRED = (1, 4, 8, 16, 32, 64)
+HARD_WIRED = (1, *range(2, 17), 20, 24, 25, 32, 50, 64, 100, 128)
 """Sizes of a batch that are tried where a network takes no other."""
 MORE_SAMPLES = 64
 SCALES = (10.0, -10.0, 100.0)
@@ -51,6 +51,11 @@ def settle_outputs(
     scorer = replace(scorer, packing=trial.scorer.packing, withheld=trial.scorer.withheld)
     if outputs is None or not isinstance(outputs[-1], Tensor):
         return scorer, notes
+    if outputs[-1].is_complex():
+        raise ModelError(
+            "the model returns complex numbers, which are no scores: let it return their size or their real part, "
+            "or read one out of them with score: {function: module:callable}."
+        )
     shape, axis = _shape(outputs, trial.sizes)
     names = samples.classes or model.outputs
     if samples.outputs or job.target.select == "continuation":
@@ -152,11 +157,16 @@ def _first_outputs(trial: _Trial, asked: Any, mask: str) -> tuple[_Trial, list[A
     for way in ways:
         for rows in [asked] if isinstance(asked, int) else HARD_WIRED:
             found = _tried(way, (rows,))
-            if found is not None:
+            if found is not None and (rows in (1, asked) or _counts(found[0], rows)):
                 packing = Packing(rows, fixed=True)
                 settled = replace(way, scorer=replace(way.scorer, packing=packing), sizes=(rows,))
                 return settled, found, (f"the network runs in batches of {rows} only, and so it does here",)
     return trial, None, ()
+
+
+def _counts(output: Any, rows: int) -> bool:
+    """Whether an axis of an output counts the samples; what is no tensor is left to the score."""
+    return not isinstance(output, Tensor) or rows in output.shape
 
 
 def _tried(trial: _Trial, sizes: Sequence[int]) -> list[Any] | None:

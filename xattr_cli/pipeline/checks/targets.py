@@ -10,7 +10,7 @@ import numpy as np
 
 from ...datasets import Samples, blocks
 from ...device.outputs import OutputView
-from ...errors import DataError, JobError, suggestion
+from ...errors import DataError, JobError, nearest, suggestion
 from ...job.config import Job
 from ...job.target import Place
 
@@ -160,7 +160,7 @@ class _Numbering:
             raise JobError(f"{key}: {name!r}: {why}, or give its number.")
         found = [number for number, one in enumerate(self.classes) if one == name]
         if len(found) != 1:
-            hint = suggestion(name, self.classes if len(self.classes) <= 20 else [])
+            hint = suggestion(name, self.classes if len(self.classes) <= 20 else [], nearest(name, self.classes))
             if found:
                 hint = f" It is the name of the outputs {', '.join(map(str, found))}; give a number."
             raise JobError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -30,9 +31,11 @@ def is_vector(shape: tuple[int, ...]) -> bool:
 
 
 def is_waveform(results: Results, tensor: str, shape: tuple[int, ...]) -> bool:
-    """Many values along one axis without names, such as samples of a sound: to be drawn as a line."""
+    """Many values along one axis without names, such as a sound of one channel: to be drawn as a line."""
     source = results.inputs.get(tensor)
-    return is_vector(shape) and shape[0] >= _WAVE_FROM and not (source is not None and source.features)
+    steps = prod(shape)
+    is_single = len(shape) <= 2 and max(shape, default=0) == steps >= _WAVE_FROM
+    return is_single and not (source is not None and source.features)
 
 
 def steps_last(shape: tuple[int, ...], axes: tuple[str, ...]) -> bool:

@@ -94,7 +94,7 @@ class CausalStudy:
         return self.in_units(feature, self.effects.values("alpha")[feature, : self.count(feature)])
 
     def in_units(self, feature: int, alpha: np.ndarray) -> np.ndarray:
-        """(alphas,) values of α, from the network's units to the original ones; the same for a group."""
+        """(alphas,) values of α, from the units of the network to the original ones; the same of a group."""
         position = self.places[feature]
         if position < 0:
             return alpha

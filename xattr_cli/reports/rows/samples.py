@@ -40,10 +40,10 @@ class SamplePages(FigureKind):
             stem = "samples" if len(tensors) == 1 else f"samples-{name}"
             if has_tokens(selection.results, name):
                 yield Nothing(f"the steps of {name!r} have names; kinds 'tokens' and 'molecules' show them")
+            elif is_waveform(selection.results, name, shape):
+                yield Nothing(f"{name!r} is a wave of {max(shape)} steps; kind 'lines' shows it")
             elif is_picture(shape):
                 yield from _pages(selection, name, engines, stem, PictureSheet)
-            elif is_waveform(selection.results, name, shape):
-                yield Nothing(f"{name!r} is a wave of {shape[0]} steps; kind 'lines' shows it")
             elif is_vector(shape):
                 yield from _pages(selection, name, engines, stem, BarSheet)
             else:
