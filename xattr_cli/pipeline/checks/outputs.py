@@ -19,6 +19,7 @@ from ...job.config import Job
 from ...job.target import PREDICTED_POSITIONS, Mask
 from ...models import LoadedModel
 from ...samples import Batch, Layout
+from .doubts import doubts
 
 __all__ = ["PROBE_SAMPLES", "probe_batch", "settle_outputs"]
 
@@ -68,7 +69,7 @@ def settle_outputs(
         notes += (_positions_note(view),)
     view = replace(view, scale=_scale(replace(trial, scorer=replace(trial.scorer, view=view)), samples))
     score, told = _suited(score, view, samples, names)
-    told = (*told, *_doubts(job, view, samples, names))
+    told = (*told, *doubts(job, view, samples, names))
     return replace(scorer, view=view, score=score), (*notes, *told)
 
 
@@ -348,26 +349,6 @@ def _suited(
     if view.scale == "independent" and score.is_of_classes:
         return _independent(score)
     return score, _scale_notes(score, view)
-
-
-def _doubts(job: Job, view: OutputView, samples: Samples, names: Sequence[str]) -> tuple[str, ...]:
-    """What labels and outputs say about each other that may not be what was meant."""
-    classes, labels = (view.shape or (1,))[view.class_axis], samples.known_labels()
-    several = samples.read(0, 1).several
-    regression = several is not None and not np.isin(several, (0, 1)).all()
-    if regression and classes > 1 and job.target.select in ("predicted", "second"):
-        return (
-            f"labels are values of a regression, of which target: {job.target.select} takes the largest; name an "
-            "output with target: {index: ...}, or explain all",
-        )
-    if classes == 1 and labels is not None and np.issubdtype(labels.dtype, np.integer) and not names:
-        found = np.unique(labels[labels >= 0]).tolist()
-        if len(found) == 2 and found != [0, 1]:
-            return (
-                f"one output and the labels {found[0]} and {found[1]}: explained as a number; those of a binary "
-                "classifier are 0 and 1",
-            )
-    return ()
 
 
 def _are_two_classes(samples: Samples, names: Sequence[str]) -> bool:
