@@ -18,6 +18,6 @@ if __name__ == "__main__":
         "reproduce_ace",
         __doc__.partition("\n")[0],
         EXPERIMENTS,
-        picture="latents/latents.png",
+        pictures=["latents/latents.png", "sequences/over-time.png", "iris/iris.png"],
         packages=("torch", "scikit-learn", "mlxtend"),
     )

@@ -15,6 +15,6 @@ if __name__ == "__main__":
         "reproduce_icc",
         __doc__.partition("\n")[0],
         EXPERIMENTS,
-        picture="pgu/pgu.png",
+        pictures=["pgu/pgu.png"],
         packages=("torch", "zuko", "captum"),
     )

@@ -19,6 +19,6 @@ if __name__ == "__main__":
         "reproduce_ig",
         __doc__.partition("\n")[0],
         EXPERIMENTS,
-        picture="translation/alignment.png",
+        pictures=["translation/alignment.png", "images/photographs.png"],
         packages=("torch", "torchvision", "transformers", "rdkit"),
     )

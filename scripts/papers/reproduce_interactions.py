@@ -19,6 +19,6 @@ if __name__ == "__main__":
         "reproduce_interactions",
         __doc__.partition("\n")[0],
         EXPERIMENTS,
-        picture="negation/negation.png",
+        pictures=["negation/negation.png", "clinical/clinical.png", "peers/samples.png"],
         packages=("torch", "transformers", "shapiq", "path-explain"),
     )

@@ -17,6 +17,6 @@ if __name__ == "__main__":
         "reproduce_interior",
         __doc__.partition("\n")[0],
         EXPERIMENTS,
-        picture="boxes/ablation.png",
+        pictures=["boxes/ablation.png", "images/saturation.png"],
         packages=("torch", "torchvision", "rdkit"),
     )

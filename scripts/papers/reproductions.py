@@ -21,7 +21,7 @@ __all__ = ["kept_tables", "opening_of", "reproduce"]
 
 _KEPT, _SECONDS = "tables.json", "seconds.json"
 _LINES = 5
-_COLOURS, _WIDEST = 64, 1100  # of the picture: lines and maps need no more
+_COLOURS, _WIDEST = 64, 800  # of the picture: lines and maps need no more
 
 
 def reproduce(
@@ -29,7 +29,7 @@ def reproduce(
     description: str,
     experiments: Mapping[str, str],
     *,
-    picture: str,
+    pictures: Sequence[str],
     packages: Sequence[str] = ("torch",),
     arguments: Sequence[str] | None = None,
 ) -> None:
@@ -42,7 +42,7 @@ def reproduce(
         name: of the results.
         description: of the command.
         experiments: name -> module with `tables(folder, quick)`, which returns a list of tables.
-        picture: that the page opens with, within the folder of the experiments.
+        pictures: within the folder of the experiments; the page opens with the first that is there.
         packages: whose versions are told.
         arguments: of the command; those of the process if None.
     """
@@ -63,7 +63,8 @@ def reproduce(
     if not options.quick:
         tables = [table for one in experiments for table in kept_tables(options.folder / one)]
         minutes = ", ".join(f"{one} {kept_minutes(options.folder / one)}" for one in experiments)
-        shown = copy_picture(options.folder / picture, name)
+        there = (options.folder / picture for picture in pictures if (options.folder / picture).exists())
+        shown = next((copy_picture(picture, name) for picture in there), None)
         publish(name, {**versions(*packages), "minutes:": minutes}, tables, opening_of(tables, shown))
     print(f"figures: {options.folder}")
 
@@ -118,10 +119,8 @@ def _sentences(tables: Sequence[Table]) -> Iterator[str]:
         yield from (table.verdict[place] for table in tables if len(table.verdict) > place)
 
 
-def copy_picture(path: Path, name: str) -> str | None:
-    """Leave a figure beside the tables in as few bytes as it needs; its name there, None without the figure."""
-    if not path.exists():
-        return None
+def copy_picture(path: Path, name: str) -> str:
+    """Leave a figure beside the tables in as few bytes as it needs; its name there."""
     with Image.open(path) as picture:
         picture.thumbnail((_WIDEST, 2 * _WIDEST))
         picture.convert("RGB").quantize(_COLOURS).save(RESULTS / f"{name}.png", optimize=True)

@@ -184,8 +184,10 @@ def draw(path: Path, found: Alignment) -> None:
     for panel, row in zip(panels[0], shown, strict=True):
         english, french, origins = found.pairs[row]
         values = found.maps["integrated_gradients"][row, : len(french), : len(english)]
-        limit = float(np.abs(values).max())
-        panel.imshow(values, cmap="RdBu_r", vmin=-limit, vmax=limit)
+        values = values / np.abs(values).max(
+            axis=1, keepdims=True
+        )  # a word that had to come has little to share out
+        panel.imshow(values, cmap="RdBu_r", vmin=-1, vmax=1)
         panel.scatter(origins, range(len(french)), s=14, facecolors="none", edgecolors="k")
         panel.set_xticks(range(len(english)), english, rotation=60)
         panel.set_yticks(range(len(french)), french)
