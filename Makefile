@@ -182,6 +182,7 @@ bench-secant: install ## Secant cells against gradients: errors, adaptive rules,
 bench-error-bars: install ## Reported against true errors, on trained networks with and without kinks
 	$(BIN)/python -m scripts.benchmarks.bench_error_bars
 	$(BIN)/python -m scripts.benchmarks.bench_untuned
+	$(BIN)/python -m scripts.benchmarks.bench_expected
 
 bench-stability: install $(REAL:%=runs/%/model.pt) runs/digits/model.pt ## How much noise in the weights changes the maps of five networks
 	$(BIN)/python -m scripts.benchmarks.bench_stability

@@ -25,6 +25,8 @@ MASK[:, 0] = 1
 PLACES = np.stack([RNG.integers(0, CLASSES, ROWS), RNG.integers(0, 2, ROWS), RNG.integers(0, 3, ROWS)], 1)
 HOT = (RNG.random((ROWS, CLASSES)) < 0.5).astype(np.int64)
 HOT[0] = [1, 1, 0, 0]
+BINARY = (np.arange(ROWS) % 3 > 0).astype(np.float32)
+VALUES = RNG.normal(size=(ROWS, CLASSES))
 NAMES = ["ant", "bee", "cat", "dog"]
 ENGINE = "input_x_gradient"
 
@@ -51,7 +53,8 @@ class Case:
 def by_hand(case, x=X):
     """Scores (n,) and maps (n, 6) of x ⊙ ∇score, a row at a time."""
     network = getattr(networks, case.factory)().eval()
-    size = {"batches_of_eight": 8, "batches_of_five": 5, "batches_of_one": 1}.get(case.factory, 2)
+    sizes = {"batches_of_eight": 8, "batches_of_five": 5, "batches_of_one": 1, "reshaped_to_sixteen": 16}
+    size = sizes.get(case.factory, 2)
     scores, maps = [], []
     for row in range(len(x)):
         batch = torch.from_numpy(np.repeat(x[row : row + 1], size, 0)).requires_grad_()
@@ -67,7 +70,8 @@ def by_hand(case, x=X):
 
 
 def one_job(folder, case, **more):
-    write_data(folder, X=X, y=Y, mask=MASK, places=PLACES, second=(Y + 1) % CLASSES, hot=HOT)
+    labels = {"binary": BINARY, "one_and_two": BINARY.astype(int) + 1, "floats": Y.astype(float), "values": VALUES}
+    write_data(folder, X=X, y=Y, mask=MASK, places=PLACES, second=(Y + 1) % CLASSES, hot=HOT, **labels)
     sections = {"engines": {ENGINE: None}, **case.sections, **more}
     model = {"factory": f"helpers.any_networks:{case.factory}", **sections.pop("model", {})}
     return write_job(folder, model=model, **sections)
@@ -153,6 +157,13 @@ CASES = {
     "a batch of five hard-wired, and said": Case(
         "batches_of_five", predicted, {"compute": {"batch_rows": 5}}, ("batches of 5 only",)
     ),
+    "a batch of two hard-wired": Case("batches_of_two", predicted, says=("batches of 2 only",)),
+    "a batch of sixteen, of which others are cut without a word": Case(
+        "reshaped_to_sixteen", predicted, says=("batches of 16 only",)
+    ),
+    "a dataclass with a tensor beside a mapping": Case(
+        "in_a_dataclass_with_more", lambda out, i: predicted(out.scores, i)
+    ),
     "a batch of one hard-wired": Case("batches_of_one", predicted, says=("batches of 1 only",)),
     # scores
     "margin to the best other": Case(
@@ -231,6 +242,28 @@ CASES = {
         lambda out, i: out[0, 0].abs(),
         {"dataset": {"class_names": ["no", "yes"], "labels": None}},
         ("binary classifier", "log-odds of class 1 'yes'"),
+    ),
+    "one logit and labels 0.0 and 1.0, as binary cross-entropy wants them": Case(
+        "one_logit",
+        lambda out, i: out[0, 0] * (1 if BINARY[i] else -1),
+        {"dataset": {"labels": "binary"}, "target": "label"},
+        ("0.0 and 1.0 are taken as the classes", "binary classifier", "agree with labels"),
+        targets=BINARY.astype(int).tolist(),
+    ),
+    "one output and labels 1 and 2 is a number": Case(
+        "one_logit", lambda out, i: out[0, 0], {"dataset": {"labels": "one_and_two"}}, ("the labels 1 and 2",)
+    ),
+    "classes stored as floats": Case(
+        "logits",
+        lambda out, i: out[0, Y[i]],
+        {"dataset": {"labels": "floats"}, "target": "label"},
+        ("agree with labels",),
+    ),
+    "values of a regression, several outputs": Case(
+        "logits",
+        lambda out, i: out[0].max(),
+        {"dataset": {"labels": "values"}},
+        ("values of a regression, of which",),
     ),
     "one logit and two classes: class 0": Case(
         "one_logit",
@@ -366,6 +399,12 @@ REFUSED = {
         {"dataset": {"class_names": ["no", "yes"], "labels": None}, "score": "raw", "target": {"index": "no"}},
         ["'no'", "score: logit"],
     ),
+    "margin against itself": (
+        "logits",
+        {"score": {"margin": {"against": 2}}, "target": {"index": 2}},
+        ["score.margin.against: 2: is the target itself"],
+    ),
+    "complex numbers": ("complex_outputs", {}, ["returns complex numbers"]),
     "margin against nobody": (
         "logits",
         {"score": {"margin": {"against": 9}}},

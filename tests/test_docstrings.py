@@ -55,21 +55,6 @@ def test_other_words_in_parentheses_are_no_shapes(text):
 
 BASES = {"engines.base", "datasets.base", "models.base", "baselines.base", "registry"}
 TOLD = sorted(module for module in MODULES if module.startswith("numerics.") or module in BASES)
-NOT_YET = {
-    "numerics.backgrounds.expectation": "PathExpectation Tally expected_path_gradient",
-    "numerics.backgrounds.gradients": "gradient_over_background",
-    "numerics.paths.calibration": "calibrate",
-    "numerics.paths.consistency": "SlopeCheck Unexplained check_slopes unexplained_change",
-    "numerics.paths.error_bar": (
-        "Evidence adaptive_error completeness_gap fixed_rule_error percentile_factor suspected_squares"
-    ),
-    "numerics.paths.field": "Cells",
-    "numerics.paths.node_record": "NodeErrors NodeRecord",
-    "numerics.paths.panels": "Nodes Panels panels_to_refine",
-    "numerics.paths.secant_error": "CellEvidence fitted_share secant_error",
-    "numerics.paths.secants": "CellMaps CellSums SecantCells cell_maps evidence_of integrate_secants sum_cells",
-}
-"""What still lacks one: it may only become less."""
 
 
 def without_example(module: str) -> set[str]:
@@ -91,4 +76,4 @@ def test_examples_are_true(module):
 
 @pytest.mark.parametrize("module", TOLD)
 def test_what_is_exported_has_an_example(module):
-    assert without_example(module) == set(NOT_YET.get(module, "").split())
+    assert without_example(module) == set()

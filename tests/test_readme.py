@@ -13,6 +13,7 @@ from pathlib import Path
 
 import captum.attr
 import click
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -28,6 +29,7 @@ from xattr_cli.export.write import export
 from xattr_cli.job.config import load_job, parse_job
 from xattr_cli.registry import BASELINES, DATASETS, ENGINES, EXPORTERS, FIGURES, METRICS, MODELS, SCORES
 from xattr_cli.reports.drawing.selection import select
+from xattr_cli.store.axes import is_only_an_axis
 from xattr_cli.store.results.reader import Results
 
 ROOT = Path(__file__).parents[1]
@@ -199,6 +201,24 @@ def form(line):
     line = re.sub(r"(# (ms|s|min|h)\b ?)+", "# s ", line)
     line = re.sub(r"# (B|KiB|MiB|GiB)\b", "# B", line)
     return " ".join(line.split())
+
+
+def test_every_array_of_a_result_is_on_the_page_of_the_file(copy, demo, tables, monkeypatch):
+    monkeypatch.chdir(copy)
+    page = (ROOT / "scripts/docs/pages/result-file.md").read_text(encoding="utf-8")
+    told = [
+        re.escape(path).replace("LABEL", "[^/]+").replace("INPUT", "[^/]+").replace(r"\*", ".+")
+        for line in page.splitlines() if line.startswith("| `")
+        for path in re.findall(r"`([^`]+)`", line.split(" | ")[0])
+    ]  # fmt: skip
+    assert CliRunner().invoke(main, ["run", "configs/iris.yaml", "--quiet"]).exit_code == ExitCode.DONE
+    for name in ("digits/attributions.h5", "iris/effects.h5"):
+        with h5py.File(copy / "runs" / name) as file:
+            paths: list[str] = []
+            file.visit(paths.append)
+            found = [path for path in paths if isinstance(file[path], h5py.Dataset)]
+            arrays = [path for path in found if not is_only_an_axis(file[path])]
+        assert arrays and [path for path in arrays if not any(re.fullmatch(each, path) for each in told)] == []
 
 
 LANGUAGES = {"bash", "console", "python", "toml", "yaml", "text"}

@@ -12,7 +12,7 @@ import torch
 from sklearn import datasets
 from torch import Tensor, nn
 
-__all__ = ["KINDS", "Untuned", "drawn", "exact_map"]
+__all__ = ["KINDS", "Untuned", "background_of", "drawn", "exact_map"]
 
 ROWS = 40
 STEPS = 300
@@ -155,6 +155,12 @@ def drawn(kind: str, seed: int) -> Untuned:
         piecewise=kind not in OTHERS or kind in PIECEWISE,
         smooth=kind in ("GELU", "tanh", "sigmoid(200 z)"),
     )  # fmt: skip
+
+
+def background_of(kind: str, seed: int, count: int) -> Tensor:
+    """(count, D) rows of the data that a network of one of `KINDS` was trained on, but for unscaled ones."""
+    x, _, _ = table(OTHERS.get(kind, kind.removeprefix("ReLU MLP, ")), seed)
+    return torch.from_numpy(x[np.random.default_rng(seed).permutation(len(x))[:count]]).float()
 
 
 PIECEWISE = ("deep narrow ReLU", "unscaled features", "least likely class", "sample as baseline")

@@ -90,6 +90,26 @@ def test_beside_numbers_they_are_missing(tmp_path):
     assert samples.read(0, 3).labels.dtype == np.float64 or samples.read(0, 3).labels.tolist() == [3, 0, -1]
 
 
+def test_a_bad_cell_among_numbers_follows_bad_rows(tmp_path):
+    rows = [[*row[:1], *row[1:]] for row in ROWS]
+    rows[1][2] = "?"
+    samples = table(tmp_path, text(rows=rows), bad_rows="quarantine")
+    values = samples.read(0, 3).inputs["X"]
+    assert np.isnan(values[1, 1]) and np.isfinite(np.delete(values.ravel(), 4)).all()
+    assert "table: column 'b': '?' in row 1: no numbers, so these rows are quarantined" in samples.notes
+    with pytest.raises(DataError, match=r"'b' \(such as '\?' in row 1 .*bad_rows: quarantine"):
+        table(tmp_path, text(rows=rows))
+    mostly = [[*row[:2], word, *row[3:]] for row, word in zip(ROWS, ["red", "blue", 3.0], strict=True)]
+    with pytest.raises(DataError, match=r"'b' .*Encode them as numbers"):  # another kind of column, and said so
+        table(tmp_path, text(rows=mostly), bad_rows="quarantine")
+
+
+def test_a_folder_where_a_file_of_arrays_is_meant(tmp_path):
+    (tmp_path / "data.npz").mkdir()
+    with pytest.raises(DataError, match=r"data.npz is a folder without \.npy files"):
+        opened(tmp_path, kind="arrays", path="data.npz", inputs="X")
+
+
 def test_categories_of_parquet_keep_their_codes(tmp_path):
     frame = pd.DataFrame(ROWS, columns=HEAD)
     frame["y"] = pd.Categorical(frame["y"], ["low", "mid", "high"])
@@ -97,6 +117,7 @@ def test_categories_of_parquet_keep_their_codes(tmp_path):
     samples = opened(tmp_path, kind="table", path="t.parquet", label="y", key="name")
     assert samples.classes == ("low", "mid", "high")
     assert samples.read(0, 3).labels.tolist() == [0, 2, 1]
+    assert "labels: 0 low, 1 mid, 2 high" in samples.notes
 
 
 def test_digit_texts_count_as_numbers(tmp_path):

@@ -7,7 +7,7 @@ import pytest
 import torch
 from captum.attr import IntegratedGradients as CaptumIntegratedGradients
 from captum.attr import LayerIntegratedGradients
-from helpers import layers
+from helpers import any_networks, layers
 from helpers.cli import datasets, explained, invoke, relative, run, write_job
 from helpers.layers import CLASSES, SIDE, WIDTH, WORDS, built
 
@@ -178,6 +178,20 @@ def test_all_tensors_of_a_layer_on_one_path(tmp_path, images, side, names):
                     engines=engine(baseline=baseline, **FIXED),
                     explain={"layer": "fork", "side": side, "part": names[1:]})  # fmt: skip
     assert list(one["explained"]) == [prefix]
+
+
+def test_constants_of_the_call_reach_a_layer_that_is_explained(tmp_path):
+    x = np.random.default_rng(0).normal(size=(5, 6)).astype(np.float32)
+    np.savez(tmp_path / "data.npz", X=x)
+    rate = {"kind": "python", "factory": "helpers.any_networks:with_a_rate", "call": {"sr": 8000}}
+    found = explained(tmp_path, model=rate, dataset={"labels": None}, explain={"layer": "body"},
+                      engines={"input_x_gradient": None}, target={"index": 1})  # fmt: skip
+    network = any_networks.with_a_rate().eval()
+    hidden = network.body(torch.from_numpy(x)).detach().requires_grad_()
+    score = network.head(hidden, torch.from_numpy(x), sr=8000)[:, 1].sum()
+    truth = hidden * torch.autograd.grad(score, hidden)[0]
+    maps = found["engines/input_x_gradient/attribution"]
+    np.testing.assert_allclose(maps, truth.detach().numpy(), rtol=1e-4, atol=1e-6)
 
 
 def test_layers_of_which_one_is_computed_from_the_other(tmp_path, images):

@@ -31,6 +31,13 @@ class Answer:
     hidden: Tensor
 
 
+@dataclass
+class WithMore:
+    scores: Tensor
+    more: dict
+    count: int = 3
+
+
 class Named(NamedTuple):
     loss: Tensor
     logits: Tensor
@@ -107,6 +114,23 @@ def nested():
 
 def spans():
     return Built(2 * STEPS, lambda h, x: {"start": h[:, :STEPS], "end": h[:, STEPS:]})
+
+
+def batches_of_two():
+    return Built(CLASSES, lambda h, x: h.view(2, CLASSES))
+
+
+def reshaped_to_sixteen():
+    """Of 4 samples it makes 16 rows of one number, and does not complain."""
+    return Built(CLASSES, lambda h, x: h.reshape(16, -1))
+
+
+def complex_outputs():
+    return Built(CLASSES, lambda h, x: torch.complex(h, h))
+
+
+def in_a_dataclass_with_more():
+    return Built(CLASSES, lambda h, x: WithMore(h, {"hidden": h.sum(1)}))
 
 
 def batches_of_eight():

@@ -118,7 +118,7 @@ def test_an_unknown_key_is_named_with_its_value_and_what_is_allowed(override, me
         ("engines.ig={engine: integrated_gradients, nodes: 9}", "engines.ig: .*nodes: 9 goes with a fixed rule"),
         ("engines.ig={engine: integrated_gradients, baseline: blur}", "engines.ig.baseline.sigma: this key is "),
         ("target=predict", "target: 'predict': not a target. Allowed: predicted, .*mean 'predicted'?"),
-        ("target={select: top}", "target.select: 'top': must be 'predicted', 'second', 'label', 'all' or 'contin"),
+        ("target={select: top}", "target.select: 'top': must be 'predicted', .*, 'all' or 'continuation'"),
         ("target={index: -1}", "target.index: -1: -1 must be the number of an output, 0 or more"),
         ("target={index: []}", "target.index: []: names no output"),
         ("target={index: [1, 0.5]}", "target.index: [1, 0.5]: 0.5 must be the number of an output, 0 or more"),

@@ -98,6 +98,11 @@ class _NpyFolder(ArrayFile):
             raise self._unknown(name, key)
         return open_array(self.path / f"{name}.npy", key)
 
+    def _unknown(self, name: str, key: str) -> DataError:
+        if self.names():
+            return super()._unknown(name, key)
+        return DataError(f"{key}: {self.path} is a folder without .npy files; a file of arrays is needed.")
+
     def files(self, names: list[str]) -> list[Path]:
         return [self.path / f"{name}.npy" for name in names]
 

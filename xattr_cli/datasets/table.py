@@ -19,11 +19,11 @@ from ..untrusted.archives import is_bomb, swelling
 from ..untrusted.files import read_text
 from ..untrusted.yaml_text import parse_yaml
 from .base import DatasetSource, Samples
-from .classes.labels import Labels, as_labels
+from .classes.labels import Labels, as_labels, numbered
 from .columns import ArraySamples, Column
 from .files import combined, existing_file, optional
 from .scaling import nonzero_scale
-from .table_files import CSV, CsvForm, frame_numbers, refuse_missing
+from .table_files import CSV, CsvForm, frame_numbers, refuse_missing, without_bad_cells
 
 __all__ = ["Statistics", "Table", "read_statistics"]
 
@@ -73,7 +73,8 @@ class Table(DatasetSource):
         features = self._features(list(frame.columns))
         keys = [str(key) for key in frame[self._names]] if self._names else []
         patient = self.bad_rows == "quarantine"
-        values = frame_numbers(frame[features], "dataset.columns", keys=keys, missing=patient)
+        chosen, told = without_bad_cells(frame[features]) if patient else (frame[features], ())
+        values = frame_numbers(chosen, "dataset.columns", keys=keys, missing=patient)
         offset, scale = self._scaling(features, values)
         shape = (len(features),)
         spec = InputSpec("X", shape, np.dtype(self.dtype), ("feature",), tuple(features), offset, scale)
@@ -82,7 +83,7 @@ class Table(DatasetSource):
             self._labels(frame, keys),
             fingerprint=self._fingerprint(),
             keys=keys,
-            notes=(note,) if note else (),
+            notes=(*((note,) if note else ()), *told),
             column=lambda name: self._column(frame, features, name),
         )
 
@@ -162,10 +163,13 @@ class Table(DatasetSource):
 
     def _labels_of(self, column: Any) -> Labels:
         given = self.known_classes
-        if column.dtype.name == "category":  # numbered as its categories are, in whatever order they stand
-            given = given or tuple(map(str, column.cat.categories))
-            column = column.astype(str)
-        return as_labels(column.to_numpy(), "dataset.label", given)
+        if column.dtype.name != "category":
+            return as_labels(column.to_numpy(), "dataset.label", given)
+        # numbered as its categories are, in whatever order they stand
+        found = as_labels(
+            column.astype(str).to_numpy(), "dataset.label", given or tuple(map(str, column.cat.categories))
+        )
+        return found if given else replace(found, note=numbered(found.classes))
 
     def _known_labels(self, column: Any, missing: np.ndarray) -> Labels:
         """Labels of which some are missing: −1, or NaN of a regression."""

@@ -19,12 +19,14 @@ import numpy as np
 from ..errors import DataError
 from .files import optional
 
-__all__ = ["CSV", "CsvForm", "check_header", "frame_numbers", "refuse_missing"]
+__all__ = ["CSV", "CsvForm", "check_header", "frame_numbers", "refuse_missing", "without_bad_cells"]
 
 CSV = (".csv", ".csv.gz", ".csv.bz2", ".csv.xz", ".csv.zip", ".tsv", ".tsv.gz")
 _SEPARATORS = ",;\t|"
 _SAMPLE = 2**16
 _SHOWN = 5
+MOST_BAD = 0.5
+"""Share of cells below which those that are no numbers are bad ones; above, the column is of another kind."""
 
 
 def _pandas() -> Any:
@@ -236,14 +238,33 @@ def frame_numbers(frame: Any, key: str, *, keys: Sequence[str] = (), missing: bo
     """
     told = [_not_numeric(frame[name], keys) for name in frame.columns if frame[name].dtype.kind not in "buif"]
     if told:
+        few = "" if missing else " Where few cells are bad, dataset.bad_rows: quarantine explains the other rows."
         raise DataError(
             f"{key}: not numeric: {'; '.join(told)}. Encode them as numbers as in training, "
-            "or leave them out with dataset.exclude."
+            f"or leave them out with dataset.exclude.{few}"
         )
     if not missing:
         refuse_missing(frame, key, keys)
     values: np.ndarray = frame.to_numpy(dtype=np.float64, na_value=np.nan)
     return values
+
+
+def without_bad_cells(frame: Any) -> tuple[Any, tuple[str, ...]]:
+    """The frame with NaN for cells that are no numbers, in columns that mostly hold some; and which these were."""
+    pandas, told = _pandas(), []
+    frame = frame.copy()
+    for name in frame.columns:
+        if frame[name].dtype.kind in "buif" or frame[name].dtype.name == "category":
+            continue
+        words = frame[name].astype(object)
+        numbers = pandas.to_numeric(words, errors="coerce")
+        bad = np.flatnonzero(numbers.isna() & words.notna())
+        if 0 < len(bad) < MOST_BAD * words.notna().sum():
+            cells = ", ".join(f"{words.iloc[row]!r} in row {row}" for row in bad[:_SHOWN].tolist())
+            more = f" and {len(bad) - _SHOWN} more" if len(bad) > _SHOWN else ""
+            told.append(f"table: column {name!r}: {cells}{more}: no numbers, so these rows are quarantined")
+            frame[name] = numbers.astype(float)
+    return frame, tuple(told)
 
 
 def _not_numeric(column: Any, keys: Sequence[str]) -> str:

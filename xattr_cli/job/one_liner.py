@@ -70,8 +70,10 @@ class OneLiner:
         """
         values = plain_values(write_values(self._values()), self.overrides)
         dataset = values["dataset"]
-        options = DATASETS.get(str(dataset["kind"])).model_fields
-        if "transform" in options and "transform" not in dataset:
+        known = (
+            isinstance(dataset, dict) and dataset.get("kind") in DATASETS.names()
+        )  # else the check of the job tells
+        if known and "transform" in DATASETS.get(dataset["kind"]).model_fields and "transform" not in dataset:
             dataset |= _transform(values["model"], self.job_path.parent)
         return write_values(values)
 

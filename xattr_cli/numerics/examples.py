@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from .interactions.grouping import DisplacedPoints, Forms, Grouping
-from .paths.field import Evaluation, PlainPoints, Points
+from .paths.field import Cells, Chains, Evaluation, PlainPoints, Points
 
 __all__ = ["ProductField"]
 
@@ -16,7 +16,7 @@ _ALL = slice(None)
 
 
 class ProductField:
-    """f(x) = Π x_i, a field of scores, gradients and second derivatives in closed form.
+    """f(x) = Π x_i, a field of scores, gradients, secants and second derivatives in closed form.
 
     Example:
         >>> from xattr_cli.numerics.paths.straight import StraightPath
@@ -33,6 +33,14 @@ class ProductField:
     def gradients(self, points: Points) -> Iterator[Evaluation]:
         """All points at once."""
         yield Evaluation(_ALL, self.values(points), self._derivative(points.take(_ALL)))
+
+    def cells(self, chains: Chains) -> Iterator[Cells]:
+        """All cells at once: factor by factor from the left point to the right one, averaged with the way back."""
+        begins = (~chains.last).nonzero()[:, 0]
+        alike = 1 if chains.place is None else torch.bincount(chains.place)[chains.place[begins]]
+        left, right = chains.take(begins), chains.take(begins + alike)
+        gradients = (_telescoped(left, right) + _telescoped(right, left)) / 2
+        yield Cells(begins, left.prod(dim=1), right.prod(dim=1), gradients)
 
     def forms(self, points: DisplacedPoints, groups: Grouping) -> Iterator[Forms]:
         """All points at once."""
@@ -62,6 +70,12 @@ class ProductField:
             ],
             dim=1,
         )
+
+
+def _telescoped(start: Tensor, stop: Tensor) -> Tensor:
+    """(k, D), of the product: factors change one by one, those before at the stop, those after at the start."""
+    columns = range(start.shape[1])
+    return torch.stack([stop[:, :i].prod(dim=1) * start[:, i + 1 :].prod(dim=1) for i in columns], dim=1)
 
 
 def _without(at: Tensor, left_out: tuple[int, ...]) -> Tensor:

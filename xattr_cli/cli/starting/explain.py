@@ -118,11 +118,12 @@ def explain(ctx: click.Context, /, print_job: bool, **given: Any) -> None:
 
     options = RunOptions.taken_from(given)
     line = OneLiner(data=ctx.meta["data"], **given)
+    _check_output(line)
     text = f"{_WRITTEN}:\n{_comment(shlex.join(['xattr-cli', *sys.argv[1:]]))}\n\n{line.job_text()}"
     if print_job:
         click.echo(text, nl=False)
         return
-    _refuse_foreign(line)
+    _keep_foreign(line.job_path)
     execute(
         ctx,
         lambda: parse_job(text, folder=line.job_path.resolve().parent),
@@ -132,16 +133,24 @@ def explain(ctx: click.Context, /, print_job: bool, **given: Any) -> None:
 
 
 def _comment(text: str) -> str:
-    return "\n".join(f"#   {part}" for part in text.splitlines())
+    readable = text.encode("utf-8", "backslashreplace").decode()  # names of files may hold bytes that are no text
+    return "\n".join(f"#   {part}" for part in readable.splitlines())
 
 
-def _refuse_foreign(line: OneLiner) -> None:
-    """Keep what somebody else has written where the job would go."""
-    path = line.job_path
+def _check_output(line: OneLiner) -> None:
+    """Refuse what is no name of a result."""
+    if not line.output.name:
+        raise JobError("--output: names no file; give one, such as attributions.h5.")
+    if any(text.partition("=")[0].strip() in ("output", "output.path") for text in line.overrides):
+        raise JobError("--set output.path: give --output instead; the job is written beside it.")
     if line.output.suffix in (".yaml", ".yml"):
         raise JobError(
             f"--output {line.output}: a result is an HDF5 file, such as {line.output.with_suffix('.h5')}."
         )
+
+
+def _keep_foreign(path: Path) -> None:
+    """Refuse to replace what somebody else has written where the job would go."""
     if path.exists() and not path.read_bytes().startswith(_WRITTEN.encode()):
         raise JobError(
             f"{path}: exists, and is not written by `xattr-cli explain`, which writes its job there. Choose "

@@ -9,7 +9,7 @@ import numpy as np
 
 from ...errors import DataError, nearest, suggestion
 
-__all__ = ["Labels", "as_labels", "name_labels"]
+__all__ = ["Labels", "as_labels", "name_labels", "numbered"]
 
 _SHOWN = 3
 _NAMED = 20
@@ -98,9 +98,18 @@ def name_labels(names: Sequence[str], key: str, class_names: Sequence[str] = ())
     if class_names and not unknown:  # as the job says
         return Labels(values, tuple(classes))
     shown = sorted(numbers.items(), key=lambda item: item[1])
-    note = "labels: " + ", ".join(f"{number} {name}" for name, number in shown[:_NAMED])
-    note += f" and {len(shown) - _NAMED} more" if len(shown) > _NAMED else ""
-    return Labels(values, tuple(classes), note=note)
+    return Labels(values, tuple(classes), note=numbered([name for name, _ in shown]))
+
+
+def numbered(names: Sequence[str]) -> str:
+    """What is said about how names were numbered.
+
+    Example:
+        >>> numbered(["low", "high"])
+        'labels: 0 low, 1 high'
+    """
+    note = "labels: " + ", ".join(f"{number} {name}" for number, name in enumerate(names[:_NAMED]))
+    return note + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")
 
 
 def _vectors(values: np.ndarray, key: str, class_names: Sequence[str]) -> Labels:

@@ -31,6 +31,12 @@ class PathExpectation:
         relative_error: (rows,) float64, reported bound on ‖result − truth‖ / ‖result‖.
         evaluations: (rows,) int64 gradients.
         status: (rows,) int8, of `Status`.
+
+    Example:
+        >>> one, none = torch.ones(1), torch.zeros(1, dtype=torch.int64)
+        >>> found = PathExpectation(torch.ones(1, 2), torch.zeros(1, 2), 0.02 * one, 64 + none, none)
+        >>> bool(found.status[0] == Status.CONVERGED), found.evaluations.tolist()
+        (True, [64])
     """
 
     attribution: Tensor
@@ -66,6 +72,14 @@ class Tally:
         rows: open rows.
         dim: numbers that are estimated for each.
         like: a tensor on the device.
+
+    Example:
+        >>> tally = Tally(rows=1, dim=2, like=torch.zeros(1))
+        >>> for estimate in (1.0, 3.0):
+        ...     replicate = torch.full((1, 2), estimate, dtype=torch.float64)
+        ...     tally.add(replicate, replicate)
+        >>> tally.mean.tolist(), tally.standard_error().tolist()
+        ([[2.0, 2.0]], [[1.0, 1.0]])
     """
 
     def __init__(self, rows: int, dim: int, like: Tensor) -> None:
@@ -107,6 +121,14 @@ def expected_path_gradient(
         background: (m, D), baselines of equal weight.
         sample: (rows,) identity of each row's sample: the key of its draws.
         rule: how many draws, and when to stop.
+
+    Example:
+        >>> from xattr_cli.numerics.examples import ProductField
+        >>> rule = SamplingRule(rtol=0.05, max_draws=4096, replicate_size=16, replicates=4, seed=0)
+        >>> x, background = torch.tensor([[2.0, 3.0]]), torch.zeros(1, 2)
+        >>> found = expected_path_gradient(ProductField(), x, background, torch.tensor([0]), rule)
+        >>> found.attribution.round().tolist(), bool(found.relative_error <= 0.05)  # x₀ x₁ / 2 each
+        ([[3.0, 3.0]], True)
     """
     rows, dim = input.shape
     sketch = CountSketch(dim, SKETCH_SIZE, device=input.device, dtype=torch.float64)

@@ -28,7 +28,9 @@ of either. Of gradients that jump 1/3, as the two err in opposite ways: exactly 
 on, whether both baselines of a pair have the same gradients or nothing in common; 1/3 and 4/9 before. Noise: 1/2.
 """
 REFINED = 0.5
-"""Times that, of the mean of both: 1/4 for jumps (7/16 for the first), 1/2 for noise."""
+"""Times that, of the mean of both: 1/4 for jumps (7/16 for the first), 1/2 for noise, less where it is smooth."""
+CAUTION, FASTEST = 1.5, 1 / 16
+"""... as it was at the level before, times a margin; and the least."""
 MEMORY_SHARE = 4
 """One part of the memory is for the sums of groups."""
 
@@ -63,6 +65,15 @@ def gradient_over_background(
         target: (rows,) which rows have the same function of x.
         rule: when to stop.
         alike_in_context: whether rows of a target do have it, since nothing else goes into the network.
+
+    Example:
+        >>> from xattr_cli.numerics.examples import ProductField
+        >>> x, row = torch.tensor([[2.0, 3.0]]), torch.tensor([0])
+        >>> background = torch.tensor([[0.0, 0.0], [1.0, 1.0]])
+        >>> rule = BackgroundRule(rtol=0.05, max_draws=4096, seed=0)
+        >>> found = gradient_over_background(ProductField(), x, background, row, row, rule, alike_in_context=True)
+        >>> found.attribution.round(decimals=3).tolist()  # (3, 3) from the first baseline, (2, 3) from the second
+        [[2.5, 3.0]]
     """
     rows = len(input)
     unknown = input.new_full((rows,), torch.nan, dtype=torch.float64)
@@ -193,6 +204,8 @@ class _Sampling:
         position, group: (open, n), first path position of each stratum, and its group.
         sums: (open, groups, D), over the strata of a group of the mean of what the control leaves.
         squares: (open, D) float64, of what a group's sum differs from its sum over the new positions, summed.
+        whole: (open,) float64, the sum of those squares over all groups and features, at the last level.
+        falls: (open,) float64, what is expected to be left of a squared error after twice the draws.
         before: (open, D) float64, what is expected of such a square of a group by the last look at all of them.
         sketches: (open, refined, s) float64, of those differences.
         draws: (open,) int64.
@@ -221,7 +234,8 @@ class _Sampling:
         self.sketch = CountSketch(input.shape[1], SKETCH_SIZE, device=input.device, dtype=torch.float64)
         self.sums = input.new_zeros(len(rows), self.groups, input.shape[1])
         self.squares = self.sums.new_zeros(len(rows), input.shape[1], dtype=torch.float64)
-        self.before = self.squares
+        self.before, self.whole = self.squares, self.squares[:, 0]
+        self.falls = torch.full_like(self.whole, REFINED)
         self.sketches = self.squares.new_zeros(len(rows), 0, self.sketch.size)
         self.draws = torch.full_like(rows, len(self.start))
 
@@ -240,13 +254,21 @@ class _Sampling:
         while self.open_rows.numel():
             # a pair is half a path apart: each of its baselines goes where the other one was, and a bit further
             new = offsets + 1 / 2 + 1 / (4 * len(offsets))
-            self.before = self.squares * (REFINED / self.groups)
+            self._look_back()
             self.squares, self.sketches = torch.zeros_like(self.squares), self.sketches[:, :0]
             for first, stop in pairwise((0, *steps_of(self.groups))):
                 if self.open_rows.numel():
                     self._refine(first, stop, new)
                     self._close(stop)
             offsets = torch.cat([offsets, new])
+
+    def _look_back(self) -> None:
+        """Expect of the next level what the last ones tell: how fast squares fall, from the second one on."""
+        whole = self.squares.sum(dim=1)
+        falls = (CAUTION * whole / self.whole.clamp(min=1e-300)).clamp(FASTEST, REFINED)
+        self.falls = torch.where(self.whole > 0, falls, REFINED)
+        self.whole = whole
+        self.before = self.squares * (self.falls / self.groups)[:, None]
 
     def _refine(self, first: int, stop: int, new: Tensor) -> None:
         """Twice the draws for groups `first` to `stop` − 1, at the first positions and `new` (level,) further."""
@@ -298,7 +320,18 @@ class _Sampling:
     def _keep(self, remaining: Tensor) -> None:
         """Forget the rows that are done; `remaining` (open,) bool."""
         if not remaining.all():
-            for name in ("open_rows", "position", "group", "sums", "squares", "before", "sketches", "draws"):
+            for name in (
+                "open_rows",
+                "position",
+                "group",
+                "sums",
+                "squares",
+                "before",
+                "whole",
+                "falls",
+                "sketches",
+                "draws",
+            ):
                 setattr(self, name, getattr(self, name)[remaining])
 
     def _spread(self, refined: int) -> tuple[Tensor, Tensor]:
@@ -308,6 +341,6 @@ class _Sampling:
         # few groups may all be lucky: the others count as the last look at them says, if there was one
         looked = self.before.sum(dim=1, keepdim=True) > 0
         known = torch.where(looked, (refined * square + others * self.before) / self.groups, square)
-        variance = (others * known + REFINED * refined * square) * (ONCE / len(self.start) ** 2)
+        variance = (others * known + self.falls[:, None] * refined * square) * (ONCE / len(self.start) ** 2)
         directions = effective_directions(self.sketches, refined)
         return variance, directional_factor(1 / (1 / directions + 1 / refined), refined)

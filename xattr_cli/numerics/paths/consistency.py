@@ -61,6 +61,12 @@ class SlopeCheck:
         difference: (rows, nodes) float64, the quotient of differences that was looked at last.
         informative: (rows, nodes) bool, finite nodes at which the score changes, and not by rounding.
         contradicts: (rows, nodes) bool, informative nodes at which the score has another slope.
+
+    Example:
+        >>> one, yes = torch.ones(1, 1), torch.ones(1, 1, dtype=torch.bool)
+        >>> check = SlopeCheck(t=one / 2, slope=0 * one, difference=3 * one, informative=yes, contradicts=yes)
+        >>> bool((check.informative & check.contradicts).any())  # such as x.detach() * 3
+        True
     """
 
     t: Tensor
@@ -91,6 +97,13 @@ def check_slopes(field: Field, path: StraightPath, t: Tensor) -> SlopeCheck:
         field: evaluates f and ∇f.
         path: of every row.
         t: (rows, nodes) float64, such as `node_positions`.
+
+    Example:
+        >>> from xattr_cli.numerics.examples import ProductField
+        >>> path = StraightPath(torch.zeros(1, 2), torch.tensor([[2.0, 3.0]]))
+        >>> check = check_slopes(ProductField(), path, node_positions(1, 3))
+        >>> check.informative.tolist(), check.contradicts.any().item()
+        ([[True, True, True]], False)
     """
     rows, nodes = t.shape
     t = t.to(path.input.device)
@@ -187,6 +200,11 @@ class Unexplained:
         change: (rows,) float64, of the whole path, signed.
         persists: (rows,) float64, share of it in the worst cells that is left after these were refined: 0 for
             what a kink, a curve or a steep place hid, 1 for a jump, and for what a wrong gradient leaves out.
+
+    Example:
+        >>> jump = Unexplained(change=torch.tensor([2.0]), persists=torch.tensor([1.0]))
+        >>> bool(jump.persists > 0.5)  # no refinement removes it
+        True
     """
 
     change: Tensor
@@ -198,6 +216,13 @@ def unexplained_change(field: Field, path: StraightPath) -> Unexplained:
 
     The path is cut into cells with a trapezoid each. In those that miss most, the part that misses most is halved
     again and again, down to the spacing of float32. Takes 225 gradients per row.
+
+    Example:
+        >>> from xattr_cli.numerics.examples import ProductField
+        >>> path = StraightPath(torch.zeros(1, 2), torch.tensor([[2.0, 3.0]]))
+        >>> found = unexplained_change(ProductField(), path)
+        >>> abs(found.change.item()) < 1e-9, found.persists.item() < 0.5
+        (True, True)
     """
     rows = len(path.input)
     row = torch.arange(rows, device=path.input.device).repeat_interleave(CELLS + 1)

@@ -31,6 +31,12 @@ class Evidence:
         squares: (rows,) Σ_k ‖a_k‖², with a_k = Δ ⊙ φ'(u_k) ∇f the integrand at node k.
         squared_sums: (rows,) Σ_k (1ᵀ a_k)².
         largest_score: (rows,) max_k |f|.
+
+    Example:
+        >>> evidence = Evidence.none_yet(torch.zeros(1, 2))
+        >>> evidence.add(torch.tensor([0, 0]), torch.tensor([[3.0, 4.0], [0.0, 1.0]]), torch.tensor([1.0, -6.0]))
+        >>> evidence.squares.tolist(), evidence.squared_sums.tolist(), evidence.largest_score.tolist()
+        ([26.0], [50.0], [6.0])
     """
 
     squares: Tensor
@@ -104,6 +110,16 @@ def adaptive_error(
 
     Returns:
         (open,) reported error; 0 where the map and its error are exactly 0.
+
+    Example:
+        >>> cells, row = torch.full((1, 4), 0.01, dtype=torch.float64), torch.zeros(1, dtype=torch.float64)
+        >>> errors = NodeErrors(cells, cells, row, row + 0.2, row + 5, cells, row + 1)
+        >>> attribution = torch.tensor([[3.0, 4.0]], dtype=torch.float64)
+        >>> facts = {"smooth": False, "dtype": torch.float32}
+        >>> seen = adaptive_error(errors, attribution, row + 7, row, **facts)  # the sum misses 2
+        >>> unseen = adaptive_error(errors, attribution, row + 5, row, **facts)
+        >>> bool(seen >= 2 / 5), bool(0.04 < unseen < 0.1)
+        (True, True)
     """
     squares = errors.squares.sum(dim=1)
     tail = (1 + FEW_JUMPS / _jumps(errors).sqrt()).clamp(max=LONGEST_TAIL).sqrt()
@@ -148,7 +164,14 @@ def doubt(errors: NodeErrors, looks: int, *, smooth: bool) -> Tensor:
 
 
 def completeness_gap(errors: NodeErrors, score_difference: Tensor, rounding: Tensor) -> Tensor:
-    """(open,) float64, by how much the map misses the score difference, beyond the rounding of the scores."""
+    """(open,) float64, by how much the map misses the score difference, beyond the rounding of the scores.
+
+    Example:
+        >>> cells, row = torch.zeros(1, 4), torch.zeros(1)
+        >>> errors = NodeErrors(cells, cells, row, row, row + 5, cells, row)
+        >>> completeness_gap(errors, score_difference=torch.tensor([7.0]), rounding=torch.tensor([0.5])).tolist()
+        [1.5]
+    """
     return ((errors.sum - score_difference).abs() - rounding).clamp(min=0)
 
 
@@ -157,6 +180,11 @@ def suspected_squares(errors: NodeErrors, gap: Tensor) -> Tensor:
 
     What a gap (open,) shows may lie in any cell, in each with a chance that goes with the square of its width:
     cells that look flat are looked at again, too.
+
+    Example:
+        >>> seen, row, width = torch.tensor([[4.0, 0.0]]), torch.zeros(1), torch.tensor([[0.5, 0.5]])
+        >>> suspected_squares(NodeErrors(seen, seen, row, row, row, width, row), gap=torch.tensor([2.0])).tolist()
+        [[6.0, 2.0]]
     """
     squared = errors.width.square()
     return errors.squares + gap.square()[:, None] * squared / squared.sum(dim=1, keepdim=True).clamp(min=1e-300)
@@ -184,6 +212,15 @@ def fixed_rule_error(
 
     Returns:
         (rows,) reported error; generous on smooth networks, whose symmetric rules converge faster.
+
+    Example:
+        >>> halves = torch.tensor([[[1.5, 1.5], [1.5, 1.5]]])  # even and odd nodes agree, and the sum is right
+        >>> evidence = Evidence.none_yet(torch.zeros(1, 2))
+        >>> fixed_rule_error(halves, torch.tensor([0.5, 0.5]), torch.tensor([6.0]), evidence, 0.5).tolist()
+        [0.0]
+        >>> apart = torch.tensor([[[1.0, 1.5], [2.0, 1.5]]])
+        >>> round(fixed_rule_error(apart, torch.tensor([0.5, 0.5]), torch.tensor([6.0]), evidence, 0.5).item(), 3)
+        0.236
     """
     attribution = halves.sum(dim=1).double()
     apart = (halves[:, 0] / shares[0] - halves[:, 1] / shares[1]).double()
@@ -205,6 +242,12 @@ def percentile_factor(sketches: Tensor) -> Tensor:
 
     Returns:
         (rows,) factors, from 1 (many directions) to sqrt(F₀.₉₅(1, R − 1)) (one direction).
+
+    Example:
+        >>> draw = torch.Generator().manual_seed(0)
+        >>> many, few = torch.randn(1, 64, 64, generator=draw), torch.randn(1, 8, 1, generator=draw)
+        >>> percentile_factor(many).item() < 1.5 < 2 < percentile_factor(few).item()
+        True
     """
     centred = sketches.double() - sketches.double().mean(dim=1, keepdim=True)
     count = sketches.shape[1]

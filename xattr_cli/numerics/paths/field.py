@@ -74,6 +74,13 @@ class Cells:
         part: (k,) int64, the points at which the cells begin.
         left, right: (k,) scores at both ends.
         gradients: (k, D), G with G · (right point − left point) = right − left.
+
+    Example:
+        >>> import torch
+        >>> cells = Cells(torch.tensor([0]), torch.tensor([1.0]), torch.tensor([7.0]), torch.tensor([[2.0, 4.0]]))
+        >>> step = torch.tensor([[1.0, 1.0]])  # from the left point to the right one
+        >>> ((cells.gradients * step).sum(1) == cells.right - cells.left).tolist()
+        [True]
     """
 
     part: Tensor

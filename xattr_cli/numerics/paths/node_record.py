@@ -28,6 +28,11 @@ class NodeErrors:
         width: (open, cells), of each cell in u; 0 where a row has no more cells.
         roughness: (open,), squared second differences of all nodes over those of every other node: about 1/16 of
             a smooth integrand, and near 1 where it jumps.
+
+    Example:
+        >>> cells, row = torch.tensor([[4.0, 1.0], [0.0, 1.0]]), torch.zeros(2)
+        >>> NodeErrors(cells, cells, row, row, row, cells, row).of(torch.tensor([1])).squares.tolist()
+        [[0.0, 1.0]]
     """
 
     squares: Tensor
@@ -49,6 +54,15 @@ class NodeRecord:
     Arguments:
         delta: (rows, D), Δ.
         size: numbers of a sketch.
+
+    Example:
+        >>> record = NodeRecord(delta=torch.ones(1, 2))
+        >>> nodes = torch.tensor([[0.0, 0.5, 1.0]], dtype=torch.float64)
+        >>> first = record.expect(nodes)
+        >>> row, integrand = torch.zeros(3, dtype=torch.int64), torch.tensor([[0.0, 0.0], [1.0, 1.0], [2.0, 2.0]])
+        >>> record.add(row, first + torch.arange(3), integrand)
+        >>> record.errors().sum.tolist(), record.errors().squares.tolist()  # linear: the rule is exact
+        ([2.0], [[0.0, 0.0]])
     """
 
     def __init__(self, delta: Tensor, size: int = SKETCH_SIZE) -> None:

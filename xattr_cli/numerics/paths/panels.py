@@ -29,6 +29,13 @@ class Nodes:
         weight: (k, marks) float64, dt that the node stands for in its panel's integral up to each mark.
         column: (k,) int64, number among the new nodes of its row.
         weight_right: (k, marks) float64, in the integral of the next panel; None if no node lies between two.
+
+    Example:
+        >>> position = torch.tensor([0.0, 1.0, 0.5], dtype=torch.float64)
+        >>> row, column = torch.tensor([0, 0, 1]), torch.tensor([0, 1, 0])
+        >>> nodes = Nodes(row, torch.zeros_like(row), position, position[:, None], column)
+        >>> nodes.per_row(2).tolist(), nodes.by_row(2).tolist()
+        ([2, 1], [[0.0, 1.0], [0.5, inf]])
     """
 
     slot: Tensor
@@ -67,6 +74,14 @@ class Panels:
         warp: of the path position.
         marks: (marks,) float64, path positions up to which integrals are wanted; the last is 1.
         like: (rows, D), a tensor of the device and precision of the sums.
+
+    Example:
+        >>> panels = Panels.of_one_level(4, PowerWarp(1.0), torch.tensor([0.5, 1.0]), like=torch.zeros(1, 2))
+        >>> nodes = panels.first_nodes()
+        >>> gradients = nodes.u[:, None].float() * torch.tensor([[2.0, 4.0]])  # linear: the rule is exact
+        >>> panels.add(nodes, torch.arange(len(nodes.u)), gradients)
+        >>> panels.running()[0, -1].tolist()
+        [1.0, 2.0]
     """
 
     def __init__(self, cells: Tensor, warp: PowerWarp, marks: Tensor, like: Tensor) -> None:
@@ -184,6 +199,13 @@ def panels_to_refine(squares: Tensor, cells: Tensor, share: Tensor, budget: Tens
 
     Returns:
         (open, panels) bool; all False in rows whose budget allows nothing.
+
+    Example:
+        >>> squares, cells = torch.tensor([[4.0, 1.0, 0.1]]), torch.tensor([[2, 2, 2]])
+        >>> panels_to_refine(squares, cells, share=torch.tensor([0.5]), budget=torch.tensor([100])).tolist()
+        [[True, True, False]]
+        >>> panels_to_refine(squares, cells, share=torch.tensor([0.5]), budget=torch.tensor([3])).tolist()
+        [[True, False, False]]
     """
     halved = torch.zeros_like(cells, dtype=torch.bool)
     left, error = budget.clone(), squares.sum(dim=1)

@@ -34,6 +34,13 @@ class CellEvidence:
             the squared distances between the cells before and what became of each; NaN if there was none.
         cells_before: (open,) int64, cells of the one before, of which `cells` is a multiple; 0 if there was none.
         dtype: of the computation.
+
+    Example:
+        >>> sketches, cells = torch.tensor([[[0.0], [3.0], [3.0]]]), torch.tensor([3])
+        >>> widths, row = torch.full((1, 3), 1 / 3, dtype=torch.float64), torch.ones(1, dtype=torch.float64)
+        >>> evidence = CellEvidence(sketches, widths, cells, row, row * torch.nan, 0 * cells, torch.float32)
+        >>> evidence.roughness().round(decimals=6).tolist()  # one switch, by 3, where cells are a third wide
+        [1.0]
     """
 
     sketches: Tensor
@@ -103,6 +110,16 @@ def secant_error(evidence: CellEvidence, share: ErrorShare = CAUTIOUS) -> Tensor
     Where a pass of fewer cells came before, each of which became several, the distance between both is about the
     error of the former, and tells what is left of it: no more than a share of that is reported. Infinite for fewer
     than three cells.
+
+    Example:
+        >>> widths, row = torch.full((1, 4), 0.25, dtype=torch.float64), torch.ones(1, dtype=torch.float64)
+        >>> def error(*gradients):
+        ...     cells, sketches = torch.tensor([len(gradients)]), torch.tensor(gradients).reshape(1, -1, 1)
+        ...     pass_before = (row * torch.nan, 0 * cells)  # there was none
+        ...     some = CellEvidence(sketches, widths[:, :cells], cells, row, *pass_before, torch.float32)
+        ...     return round(secant_error(some).item(), 3)
+        >>> error(1.0, 1.0, 1.0, 1.0), error(0.0, 1.0, 1.0, 1.0), error(1.0, 1.0)
+        (0.0, 0.125, inf)
     """
     roughness = evidence.roughness() / evidence.size.clamp(min=1e-300)
     error = share.of(evidence.cells) * roughness**share.power
@@ -174,6 +191,12 @@ def fitted_share(cells: Tensor, errors: Tensor, roughness: Tensor, floor: float)
         errors: (rows, levels) float64, true relative errors of at least two rows.
         roughness: (rows, levels) float64, s₁ / ‖map‖ of the same.
         floor: relative error that is none, but rounding.
+
+    Example:
+        >>> cells, errors = torch.tensor([4, 8]), torch.tensor([[0.04, 0.01], [0.08, 0.02]], dtype=torch.float64)
+        >>> share = fitted_share(cells, errors, roughness=4 * errors, floor=1e-6)
+        >>> bool((share.of(cells) * (4 * errors) ** share.power >= errors).all())  # of these rows
+        True
     """
     fits = []
     for power in POWERS:

@@ -68,6 +68,13 @@ class CellSums:
         widths: (rows, most) float64, dt of each cell.
         cells: (rows,) int64, number of cells.
         score_baseline, score_input: (rows,) f(x') and f(x).
+
+    Example:
+        >>> from xattr_cli.numerics.examples import ProductField
+        >>> path = StraightPath(torch.zeros(1, 2), torch.tensor([[2.0, 3.0]]))
+        >>> sums = sum_cells(ProductField(), path, torch.tensor([0]), torch.tensor([2]), PowerWarp(1.0))
+        >>> sums.finite.tolist(), sums.of(torch.tensor([0])).cells.tolist()
+        ([True], [2])
     """
 
     mean_gradient: Tensor
@@ -97,6 +104,13 @@ def sum_cells(field: CellField, path: StraightPath, row: Tensor, cells: Tensor, 
     """The map of `row` (k,) from `cells` (k,) secant cells each, and what the cells tell about it.
 
     Its sum is f(x) − f(x') up to rounding, for any number of cells. One cell is the rescale rule of DeepLIFT.
+
+    Example:
+        >>> from xattr_cli.numerics.examples import ProductField
+        >>> path = StraightPath(torch.zeros(1, 2), torch.tensor([[2.0, 3.0]]))
+        >>> sums = sum_cells(ProductField(), path, torch.tensor([0]), torch.tensor([1]), PowerWarp(1.0))
+        >>> (sums.mean_gradient * path.delta).tolist(), sums.score_input.tolist()  # sums to f(x) − f(x')
+        ([[3.0, 3.0]], [6.0])
     """
     delta = path.delta
     chains = PathChains.of(path, row, cells, warp)
@@ -131,6 +145,15 @@ def evidence_of(sums: CellSums, delta: Tensor, before: CellSums | None = None) -
         sums: of the pass.
         delta: (rows, D), Δ.
         before: of a pass before, of each of whose cells there are several now; None for none.
+
+    Example:
+        >>> from xattr_cli.numerics.examples import ProductField
+        >>> path = StraightPath(torch.zeros(1, 2), torch.tensor([[2.0, 3.0]]))
+        >>> rows = torch.tensor([0])
+        >>> few, more = (sum_cells(ProductField(), path, rows, rows + n, PowerWarp(1.0)) for n in (2, 4))
+        >>> evidence = evidence_of(more, path.delta, before=few)
+        >>> evidence.cells.tolist(), evidence.cells_before.tolist(), evidence.moved.item() < 1
+        ([4], [2], True)
     """
     size = torch.linalg.vector_norm(sums.mean_gradient * delta, dim=1, dtype=torch.float64)
     return CellEvidence(
@@ -168,6 +191,12 @@ class CellMaps:
         attribution: (rows, D).
         relative_error: (rows,) float64, distance to the integral; infinite for fewer than three cells.
         score_input, score_baseline: (rows,) f(x) and f(x').
+
+    Example:
+        >>> row = torch.tensor([0.02], dtype=torch.float64)
+        >>> maps = CellMaps(torch.tensor([[3.0, 3.0]]), row, torch.tensor([6.0]), torch.tensor([0.0]))
+        >>> (maps.attribution.sum(1) == maps.score_input - maps.score_baseline).tolist()
+        [True]
     """
 
     attribution: Tensor
@@ -177,7 +206,15 @@ class CellMaps:
 
 
 def cell_maps(field: CellField, path: StraightPath, cells: int, warp: float) -> CellMaps:
-    """The maps of `cells` secant cells, even in u with t = u^warp, for every row of a block."""
+    """The maps of `cells` secant cells, even in u with t = u^warp, for every row of a block.
+
+    Example:
+        >>> from xattr_cli.numerics.examples import ProductField
+        >>> path = StraightPath(torch.zeros(1, 2), torch.tensor([[2.0, 3.0]]))
+        >>> maps = cell_maps(ProductField(), path, cells=8, warp=2.0)
+        >>> maps.attribution.round(decimals=4).tolist(), maps.relative_error.item() > 0
+        ([[3.0, 3.0]], True)
+    """
     rows = torch.arange(len(path.input), device=path.input.device)
     count = torch.full_like(rows, cells)
     sums = sum_cells(field, path, rows, count, PowerWarp(warp))
@@ -203,6 +240,13 @@ def integrate_secants(field: CellField, path: StraightPath, rule: SecantRule) ->
         field: evaluates cells.
         path: of every row.
         rule: cells and tolerance.
+
+    Example:
+        >>> from xattr_cli.numerics.examples import ProductField
+        >>> path = StraightPath(torch.zeros(1, 2), torch.tensor([[2.0, 3.0]]))
+        >>> found = integrate_secants(ProductField(), path, SecantRule(rtol=0.05, max_nodes=1024, cells=6))
+        >>> (found.mean_gradient * path.delta).round(decimals=4).tolist(), bool(found.relative_error <= 0.05)
+        ([[3.0, 3.0]], True)
     """
     return sweep(SecantCells(field, path, rule), path)
 
@@ -216,6 +260,14 @@ class SecantCells:
         cells: (open,) int64, of the next pass.
         left: (open,) int64, nodes that the open rows may still take.
         before: the latest pass over the open rows; None before the first one.
+
+    Example:
+        >>> from xattr_cli.numerics.examples import ProductField
+        >>> path = StraightPath(torch.zeros(1, 2), torch.tensor([[2.0, 3.0]]))
+        >>> at_work = SecantCells(ProductField(), path, SecantRule(rtol=1e-6, max_nodes=1024, cells=4))
+        >>> found = at_work.advance(torch.tensor([0]))
+        >>> found.evaluations.tolist(), bool(found.relative_error > 1e-6), bool(at_work.cells > 4)
+        ([5], True, True)
     """
 
     marks = 1

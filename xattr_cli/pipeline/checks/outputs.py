@@ -13,12 +13,12 @@ from torch import Tensor
 from ...datasets import Samples, finite_rows
 from ...device import Packing, Scorer
 from ...device.outputs import POSITIONS, OutputView, Scale
-from ...device.scores import Auto, Logit, Probability, Score, Sigmoid
 from ...errors import Interrupted, JobError, ModelError, suggestion
 from ...job.config import Job
 from ...job.target import PREDICTED_POSITIONS, Mask
 from ...models import LoadedModel
 from ...samples import Batch, Layout
+from .scores import doubts, suited
 
 __all__ = ["PROBE_SAMPLES", "probe_batch", "settle_outputs"]
 
@@ -67,7 +67,8 @@ def settle_outputs(
     if view.positions:
         notes += (_positions_note(view),)
     view = replace(view, scale=_scale(replace(trial, scorer=replace(trial.scorer, view=view)), samples))
-    score, told = _suited(score, view, samples, names)
+    score, told = suited(score, view, samples, names)
+    told = (*told, *doubts(job, view, samples, names))
     return replace(scorer, view=view, score=score), (*notes, *told)
 
 
@@ -321,65 +322,3 @@ def _classes_last(trial: _Trial, context: Mapping[str, Tensor], rows: int) -> Te
     if not found.is_floating_point():
         return None
     return found[:, None] if found.ndim == 1 else found.movedim(1 + view.class_axis, -1)
-
-
-def _suited(
-    score: Score, view: OutputView, samples: Samples, names: Sequence[str]
-) -> tuple[Score, tuple[str, ...]]:
-    """The score that fits what the outputs mean, and what is said about it."""
-    classes = (view.shape or (1,))[view.class_axis]
-    if classes == 1 and type(score) is Auto and _are_two_classes(samples, names):
-        score = Probability() if view.scale == "probability" else Logit()
-        named = f" {names[1]!r}" if len(names) == 2 else ""
-        meaning = "the probability" if view.scale == "probability" else "the log-odds"
-        return score, (
-            f"one output and two classes of labels: a binary classifier; the output is {meaning} of class "
-            f"1{named} "
-            "(score: raw takes it as a number)",
-        )
-    several = samples.read(0, 1).several
-    if several is not None and score.is_of_classes and bool(np.isin(several, (0, 1)).all()):
-        raise JobError(
-            f"score: {score}: every sample has several labels (multi-hot), and {score} is of classes of which "
-            "one is "
-            "right. Use score: sigmoid, logit or raw."
-        )
-    if view.scale == "independent" and score.is_of_classes:
-        return _independent(score)
-    return score, _scale_notes(score, view)
-
-
-def _are_two_classes(samples: Samples, names: Sequence[str]) -> bool:
-    labels = samples.known_labels()
-    if labels is not None and not np.issubdtype(labels.dtype, np.integer):
-        return False
-    return len(names) == 2 or (labels is not None and set(np.unique(labels).tolist()) == {0, 1})
-
-
-def _independent(score: Score) -> tuple[Score, tuple[str, ...]]:
-    if isinstance(score, Probability):
-        return Sigmoid(), (
-            "outputs are probabilities of independent labels already (in [0, 1], but their sum is not 1): score "
-            "probability takes them as they are",
-        )
-    raise JobError(
-        f"score: {score}: the outputs are probabilities of independent labels (in [0, 1], but their sum is not "
-        "1), "
-        f"and {score} is of classes of which one is right. Use score: sigmoid, raw or logit."
-    )
-
-
-def _scale_notes(score: Score, view: OutputView) -> tuple[str, ...]:
-    if view.scale == "free" or (not score.takes_logits and view.scale != "probabilities"):
-        return ()
-    what = {
-        "probabilities": "probabilities already (not negative, with sum 1)",
-        "probability": "a probability already (in [0, 1], wherever inputs are pushed)",
-        "independent": "probabilities of independent labels already (in [0, 1])",
-    }[view.scale]
-    how = (
-        f"score {score} does not apply a softmax or sigmoid again"
-        if score.takes_logits
-        else "explained as they are"
-    )
-    return (f"outputs are {what}: {how}",)

@@ -90,10 +90,22 @@ def choose(job: Job, samples: Samples, classes: Sequence[str], view: OutputView,
     if len(places) > 1 and listed and not any(isinstance(place, tuple) for place in listed):
         listed = (tuple(place for place in listed if not isinstance(place, tuple)),)
     index = tuple(numbering.number(place, "target.index") for place in listed)
+    _refuse_itself(job, index, view)
     column = _of_column(samples, target.column, numbering) if target.select == "column" else None
     if target.select == "continuation" and target.reduce == "none":
         column = _of_continuations(samples)
     return Chosen(targets, index, column, places)
+
+
+def _refuse_itself(job: Job, index: Sequence[int], view: OutputView) -> None:
+    """A margin of a class against itself is zero everywhere."""
+    against = getattr(job.score, "against", None)
+    same = [number for number in index if number == against]
+    if same and not view.places:
+        raise JobError(
+            f"score.margin.against: {against}: is the target itself, so that every map would be zero. Name "
+            "another class, or leave it out, which takes the best of the others."
+        )
 
 
 def outputs_text(targets: int) -> str:

@@ -25,8 +25,11 @@ def agreement_text(sample: np.ndarray, label: np.ndarray, prediction: np.ndarray
     label, prediction = label[first], prediction[first]
     if label.dtype.kind == "i" and prediction.dtype.kind == "i":
         return _of_classes(label, prediction)
-    if label.dtype.kind == "f" and prediction.dtype.kind == "f":
-        return _of_values(label, prediction)
+    if prediction.dtype.kind == "f":
+        return _of_values(np.where(label >= 0, label, np.nan) if label.dtype.kind == "i" else label, prediction)
+    known = np.isfinite(label)
+    if known.any() and np.array_equal(label[known], label[known].round()):  # classes, stored as floats
+        return _of_classes(np.where(known, label, -1).astype(np.int64), prediction)
     return ""
 
 
