@@ -153,7 +153,7 @@ def yaml_text(value: Any) -> str:
 def command_page() -> Iterator[str]:
     """The help of every command."""
     yield from ("# Commands", "", "What `xattr-cli --help` and `xattr-cli COMMAND --help` print.", "")
-    context = click.Context(command, info_name="xattr-cli")
+    context = click.Context(command, info_name="xattr-cli", **command.context_settings)
     yield from ("```text", command.get_help(context), "```", "")
     for name in command.list_commands(context):
         inner = command.get_command(context, name)
