@@ -80,7 +80,13 @@ def _classes(folder: Path, seed: int, quick: bool) -> Classes:
         "target": "all",
         "engines": {
             "icc": {"graph": graph, **most},
-            "entropy": {"engine": "icc", "graph": graph, "measure": "entropy", "rtol": 0.05 if quick else 0.02},
+            "entropy": {
+                "engine": "icc",
+                "graph": graph,
+                "measure": "entropy",
+                "rtol": 0.1,
+                "max_evaluations": 2**21,
+            },
             "sobol": most,
         },
         "compute": {"device": "cpu", "threads": 1, "seed": seed},
