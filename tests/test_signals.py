@@ -58,6 +58,8 @@ def ended(process, number):
 
 @pytest.mark.parametrize("number", SIGNALS)
 def test_a_call_that_takes_a_minute_does_not_keep_a_signal_waiting(folder, number):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        pytest.skip("started by nohup, which the command heeds")
     process = fork(folder, "run", write_job(folder, model={"factory": "sleeps:build"}))
     process.wait_for((folder / "asleep").exists)
     assert ended(process, number) < 4  # 1.5 on a machine of one's own

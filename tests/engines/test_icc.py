@@ -273,12 +273,14 @@ def test_a_killed_run_keeps_its_flow_and_its_draws(fitted, tmp_path):
         return options.study(population)
 
     first = again()
-    computed = list(memo.computed)
+    # a fit of many seconds, on a busy machine, keeps its own state before
+    computed = [name for name in memo.computed if name != "fit"]
     assert computed[0] == "flow" and len(computed) > 8
     (tmp_path / "out.ace.flow.safetensors").unlink()
     del memo.arrays["ace", computed[3]]
+    memo.computed.clear()
     second = again()
-    assert memo.computed[len(computed) :] == [computed[3]]
+    assert [name for name in memo.computed if name != "fit"] == [computed[3]]
     assert (tmp_path / "out.ace.flow.safetensors").exists()
     for name in ("topological", "shapley_standard_error", "flow/curve"):
         np.testing.assert_array_equal(first.values[name], second.values[name])
