@@ -246,7 +246,7 @@ def test_parts_and_shards_of_unequal_samples_are_the_whole(tmp_path, networks):
 
 
 def test_left_padding_changes_nothing(networks):
-    """Padding on either side of the ids, and of the ids of a next-token model; other lengths may round otherwise."""
+    """Padding on either side of the ids; other lengths may round otherwise."""
     folder, network = networks["gpt2"]
     prompt, output = torch.tensor([encode("the cat sat on")]), torch.tensor([encode("the mat")])
     mask, prefix = torch.ones_like(prompt), output[:, :1]
