@@ -116,7 +116,7 @@ def demo(copy):
 @pytest.fixture(scope="module")
 def tables(copy):
     """The networks of `make tables`."""
-    done = bash(f"{sys.executable} scripts/networks/train_tables.py runs", copy)
+    done = bash(f"{sys.executable} -m scripts.networks.train_tables runs", copy)
     assert done.returncode == ExitCode.DONE, done.stderr
 
 

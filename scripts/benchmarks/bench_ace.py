@@ -23,6 +23,7 @@ from sklearn.datasets import load_iris
 from torch import nn
 
 from scripts.benchmarks.benchlib import ROOT, Table, publish, versions
+from scripts.networks.descent import descend
 from xattr_cli.engines.ace.engine import AverageCausalEffects
 from xattr_cli.job.config import Job, parse_job
 from xattr_cli.models.zoo import mlp
@@ -73,11 +74,12 @@ class Case:
         network = mlp(self.data.shape[1], self.hidden, self.classes)
         optimizer = torch.optim.Adam(network.parameters(), lr=5e-3)
         points, labels = torch.from_numpy(self.data), torch.from_numpy(self.labels).long()
-        for _ in range(300 if len(points) < 1000 else 5):
-            for part in torch.randperm(len(points)).split(64):
-                optimizer.zero_grad()
-                nn.functional.cross_entropy(network(points[part]), labels[part]).backward()
-                optimizer.step()
+        descend(
+            optimizer,
+            lambda part: nn.functional.cross_entropy(network(points[part]), labels[part]),
+            len(points),
+            epochs=300 if len(points) < 1000 else 5,
+        )
         return network.eval().requires_grad_(False)
 
 

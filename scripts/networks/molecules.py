@@ -15,6 +15,7 @@ from rdkit.Chem import rdFingerprintGenerator
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
+from scripts.networks.descent import descend
 from xattr_cli.datasets.molecules.features import Morgan
 
 __all__ = ["KNOWN", "Ligand", "environment", "fingerprints", "leave_molecules", "ligands", "train_screening"]
@@ -145,11 +146,12 @@ def train(inputs: Tensor, active: Tensor, epochs: int) -> nn.Sequential:
     torch.manual_seed(0)
     network = screening()
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3, weight_decay=1e-2)
-    for _ in range(epochs):
-        for part in torch.randperm(len(inputs)).split(64):
-            optimizer.zero_grad()
-            binary_cross_entropy_with_logits(network(inputs[part])[:, 0], active[part]).backward()
-            optimizer.step()
+    descend(
+        optimizer,
+        lambda part: binary_cross_entropy_with_logits(network(inputs[part])[:, 0], active[part]),
+        len(inputs),
+        epochs=epochs,
+    )
     return network.eval()
 
 

@@ -13,6 +13,7 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 from torch import nn
 
+from scripts.networks.descent import descend
 from xattr_cli.models.zoo import digits_cnn
 
 
@@ -37,11 +38,12 @@ def train(images: torch.Tensor, labels: torch.Tensor, epochs: int = 12) -> nn.Mo
     torch.manual_seed(0)
     network = digits_cnn()
     optimizer = torch.optim.Adam(network.parameters(), lr=3e-3)
-    for _ in range(epochs):
-        for part in torch.randperm(len(images)).split(64):
-            optimizer.zero_grad()
-            nn.functional.cross_entropy(network(images[part]), labels[part]).backward()
-            optimizer.step()
+    descend(
+        optimizer,
+        lambda part: nn.functional.cross_entropy(network(images[part]), labels[part]),
+        len(images),
+        epochs=epochs,
+    )
     return network.eval()
 
 

@@ -20,6 +20,7 @@ from onnx import TensorProto, helper, numpy_helper, save
 from sklearn.datasets import load_breast_cancer, load_digits, load_wine
 from torch import nn
 
+from scripts.networks.descent import descend
 from xattr_cli.models.zoo import mlp
 
 sys.path.append(str(Path(__file__).parents[2] / "configs"))  # where the networks are
@@ -47,11 +48,7 @@ def pictures(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
 def fit(network: nn.Module, x: np.ndarray, y: np.ndarray, loss: nn.Module, epochs: int) -> nn.Module:
     inputs, targets = torch.from_numpy(x), torch.from_numpy(y)
     optimizer = torch.optim.Adam(network.parameters(), lr=3e-3)
-    for _ in range(epochs):
-        for rows in torch.split(torch.randperm(len(inputs)), 64):
-            optimizer.zero_grad()
-            loss(network(inputs[rows]), targets[rows]).backward()
-            optimizer.step()
+    descend(optimizer, lambda rows: loss(network(inputs[rows]), targets[rows]), len(inputs), epochs=epochs)
     return network.eval()
 
 

@@ -15,6 +15,7 @@ import torch
 from sklearn.datasets import load_iris
 from torch import nn
 
+from scripts.networks.descent import descend
 from xattr_cli.models.zoo import mlp
 
 
@@ -48,11 +49,7 @@ def fit(network: nn.Module, loss: nn.Module, x: torch.Tensor, y: torch.Tensor, e
         if isinstance(layer, nn.Linear):
             layer.reset_parameters()
     optimizer = torch.optim.Adam(network.parameters(), lr=5e-3)
-    for _ in range(epochs):
-        for part in torch.randperm(len(x)).split(64):
-            optimizer.zero_grad()
-            loss(network(x[part]), y[part]).backward()
-            optimizer.step()
+    descend(optimizer, lambda part: loss(network(x[part]), y[part]), len(x), epochs=epochs)
 
 
 def leave(folder: Path, network: nn.Module, table: np.ndarray, columns: list[str]) -> None:

@@ -17,6 +17,8 @@ from safetensors.torch import save_file
 from sklearn.datasets import load_breast_cancer, load_diabetes
 from torch import Tensor, nn
 
+from scripts.networks.descent import descend
+
 sys.path.append(str(Path(__file__).parents[2] / "tests"))
 
 from helpers import negation
@@ -44,11 +46,12 @@ def of_digits(name: str, epochs: int = 12, seed: int = 0) -> nn.Module:
     images, labels = digits()[:2]
     network = NETWORKS[name]()
     optimizer = torch.optim.Adam(network.parameters(), lr=3e-3)
-    for _ in range(epochs):
-        for part in torch.randperm(len(images)).split(64):
-            optimizer.zero_grad()
-            nn.functional.cross_entropy(network(images[part]), labels[part]).backward()
-            optimizer.step()
+    descend(
+        optimizer,
+        lambda part: nn.functional.cross_entropy(network(images[part]), labels[part]),
+        len(images),
+        epochs=epochs,
+    )
     return network.eval()
 
 

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from scripts.networks.descent import descend
+
 __all__ = ["SOURCE", "TARGET", "Translator", "phrases", "train_translator", "translator"]
 
 NOUNS = {"cat": "chat", "dog": "chien", "house": "maison", "car": "voiture", "tree": "arbre", "door": "porte",
@@ -111,13 +113,12 @@ def train_translator(folder: Path, seed: int, epochs: int = 12) -> float:
     network = translator()
     source, target = (torch.from_numpy(each) for each in encoded(phrases(4000, 2 * seed)))
     adam = torch.optim.Adam(network.parameters(), lr=4e-3)
-    for _ in range(epochs):
-        for part in torch.randperm(len(source)).split(64):
-            adam.zero_grad()
-            cross_entropy(
-                network.logits(source[part], target[part]).flatten(0, 1), target[part].flatten(), ignore_index=0
-            ).backward()
-            adam.step()
+
+    def loss(part: Tensor) -> Tensor:
+        logits = network.logits(source[part], target[part]).flatten(0, 1)
+        return cross_entropy(logits, target[part].flatten(), ignore_index=0)
+
+    descend(adam, loss, len(source), epochs=epochs)
     network.eval()
     torch.save(network.state_dict(), folder / "model.pt")
     source, target = (torch.from_numpy(each) for each in encoded(phrases(500, 2 * seed + 1)))

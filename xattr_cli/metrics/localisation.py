@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import Literal
 
 import numpy as np
@@ -50,9 +51,9 @@ class Localisation(Metric):
             return maps
         return np.asarray(np.abs(maps) if self.of == "magnitude" else np.maximum(maps, 0.0))
 
+    @abstractmethod
     def found(self, relevance: np.ndarray, masks: np.ndarray, order: np.ndarray) -> np.ndarray:
         """(rows,) how much of the relevance (rows, units) lies in the masks; order: of units, highest first."""
-        raise NotImplementedError
 
 
 @METRICS.register("pointing_game")

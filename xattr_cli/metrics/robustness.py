@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
+
 import numpy as np
 from pydantic import Field
 
@@ -50,9 +52,9 @@ class Nearby(Metric):
         """What tells changes apart: metrics for which it is the same share them."""
         return (self.model_dump_json(),)
 
+    @abstractmethod
     def noise(self, generator: np.random.Generator, size: int) -> np.ndarray:
         """(D,) what is added to an input."""
-        raise NotImplementedError
 
     def change(self, bench: Bench, moved: np.ndarray, still: np.ndarray, noise: np.ndarray) -> np.ndarray:
         """(rows,) how far the map is from what it was."""

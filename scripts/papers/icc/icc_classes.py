@@ -14,6 +14,7 @@ from torch.nn.functional import cross_entropy
 
 from scripts.benchmarks.benchlib import Table
 from scripts.networks.compas import COLUMNS, PARENTS, RISKS, compas
+from scripts.networks.descent import descend
 from scripts.papers.paper_jobs import Claim, claim_table, mean_of
 from xattr_cli.job.config import parse_job
 from xattr_cli.models.zoo import mlp
@@ -105,11 +106,7 @@ def _trained(inputs: torch.Tensor, labels: torch.Tensor, seed: int, epochs: int)
     torch.manual_seed(seed)
     network = mlp(inputs.shape[1], HIDDEN, len(RISKS))
     adam = torch.optim.Adam(network.parameters(), lr=1e-3)
-    for _ in range(epochs):
-        for part in torch.randperm(len(inputs)).split(64):
-            adam.zero_grad()
-            cross_entropy(network(inputs[part]), labels[part]).backward()
-            adam.step()
+    descend(adam, lambda part: cross_entropy(network(inputs[part]), labels[part]), len(inputs), epochs=epochs)
     return network.eval()
 
 

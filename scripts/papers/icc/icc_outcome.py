@@ -12,6 +12,7 @@ import yaml
 from captum.attr import GradientShap
 from torch import nn
 
+from scripts.networks.descent import descend
 from scripts.networks.icc_data import Dataset
 from scripts.networks.icc_network import network
 from scripts.papers.icc.icc_do_shapley import do_shapley
@@ -58,11 +59,13 @@ def train(x: torch.Tensor, y: torch.Tensor, seed: int, epochs: int = 100) -> nn.
     torch.manual_seed(seed)
     net = network(x.shape[1])
     optimizer = torch.optim.Adam(net.parameters(), lr=3e-4)
-    for _ in range(epochs):
-        for part in torch.randperm(len(x)).split(32):
-            optimizer.zero_grad()
-            nn.functional.mse_loss(net(x[part])[:, 0], y[part]).backward()
-            optimizer.step()
+    descend(
+        optimizer,
+        lambda part: nn.functional.mse_loss(net(x[part])[:, 0], y[part]),
+        len(x),
+        epochs=epochs,
+        batch=32,
+    )
     return net
 
 

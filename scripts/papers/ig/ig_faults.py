@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from scripts.benchmarks.benchlib import Table
+from scripts.networks.descent import descend
 from scripts.networks.image_networks import stretched, strided
 from scripts.papers.paper_jobs import Claim
 from xattr_cli.job.config import parse_job
@@ -109,11 +110,7 @@ def _train(network: nn.Module, images: Tensor, labels: Tensor, epochs: int) -> N
         if isinstance(layer, nn.Conv2d | nn.Linear):
             layer.reset_parameters()
     optimizer = torch.optim.Adam(network.parameters(), lr=3e-3)
-    for _ in range(epochs):
-        for part in torch.randperm(len(images)).split(64):
-            optimizer.zero_grad()
-            cross_entropy(network(images[part]), labels[part]).backward()
-            optimizer.step()
+    descend(optimizer, lambda part: cross_entropy(network(images[part]), labels[part]), len(images), epochs=epochs)
     network.eval()
 
 

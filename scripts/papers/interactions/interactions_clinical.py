@@ -19,6 +19,7 @@ from sklearn.datasets import load_breast_cancer
 from torch import nn
 
 from scripts.benchmarks.benchlib import Table
+from scripts.networks.descent import descend
 from scripts.papers.interactions.interactions_product import explain, interactions
 from scripts.papers.paper_jobs import Claim, claim_table, mean_of
 from xattr_cli.models.zoo import mlp
@@ -78,11 +79,14 @@ def _patients(folder: Path, seed: int, names: tuple[str, ...], quick: bool) -> P
     network = mlp(len(names), HIDDEN, 1, "relu")
     adam = torch.optim.AdamW(network.parameters(), lr=2e-3, weight_decay=0.05)
     loss = nn.BCEWithLogitsLoss()
-    for _ in range(30):
-        for part in torch.from_numpy(fit)[torch.randperm(len(fit))].split(32):
-            adam.zero_grad()
-            loss(network(inputs[part])[:, 0], labels[part]).backward()
-            adam.step()
+    seen = torch.from_numpy(fit)
+    descend(
+        adam,
+        lambda part: loss(network(inputs[seen[part]])[:, 0], labels[seen[part]]),
+        len(fit),
+        epochs=30,
+        batch=32,
+    )
     network.eval()
     with torch.no_grad():
         right = ((network(inputs[held_out])[:, 0] > 0) == (labels[held_out] > 0.5)).float().mean()
