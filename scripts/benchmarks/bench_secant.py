@@ -25,10 +25,12 @@ from scripts.benchmarks.benchlib import ROOT, Table, publish, versions
 from xattr_cli.device import Rows
 from xattr_cli.device.secant import SecantField, probe_secants, secants_of_call
 from xattr_cli.models.zoo import mlp
-from xattr_cli.numerics.paths.calibration import calibrate
+from xattr_cli.numerics.cells.calibration import calibrate
+from xattr_cli.numerics.cells.chains import PathCells
+from xattr_cli.numerics.cells.secants import SecantRule, integrate_secants
+from xattr_cli.numerics.cells.sums import sum_cells
 from xattr_cli.numerics.paths.integrate import integrate, integrate_fixed
 from xattr_cli.numerics.paths.quadrature import AdaptiveRule, fixed_rule
-from xattr_cli.numerics.paths.secants import SecantRule, integrate_secants, sum_cells
 from xattr_cli.numerics.paths.straight import PowerWarp, StraightPath
 from xattr_cli.numerics.paths.sweep import PathIntegral
 
@@ -136,7 +138,9 @@ def placement_table(nets: Sequence[Net]) -> Table:
             found = [
                 p95(
                     net.error(
-                        sum_cells(SecantField(scorer, block), path, every, count, PowerWarp(w)).mean_gradient
+                        sum_cells(
+                            SecantField(scorer, block), path, every, PathCells.even(count), PowerWarp(w)
+                        ).mean_gradient
                     )
                 )
                 for w in WARPS

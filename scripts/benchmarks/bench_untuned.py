@@ -17,12 +17,12 @@ from scripts.benchmarks.untuned_networks import KINDS, Untuned, drawn, exact_map
 from xattr_cli.device import Packing, Rows, Scorer
 from xattr_cli.device.secant import SecantField, probe_secants
 from xattr_cli.engines.path.integrated_gradients import FIRST_INTERVALS, IntegratedGradients
-from xattr_cli.numerics.paths.calibration import calibrate
+from xattr_cli.numerics.cells.calibration import calibrate
+from xattr_cli.numerics.cells.secants import SecantRule, integrate_secants
 from xattr_cli.numerics.paths.error_bar import ratio
 from xattr_cli.numerics.paths.field import Field
 from xattr_cli.numerics.paths.integrate import integrate
 from xattr_cli.numerics.paths.quadrature import AdaptiveRule
-from xattr_cli.numerics.paths.secants import SecantRule, integrate_secants
 from xattr_cli.numerics.paths.straight import StraightPath
 from xattr_cli.numerics.paths.sweep import PathIntegral
 from xattr_cli.registry import SCORES

@@ -18,6 +18,9 @@ ROWS = 40
 STEPS = 300
 WIDE_SCALES = (1e-3, 1e5)
 FINE = 65536
+SEARCHED = 4096
+"""Intervals in which a kink is looked for, of networks whose gradient is constant between kinks."""
+HALVINGS = 40
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,7 @@ class Untuned:
         inputs, baselines: (rows, D).
         target: (rows,) int64.
         score: of the outputs.
-        piecewise: whether it is made of linear layers and ReLU alone, so that its integrals are exact.
+        piecewise: whether its gradient is constant between kinks, so that its integrals are exact.
         smooth: whether it has no kinks.
     """
 
@@ -163,7 +166,8 @@ def background_of(kind: str, seed: int, count: int) -> Tensor:
     return torch.from_numpy(x[np.random.default_rng(seed).permutation(len(x))[:count]]).float()
 
 
-PIECEWISE = ("deep narrow ReLU", "unscaled features", "least likely class", "sample as baseline")
+SEARCHED_KINDS = ("Maxout", "quantise, dequantise", "graph network")
+PIECEWISE = ("deep narrow ReLU", "unscaled features", "least likely class", "sample as baseline", *SEARCHED_KINDS)
 
 
 def _network(kind: str, data: str, features: int, outputs: int) -> nn.Module:
@@ -199,7 +203,8 @@ def double(network: nn.Module) -> nn.Module:
 
 def _mean_gradient(case: Untuned, network: nn.Module, x: Tensor, start: Tensor, target: int) -> Tensor:
     if case.piecewise:
-        edges = breakpoints(network, start, x)
+        of_layers = isinstance(network, nn.Sequential) and case.name not in SEARCHED_KINDS
+        edges = breakpoints(network, start, x) if of_layers else _searched(network, start, x, target)
         nodes, weights = (edges[1:] + edges[:-1]) / 2, torch.diff(edges)
     else:
         gauss, share = (torch.from_numpy(each) for each in np.polynomial.legendre.leggauss(4))
@@ -211,6 +216,28 @@ def _mean_gradient(case: Untuned, network: nn.Module, x: Tensor, start: Tensor, 
     out = out.log_softmax(dim=1) if case.score == "log_probability" else out
     (gradients,) = torch.autograd.grad(out[:, target].sum(), points)
     return weights @ gradients
+
+
+def _searched(network: nn.Module, start: Tensor, stop: Tensor, target: int) -> Tensor:
+    """All t in [0, 1] at which the gradient changes, with both ends: by halving intervals."""
+
+    def gradients(t: Tensor) -> Tensor:
+        points = (start + t[:, None] * (stop - start)).requires_grad_()
+        (found,) = torch.autograd.grad(network(points)[:, target].sum(), points)
+        return found
+
+    t = torch.linspace(0, 1, SEARCHED + 1, dtype=torch.float64)
+    t[0], t[-1] = 1e-14, 1 - 1e-14  # at a baseline of zeros a kink is likely
+    at = gradients(t)
+    left, right, g_left, g_right = t[:-1], t[1:], at[:-1], at[1:]
+    for _ in range(HALVINGS):
+        differs = (g_left - g_right).abs().amax(dim=1) > 1e-12 * at.abs().max()
+        left, right, g_left, g_right = left[differs], right[differs], g_left[differs], g_right[differs]
+        middle = (left + right) / 2
+        g = gradients(middle)
+        left, right = torch.cat([left, middle]), torch.cat([middle, right])
+        g_left, g_right = torch.cat([g_left, g]), torch.cat([g, g_right])
+    return torch.unique(torch.cat([torch.tensor([0.0, 1.0], dtype=torch.float64), (left + right) / 2]))
 
 
 def breakpoints(network: nn.Module, start: Tensor, stop: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ import torch
 from helpers.blocks import block_of
 
 from xattr_cli.device.secant import SecantField
-from xattr_cli.numerics.paths.secants import SecantRule, integrate_secants
+from xattr_cli.numerics.cells.secants import SecantRule, integrate_secants
 from xattr_cli.numerics.paths.straight import StraightPath
 from xattr_cli.samples import Status
 

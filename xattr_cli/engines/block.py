@@ -17,12 +17,12 @@ from ..errors import DataError
 from ..numerics.backgrounds.expectation import PathExpectation, expected_path_gradient
 from ..numerics.backgrounds.gradients import gradient_over_background
 from ..numerics.backgrounds.rule import BackgroundRule
-from ..numerics.paths.calibration import Calibration
+from ..numerics.cells.calibration import Calibration
+from ..numerics.cells.secants import CellMaps, SecantCells, SecantRule, cell_maps
 from ..numerics.paths.field import Part
 from ..numerics.paths.integrate import Observer, Trapezoids, integrate_fixed
 from ..numerics.paths.quadrature import AdaptiveRule, fixed_rule
 from ..numerics.paths.sampling import SamplingRule
-from ..numerics.paths.secants import CellMaps, SecantCells, SecantRule, cell_maps
 from ..numerics.paths.straight import StraightPath
 from ..numerics.paths.sweep import sweep
 from ..randomness import Purpose, sample_generator

@@ -40,7 +40,8 @@ class ProductField:
         alike = 1 if chains.place is None else torch.bincount(chains.place)[chains.place[begins]]
         left, right = chains.take(begins), chains.take(begins + alike)
         gradients = (_telescoped(left, right) + _telescoped(right, left)) / 2
-        yield Cells(begins, left.prod(dim=1), right.prod(dim=1), gradients)
+        exact = torch.full_like(begins, left.shape[1] <= 2, dtype=torch.bool)  # gradients that are linear
+        yield Cells(begins, left.prod(dim=1), right.prod(dim=1), gradients, exact)
 
     def forms(self, points: DisplacedPoints, groups: Grouping) -> Iterator[Forms]:
         """All points at once."""

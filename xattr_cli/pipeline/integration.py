@@ -17,10 +17,10 @@ from ..engines.alternatives import path_requests
 from ..engines.base import Engine
 from ..engines.sweeps import SweepRequest, sweep_key
 from ..errors import JobError, RunError
-from ..numerics.paths.calibration import Calibration, calibrate
+from ..numerics.cells.calibration import Calibration, calibrate
+from ..numerics.cells.secants import SecantRule, integrate_secants
 from ..numerics.paths.integrate import integrate
 from ..numerics.paths.quadrature import AdaptiveRule
-from ..numerics.paths.secants import SecantRule, integrate_secants
 from ..numerics.paths.straight import StraightPath
 from ..numerics.paths.sweep import PathIntegral
 from ..samples import Status

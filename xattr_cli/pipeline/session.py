@@ -22,7 +22,7 @@ from ..engines.sweeps import SweepKey, SweepRequest
 from ..errors import RunError, XattrError
 from ..job.config import Job
 from ..models import LoadedModel
-from ..numerics.paths.calibration import Calibration
+from ..numerics.cells.calibration import Calibration
 from ..samples import Batch, InputSpec, Layout
 from .baselines import BaselineCache
 from .checks.preflight import check_labels, labels_missing

@@ -46,6 +46,9 @@ class Largest(torch.autograd.Function):
         both = lead_a + lead_b
         share = torch.where(both == 0, 0.5, lead_a / both)  # of minima both leads are negative
         weight = pairs.cells(gradient.flatten(-ctx.axes))
+        if pairs.watched:  # between two winners there may have been a third one, and between the same one another
+            pairs.bend(weight != 0)
+            pairs.bend((where_a != where_b) & (weight != 0))
         first = weight * share
         found = torch.zeros_like(flat)
         pairs.cells(found).scatter_add_(-1, where_a, first).scatter_add_(-1, where_b, weight - first)
@@ -79,5 +82,9 @@ class Choice(torch.autograd.Function):
         to_first = torch.where(crosses, lead_a / both, 0.5)
         to_a = torch.where(chosen_a, to_first, 1 - to_first)
         share = torch.where(chosen_a == chosen_b, chosen_a.to(to_a.dtype), to_a)
+        if pairs.watched:
+            changes = (chosen_a != chosen_b) & (pairs.cells(gradient) != 0)
+            pairs.bend(changes)
+            pairs.bend(changes & ~crosses)  # a jump is never exact: it counts as two
         found = pairs.of_cells(pairs.cells(gradient) * share, gradient)
         return None, found, pairs.without_last(gradient - found), None

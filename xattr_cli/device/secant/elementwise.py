@@ -34,6 +34,13 @@ __all__ = ["RULES", "Elementwise", "Scalar"]
 
 Slope = Callable[[Tensor, Tensor], Tensor]
 
+NEAR = 0.1
+"""Of the distance between both ends: a kink so near to one of them may have been passed.
+
+Small ReLU networks at rtol .1 %, rows whose true error is at most 1.25 times the reported one: with 0 at least
+93.5 % of each kind, with .1 at least 94 %, for a tenth more evaluations; with 1 it takes twice as many.
+"""
+
 
 @dataclass(frozen=True)
 class Scalar:
@@ -43,11 +50,27 @@ class Scalar:
         value: (z) to σ(z), of any shape.
         slope: (a, b) to (σ(b) − σ(a)) / (b − a).
         value_: the same in place, if torch has it.
+        kinks: where it bends, if it is a line between them; None if it bends everywhere.
     """
 
     value: Callable[[Tensor], Tensor]
     slope: Slope
     value_: Callable[[Tensor], Tensor] | None = None
+    kinks: tuple[float, ...] | None = None
+
+    def bends(self, a: Tensor, b: Tensor) -> Tensor:
+        """(*shape) bool, whether its slope may be another one somewhere between a and b.
+
+        Where functions before it bend, the way from a to b is not straight, and may pass a kink and come back.
+        """
+        if self.kinks is None:
+            return a != b
+        reach = torch.sub(b, a).abs_().mul_(NEAR)
+        low, high = torch.minimum(a, b).sub_(reach), torch.maximum(a, b).add_(reach)
+        bent = torch.zeros_like(a, dtype=torch.bool)
+        for kink in self.kinks:
+            bent |= (low < kink) & (high > kink)
+        return bent
 
 
 class Elementwise(torch.autograd.Function):
@@ -71,6 +94,8 @@ class Elementwise(torch.autograd.Function):
         (z,) = ctx.saved_tensors
         pairs: Pairs = ctx.pairs
         found = torch.empty_like(z)
+        if pairs.watched:
+            pairs.bend(ctx.rule.bends(*pairs.ends(z)) & (pairs.cells(gradient) != 0))
         for ends, weight, into in pairs.tiles(z, gradient, found):
             torch.mul(ctx.rule.slope(*ends), weight, out=into)
         return pairs.without_last(found), None, None, None
@@ -107,6 +132,7 @@ def _clamp(low: Any = None, high: Any = None, **bounds: Any) -> Scalar | None:
         lambda z: torch.clamp(z, low, high),
         lambda a, b: clamp_slope(a, b, low, high),
         lambda z: torch.clamp_(z, low, high),
+        kinks=tuple(float(bound) for bound in (low, high) if bound is not None),
     )
 
 
@@ -130,6 +156,7 @@ def _leaky_relu(negative_slope: float = 0.01) -> Scalar:
         lambda z: functional.leaky_relu(z, negative_slope),
         slope,
         lambda z: functional.leaky_relu_(z, negative_slope),
+        kinks=(0.0,),
     )
 
 
@@ -159,7 +186,8 @@ def _pow(exponent: Any) -> Scalar | None:
 
 
 _SELU = 1.0507009873554804934193349852946, 1.6732632423543772848170429916717
-_RELU = Scalar(torch.relu, relu_slope, torch.relu_)
+_RELU = Scalar(torch.relu, relu_slope, torch.relu_, kinks=(0.0,))
+_ABS = Scalar(torch.abs, absolute_slope, kinks=(0.0,))
 _ROOTS = {
     0.5: Scalar(torch.sqrt, sqrt_slope),
     -0.5: Scalar(torch.rsqrt, lambda a, b: rsqrt_slope(a.rsqrt(), b.rsqrt())),
@@ -179,8 +207,8 @@ RULES: dict[str, Callable[..., Scalar | None]] = {
     "elu": _elu,
     "celu": _celu,
     "selu": lambda: _elu(_SELU[1], _SELU[0]),
-    "abs": _constant(Scalar(torch.abs, absolute_slope)),
-    "absolute": _constant(Scalar(torch.abs, absolute_slope)),
+    "abs": _constant(_ABS),
+    "absolute": _constant(_ABS),
     "exp": _constant(Scalar(torch.exp, exp_slope)),
     "expm1": _constant(Scalar(torch.expm1, exp_slope)),
     "log": _constant(Scalar(torch.log, log_slope)),
@@ -195,7 +223,9 @@ RULES: dict[str, Callable[..., Scalar | None]] = {
     "silu": _constant(Scalar(functional.silu, silu_slope)),
     "hardswish": _constant(Scalar(functional.hardswish, hardswish_slope)),
     "hardsigmoid": _constant(
-        Scalar(functional.hardsigmoid, lambda a, b: clamp_slope(a + 3, b + 3, 0.0, 6.0).div_(6))
+        Scalar(
+            functional.hardsigmoid, lambda a, b: clamp_slope(a + 3, b + 3, 0.0, 6.0).div_(6), kinks=(-3.0, 3.0)
+        )
     ),
     **{name: _measured(getattr(torch, name)) for name in
        "acos acosh asin asinh atan atanh cos cosh erf erfc exp2 log10 log2 logit sin sinc sinh tan".split()},

@@ -24,7 +24,7 @@ def secants_of_call(
     targets: Sequence[Tensor],
     rows: int,
     seen: Callable[[SecantMode], None] = lambda mode: None,
-) -> list[tuple[Tensor, Tensor]]:
+) -> list[tuple[Tensor, Tensor, Tensor]]:
     """Values at the points of one call, and gradients of the cells between each of them and the next.
 
     One forward pass, and a backward pass for each of `targets`.
@@ -38,7 +38,8 @@ def secants_of_call(
         seen: told which functions were replaced, and which were not.
 
     Returns:
-        For each of `targets`, values (j,) and gradients (j, D); that of the last point of a path means nothing.
+        For each of `targets`, values (j,), gradients (j, D), and (j,) bool, whether those are exact; what is said
+        of the last point of a path means nothing.
     """
     scorer.interrupt()
     filled, filling = scorer.fill(points, context, rows)
@@ -50,8 +51,10 @@ def secants_of_call(
             scores = scorer.graded(leaf, filling)
         for number, target in enumerate(targets, 1):
             values = scores[: len(target)].gather(1, target[:, None])[:, 0]
+            mode.pairing.bends.begin()
             (gradients,) = torch.autograd.grad(values.sum(), leaf, retain_graph=number < len(targets))
-            found.append((values.detach(), gradients[: len(target)]))
+            exact = mode.pairing.bends.exact(leaf)
+            found.append((values.detach(), gradients[: len(target)], exact[: len(target)]))
     seen(mode)
     return found
 
@@ -115,7 +118,7 @@ def _numbers(part: slice | Tensor, like: Tensor) -> Tensor:
     return torch.arange(part.start, part.stop, device=like.device) if isinstance(part, slice) else part
 
 
-def _cells(numbers: Tensor, begins: Tensor, values: Tensor, gradients: Tensor) -> Cells:
+def _cells(numbers: Tensor, begins: Tensor, values: Tensor, gradients: Tensor, exact: Tensor) -> Cells:
     """Of the points of one call that belong to one of its targets."""
     where = begins[: len(numbers)].nonzero()[:, 0]
-    return Cells(numbers[where], values[where], values[where + 1], gradients[where])
+    return Cells(numbers[where], values[where], values[where + 1], gradients[where], exact[where])

@@ -62,6 +62,7 @@ class SecantMode(TorchFunctionMode):
                 return body(*args, **kwargs)
         if not is_linear(plain):
             self.left[plain] += 1
+            self.pairing.bends.hide()
         return func(*args, **kwargs)
 
     def _direct(self, name: str, writes: bool, args: Any, kwargs: dict[str, Any]) -> Any:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from .bends import MANY
 from .pairs import Pairs
 from .slopes import exp_slope, log_slope
 
@@ -38,6 +39,8 @@ class Softmax(torch.autograd.Function):
         (z,) = ctx.saved_tensors
         pairs: Pairs = ctx.pairs
         weight = pairs.cells(gradient)
+        if pairs.watched:
+            pairs.bend(weight != 0, functions=MANY)
         e_a, e_b, slope = _exponentials(*pairs.ends(z), ctx.dim)
         sum_a, sum_b = e_a.sum(ctx.dim, keepdim=True), e_b.sum(ctx.dim, keepdim=True)
         to_sum = -(weight * (e_a + e_b)).sum(ctx.dim, keepdim=True) / (2 * sum_a * sum_b)
@@ -61,6 +64,8 @@ class LogSumExp(torch.autograd.Function):
         """The gradient of every cell, at its left end."""
         (z,) = ctx.saved_tensors
         pairs: Pairs = ctx.pairs
+        if pairs.watched:
+            pairs.bend(pairs.cells(gradient) != 0, functions=MANY)
         e_a, e_b, slope = _exponentials(*pairs.ends(z), ctx.dim)
         to_sum = log_slope(e_a.sum(ctx.dim, keepdim=True), e_b.sum(ctx.dim, keepdim=True))
         return pairs.of_cells(pairs.cells(gradient) * to_sum * slope, z), None, None

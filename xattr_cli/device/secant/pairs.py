@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
+
+from .bends import Bends
 
 __all__ = ["Pairing", "Pairs"]
 
@@ -25,6 +27,7 @@ class Pairs:
     Attributes:
         axis: along which the rows of the call lie.
         step: entries of the axis that belong to each row; more than one where an axis was merged into it.
+        bends: of the call, told where functions bend.
 
     Example:
         >>> Pairs(axis=0, step=1).ends(torch.tensor([0.0, 2.0, 5.0]))
@@ -33,6 +36,20 @@ class Pairs:
 
     axis: int
     step: int
+    bends: Bends | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def watched(self) -> bool:
+        """Whether it is still asked where functions bend."""
+        return self.bends is not None and not self.bends.settled
+
+    def bend(self, bent: Tensor, functions: int = 1) -> None:
+        """A function bends at some entries of the cells, (n − step, ...) bool along the axis; or several do."""
+        if self.bends is None:
+            return
+        others = [axis for axis in range(bent.ndim) if axis != self.axis]
+        bent = bent.any(dim=others) if others else bent
+        self.bends.add(bent.view(-1, self.step).any(dim=1) if self.step > 1 else bent, functions)
 
     def cells(self, tensor: Tensor) -> Tensor:
         """(n − 1, ...) the part of a tensor that belongs to cells: all rows but the last; a view."""
@@ -92,6 +109,10 @@ class Pairing:
     """
 
     rows: int
+    bends: Bends = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "bends", Bends(max(self.rows - 1, 0)))
 
     def of(self, tensor: Tensor) -> Pairs | None:
         """How the rows lie in a tensor inside the network; None if they cannot be told.
@@ -107,5 +128,5 @@ class Pairing:
         if not shape or self.rows < 2:
             return None
         if self.rows in shape:
-            return Pairs(shape.index(self.rows), 1)
-        return Pairs(0, shape[0] // self.rows) if shape[0] and shape[0] % self.rows == 0 else None
+            return Pairs(shape.index(self.rows), 1, self.bends)
+        return Pairs(0, shape[0] // self.rows, self.bends) if shape[0] and shape[0] % self.rows == 0 else None

@@ -14,6 +14,13 @@ from .pairs import Pairs
 __all__ = ["Bilinear", "Product"]
 
 
+def _bend(pairs: Pairs, factor: Tensor) -> None:
+    """The slope in one factor is the other one, which changes all over the cell."""
+    if pairs.watched:
+        left, _ = pairs.ends(factor)
+        pairs.bend(torch.ones_like(left, dtype=torch.bool))
+
+
 class Product(torch.autograd.Function):
     """y = a · b, element by element, with broadcasting."""
 
@@ -30,6 +37,7 @@ class Product(torch.autograd.Function):
         """The gradients of every cell, at its left end."""
         a, b = ctx.saved_tensors
         pairs_a, pairs_b = ctx.pairs
+        _bend(pairs_a, a)
         to_a = (gradient * pairs_b.middle(b)).sum_to_size(a.shape)
         to_b = (gradient * pairs_a.middle(a)).sum_to_size(b.shape)
         return to_a, to_b, None, None
@@ -56,6 +64,7 @@ class Bilinear(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
         """The gradients of every cell, at its left end."""
+        _bend(ctx.pairs[0], ctx.saved_tensors[0])
         middles = [
             pairs.middle(factor).requires_grad_()
             for pairs, factor in zip(ctx.pairs, ctx.saved_tensors, strict=True)

@@ -136,6 +136,7 @@ def _recurrent(step: Step, parts: int, *args: Any) -> Any:
 
 def _rule(step: Step, parts: int) -> Callable[..., Any]:
     def rule(pairing: Any, writes: bool, *args: Any) -> Any:
+        pairing.bends.hide()  # the steps are many, and every one of them bends
         return _recurrent(step, parts, *args)
 
     return rule

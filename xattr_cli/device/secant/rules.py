@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -106,7 +107,7 @@ def _extreme(sign: int, pairing: Pairing, writes: bool, x: Any, dim: Any = None,
         return NotImplemented
     # the axes in question go last; the rows may have moved forward by those that went
     moved = x.movedim(dims, [*range(-len(dims), 0)])
-    pairs = type(pairs)(pairs.axis - sum(axis < pairs.axis for axis in dims), pairs.step)
+    pairs = replace(pairs, axis=pairs.axis - sum(axis < pairs.axis for axis in dims))
     index = (sign * moved.detach()).flatten(-len(dims)).argmax(-1, keepdim=True)
     found = Largest.apply(moved, index.view(*index.shape, *[1] * (len(dims) - 1)), len(dims), pairs)
     found = found.movedim([*range(-len(dims), 0)], dims)

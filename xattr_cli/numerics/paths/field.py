@@ -74,10 +74,12 @@ class Cells:
         part: (k,) int64, the points at which the cells begin.
         left, right: (k,) scores at both ends.
         gradients: (k, D), G with G · (right point − left point) = right − left.
+        exact: (k,) bool, whether G is the mean of the gradient from one end to the other.
 
     Example:
         >>> import torch
-        >>> cells = Cells(torch.tensor([0]), torch.tensor([1.0]), torch.tensor([7.0]), torch.tensor([[2.0, 4.0]]))
+        >>> ends = torch.tensor([1.0]), torch.tensor([7.0])
+        >>> cells = Cells(torch.tensor([0]), *ends, torch.tensor([[2.0, 4.0]]), exact=torch.tensor([False]))
         >>> step = torch.tensor([[1.0, 1.0]])  # from the left point to the right one
         >>> ((cells.gradients * step).sum(1) == cells.right - cells.left).tolist()
         [True]
@@ -87,6 +89,7 @@ class Cells:
     left: Tensor
     right: Tensor
     gradients: Tensor
+    exact: Tensor
 
 
 class CellField(Protocol):

@@ -1,0 +1,209 @@
+"""Secant cells: where they lie, which of them are exact, and that only the others are made again."""
+
+from itertools import pairwise
+
+import pytest
+import torch
+from helpers.blocks import block_of
+from torch import nn
+
+from xattr_cli.device.secant import SecantField
+from xattr_cli.numerics.cells.calibration import calibrate
+from xattr_cli.numerics.cells.chains import PathCells, PathChains
+from xattr_cli.numerics.cells.secants import SecantRule, integrate_secants
+from xattr_cli.numerics.cells.sums import sum_cells
+from xattr_cli.numerics.paths.straight import PowerWarp, StraightPath
+from xattr_cli.samples import Status
+
+WARP = PowerWarp(2.0)
+
+
+def random_cells(generator, rows=5):
+    """Whole paths, then some of their cells cut again and again."""
+    cells = PathCells.even(torch.randint(1, 5, (rows,), generator=generator))
+    for _ in range(3):
+        cells = cells.split(torch.randint(1, 4, (len(cells.slot),), generator=generator))
+    return cells
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_parts_of_cells_cover_the_path_without_a_gap(seed):
+    cells = random_cells(torch.Generator().manual_seed(seed))
+    for row in range(5):
+        mine = cells.of(cells.slot == row)
+        assert mine.left[0] == 0 and mine.right[-1] == 1
+        assert torch.equal(mine.right[:-1], mine.left[1:])  # to the last digit
+        assert (mine.right > mine.left).all()
+    assert torch.equal(cells.nodes(5), cells.count(5) + 1)
+
+
+def test_cells_that_do_not_meet_have_ends_of_their_own():
+    cells = PathCells.even(torch.tensor([4, 3])).of(torch.tensor([True, False, True, True, False, True, False]))
+    assert cells.nodes(2).tolist() == [5, 2]
+    path = StraightPath(torch.zeros(2, 1), torch.ones(2, 1))
+    chains = PathChains.of(path, torch.arange(2), cells, PowerWarp(1.0))
+    assert chains.begins.tolist() == [0, -1, 1, 2, -1, 3, -1]
+    torch.testing.assert_close(chains.points.t, torch.tensor([0, 0.25, 0.5, 0.75, 1, 1 / 3, 2 / 3]))
+
+
+def test_targets_share_nodes_where_their_cells_are_alike():
+    cells = PathCells.even(torch.tensor([2, 3, 2, 2]))
+    sample = torch.tensor([7, 7, 7, 8])  # rows 0 and 2 lie on the same nodes
+    path = StraightPath(torch.zeros(4, 1), torch.ones(4, 1), sample=sample)
+    chains = PathChains.of(path, torch.arange(4), cells, PowerWarp(1.0))
+    shared = chains.place.bincount()
+    assert sorted(shared.tolist()) == [1] * 7 + [2] * 3
+    assert sorted(chains.begins[chains.begins >= 0].tolist()) == list(range(9))
+    for place in range(len(shared)):
+        assert chains.points.t[chains.place == place].unique().numel() == 1
+
+
+def relu_mlp(*widths):
+    layers = []
+    for inputs, outputs in pairwise(widths):
+        layers += [nn.Linear(inputs, outputs), nn.ReLU()]
+    return nn.Sequential(*layers[:-1]).double()
+
+
+def cells_of(network, seed, count, rows=10, features=6):
+    """Cells of random paths through a network, and how far each is from the mean gradient in it."""
+    torch.manual_seed(seed)
+    start, stop = torch.randn(2, rows, features, dtype=torch.float64)
+    block = block_of(network, stop)
+    path = StraightPath(start, stop)
+    every = torch.arange(rows)
+    cells = PathCells.even(torch.full_like(every, count))
+    field = SecantField(block.scorer, block.rows)
+    sums = sum_cells(field, path, every, cells, WARP)
+    fine = 400
+    parts = cells.split(torch.full_like(cells.slot, fine))
+    finer = sum_cells(field, path, every, parts, WARP)
+    parent = torch.arange(len(cells.slot)).repeat_interleave(fine)
+    truth = torch.zeros_like(sums.parts).index_add_(0, parent, finer.parts)
+    size = torch.linalg.vector_norm(truth, dim=1)
+    return sums, torch.linalg.vector_norm(sums.parts - truth, dim=1) / size
+
+
+@pytest.mark.parametrize("count", [1, 3])
+@pytest.mark.parametrize("activation", [nn.ReLU, nn.Tanh, nn.ELU, nn.Hardtanh, nn.GELU])
+def test_cells_of_one_bending_function_are_exact(activation, count):
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Linear(6, 16), activation(), nn.Linear(16, 3)).double()
+    sums, error = cells_of(network, 1, count)
+    assert sums.exact.all() and (error < 1e-6).all()
+
+
+def test_cells_in_which_two_functions_bend_are_told_from_those_in_which_one_does():
+    """The shares over twenty networks; a unit that bends and bends back between two nodes is seldom and unseen."""
+    exact, wrong, caught = 0, 0, 0
+    for seed in range(20):
+        torch.manual_seed(seed)
+        sums, error = cells_of(relu_mlp(6, 10, 10, 3), seed, 8)
+        exact += int(sums.exact.sum())
+        wrong += int((error[sums.exact] > 1e-6).sum())
+        caught += int((error[~sums.exact] > 1e-6).sum())
+    assert exact > 600 and caught > 100  # of 1,600
+    assert wrong <= 0.02 * exact
+
+
+class Attending(nn.Module):
+    """Softmax over what one layer says."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.last = nn.Linear(6, 8), nn.Linear(8, 3)
+
+    def forward(self, x):
+        return self.last(self.first(x).softmax(-1))
+
+
+class Largest(nn.Module):
+    """Of three maps, one may win between two others."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.last = nn.Linear(6, 24), nn.Linear(8, 3)
+
+    def forward(self, x):
+        return self.last(self.first(x).unflatten(-1, (8, 3)).amax(-1))
+
+
+class Steps(nn.Module):
+    """A recurrent layer runs unseen."""
+
+    def __init__(self):
+        super().__init__()
+        self.lstm, self.last = nn.LSTM(2, 5, batch_first=True), nn.Linear(5, 3)
+
+    def forward(self, x):
+        return self.last(self.lstm(x.unflatten(-1, (3, 2)))[0][:, -1])
+
+
+@pytest.mark.parametrize("network", [Attending, Largest, Steps])
+def test_functions_of_several_numbers_are_never_taken_for_exact_where_they_are_not(network):
+    torch.manual_seed(0)
+    sums, error = cells_of(network().double(), 2, 2, rows=40)
+    assert (error[sums.exact] < 1e-6).all() and (error > 1e-6).any()
+
+
+def gated(x):
+    """A product of two linear maps, whose slopes are lines."""
+    return x[:, :3] * x[:, 3:]
+
+
+def test_a_product_of_linear_maps_is_exact():
+    class Gated(nn.Module):
+        def forward(self, x):
+            return gated(x)
+
+    sums, error = cells_of(Gated().double(), 0, 2)
+    assert sums.exact.all() and (error < 1e-12).all()
+
+
+def found_by(network, x, rtol, cells=4):
+    block = block_of(network, x)
+    path = StraightPath(torch.zeros_like(x), x)
+    field = SecantField(block.scorer, block.rows)
+    return integrate_secants(field, path, SecantRule(rtol=rtol, max_nodes=4096, cells=cells)), field, path
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_only_cells_that_are_not_exact_are_made_again(seed):
+    """A thousandth of the error for a few times the cells, where halving all of them takes dozens of times."""
+    torch.manual_seed(seed)
+    x = torch.randn(20, 6, dtype=torch.float64)
+    network = relu_mlp(6, 10, 10, 3)
+    found, _, path = found_by(network, x, 1e-4)
+    assert (found.status == Status.CONVERGED).all()
+    truth, _, _ = found_by(network, x, 1e-7, cells=64)
+    error = torch.linalg.vector_norm((found.mean_gradient - truth.mean_gradient) * x, dim=1)
+    error = error / torch.linalg.vector_norm(truth.mean_gradient * x, dim=1)
+    assert (error <= 1.25 * found.relative_error + 1e-7).double().mean() >= 0.9
+    assert found.evaluations.double().mean() < 60
+    # the sums stay those of the score, whatever was made again
+    attribution = (found.mean_gradient * path.delta).sum(dim=1)
+    torch.testing.assert_close(attribution, found.score_input - found.score_baseline, rtol=1e-9, atol=1e-12)
+
+
+def test_a_network_of_one_hidden_layer_takes_one_cell():
+    torch.manual_seed(0)
+    x = torch.randn(8, 6, dtype=torch.float64)
+    network = relu_mlp(6, 12, 3)
+    _, field, path = found_by(network, x, 0.05)
+    known = calibrate(field, path, SecantRule(rtol=1e-3, max_nodes=1024, cells=6))
+    assert known.cells == 1 and known.cost == 2
+    found, _, _ = found_by(network, x, 1e-6, cells=known.cells)
+    assert (found.status == Status.CONVERGED).all() and (found.evaluations == 2).all()
+
+
+def test_a_row_is_refined_alone():
+    """Rows are equal to the last digit whether others are refined beside them or not."""
+    torch.manual_seed(3)
+    x = torch.randn(6, 6, dtype=torch.float64)
+    network = relu_mlp(6, 10, 10, 3)
+    together, _, _ = found_by(network, x, 1e-3)
+    assert together.evaluations.unique().numel() > 1
+    for row in range(6):
+        alone, _, _ = found_by(network, x[row : row + 1], 1e-3)
+        torch.testing.assert_close(alone.mean_gradient[0], together.mean_gradient[row], rtol=1e-12, atol=1e-14)
+        assert alone.evaluations[0] == together.evaluations[row]

@@ -1,0 +1,1 @@
+"""Integrals made of secant cells: where they lie, what they sum to, how wrong they are, and how many it takes."""
