@@ -103,7 +103,18 @@ def secant_error(evidence: CellEvidence, share: ErrorShare = CAUTIOUS) -> Tensor
 
 
 def moves_per_size(evidence: CellEvidence, converges: float) -> Tensor:
-    """(2, open) what later passes report a share of, for each of `MIXES`."""
+    """(2, open) what later passes report a share of, for each of `MIXES`.
+
+    Raises:
+        ValueError: the evidence is of a first pass.
+
+    Example:
+        >>> row, none = torch.ones(1, dtype=torch.float64), torch.zeros(1, dtype=torch.bool)
+        >>> cells = torch.tensor([1]), torch.tensor([2])
+        >>> some = CellEvidence(row, *cells, none, row, none, 0.1 * torch.ones(2, 1), 2 * row, torch.float32)
+        >>> moves_per_size(some, converges=1.5).round(decimals=3).tolist()  # one cell: 2.5 times .1, halved
+        [[0.125], [0.125]]
+    """
     if evidence.left is None:
         raise ValueError("a first pass has no moves")
     few = 1 + FEW / evidence.inexact.clamp(min=1).double()

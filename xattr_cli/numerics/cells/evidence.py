@@ -30,6 +30,13 @@ class CellEvidence:
             the first pass.
         times: (open,) float64, into how many the cells before were cut.
         dtype: of the computation.
+
+    Example:
+        >>> row, none = torch.ones(1, dtype=torch.float64), torch.zeros(1, dtype=torch.bool)
+        >>> cells = torch.tensor([3]), torch.tensor([4])
+        >>> first_pass = CellEvidence(row, *cells, none, 0.1 * row, none, None, row, torch.float32)
+        >>> first_pass.of(torch.tensor([True])).inexact.tolist()
+        [3]
     """
 
     size: Tensor
@@ -106,6 +113,20 @@ def evidence_after(
         parent: (k,) int64, the cell before of which each cell is a part.
         moved: (open,) float64, by how much the map has.
         earlier: what the pass before has told.
+
+    Example:
+        >>> from xattr_cli.numerics.cells.chains import PathCells
+        >>> from xattr_cli.numerics.cells.sums import sum_cells
+        >>> from xattr_cli.numerics.examples import ProductField
+        >>> from xattr_cli.numerics.paths.straight import PowerWarp, StraightPath
+        >>> path, row = StraightPath(torch.zeros(1, 3), torch.ones(1, 3)), torch.tensor([0])  # x₀ x₁ x₂
+        >>> cells, size = PathCells.even(torch.tensor([1])), torch.ones(1, dtype=torch.float64)
+        >>> parts = cells.split(torch.tensor([2]))
+        >>> passes = [sum_cells(ProductField(), path, row, each, PowerWarp(1.0)) for each in (cells, parts)]
+        >>> moved, parent = 0 * size, torch.tensor([0, 0])
+        >>> evidence = evidence_after(passes[1], size, passes[0], parent, moved, evidence_of(passes[0], size))
+        >>> evidence.times.tolist(), evidence.left[0].max().item() < 1e-6  # of equal features no part moves
+        ([2.0], True)
     """
     rows, slot, open_cells = len(size), sums.cells.slot, (~sums.exact).double()
     parts = sums.parts.double()
