@@ -303,7 +303,7 @@ def hungry():
 def test_memory_that_suffices_for_no_row_ends_the_run_with_a_message(tmp_path, caplog):
     x = np.random.default_rng(0).normal(size=(8, 3)).astype(np.float32)
     np.savez(tmp_path / "data.npz", X=x)
-    engines = {"integrated_gradients": {"rtol": 1e-6}}
+    engines = {"integrated_gradients": {"rtol": 1e-6, "rule": "gradient"}}
     model = {"factory": "test_memory_cap:hungry"}
     job = write_job(tmp_path, model=model, dataset={"labels": None}, engines=engines, compute={"batch_rows": 4})
     outcome = run(job, code=1)
