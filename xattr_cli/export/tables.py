@@ -141,8 +141,10 @@ def _about_rows(source: Source, rows: RowChoice, line: np.ndarray) -> Block:
     block |= {name: getattr(about, name)[rows][line] for name in ("label", "target", "prediction")}
     if len(results.outputs):
         block["target_name"] = Codes(line.astype(np.int32), tuple(map(str, results.outputs[rows])))
-    elif results.classes:
-        block["target_name"] = Codes(about.target[rows][line].astype(np.int32), results.classes)
+    elif results.classes or results.targets:
+        numbers, place = np.unique(about.target[rows], return_inverse=True)
+        names = tuple(map(results.target_name, numbers.tolist()))
+        block["target_name"] = Codes(place[line].astype(np.int32), names)
     return block
 
 

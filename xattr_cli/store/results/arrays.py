@@ -126,8 +126,10 @@ def names_in(group: h5py.Group) -> tuple[str, ...]:
 
 
 def texts(group: h5py.Group, name: str) -> tuple[str, ...]:
-    """The strings of a dataset; empty if there is none."""
-    return tuple(dataset(group, name).asstr()[()]) if name in group else ()
+    """The strings of a dataset; empty if there is none, or only an axis of that name."""
+    found = group.get(name)
+    is_axis = isinstance(found, h5py.Dataset) and is_only_an_axis(found)
+    return () if found is None or is_axis else tuple(dataset(group, name).asstr()[()])
 
 
 def mapping(text: Any) -> dict[str, Any]:

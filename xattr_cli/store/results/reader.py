@@ -140,7 +140,7 @@ class Results:
     @cached_property
     def outputs(self) -> np.ndarray:
         """(rows,) object, the output token of a continuation that each row explains; (0,) where there is none."""
-        return np.array(texts(self._file["rows"], "output") if "rows/output" in self._file else (), dtype=object)
+        return np.array(texts(self._file, "rows/output"), dtype=object)
 
     @cached_property
     def stored(self) -> dict[int, int]:
