@@ -16,7 +16,7 @@ from ..store.results.engines import EngineResults
 from ..store.results.reader import EffectResults
 from .drawing.figure import FigureKind
 from .drawing.selection import Drawing, Nothing, Selection
-from .drawing.style import PALETTE, chart, diverging_map, symmetric_limit
+from .drawing.style import PALETTE, diverging_map, panels, symmetric_limit
 from .drawing.words import shorten
 
 __all__ = ["Values"]
@@ -114,18 +114,13 @@ def _places(
 
 
 def _figure(selection: Selection, array: _Array) -> Figure:
-    panels = array.panels[:_MOST_PANELS]
-    across = min(3, len(panels))
-    down = -(-len(panels) // across)
-    figure = chart(2.0 + 3.6 * across, 1.0 + 2.8 * down)
-    grid = figure.subplots(down, across, squeeze=False).ravel()
+    positions = array.panels[:_MOST_PANELS]
+    figure, grid = panels(len(positions), 3, (3.6, 2.8), room=(2.0, 1.0))
     limit = symmetric_limit(array.values)
-    for axes, panel in zip(grid, panels, strict=False):
+    for axes, panel in zip(grid, positions, strict=True):
         _draw(axes, array, array.values[panel], limit)
         words = [_place(array, axis, position) for axis, position in zip(array.axes, panel, strict=False)]
         axes.set_title(", ".join(words), loc="left")
-    for axes in grid[len(panels) :]:
-        axes.set_axis_off()
     title = f"{selection.results.path.name}: {shorten(array.label, 30)}, {shorten(array.name, 40)}"
     figure.suptitle(title, x=0.01, ha="left", fontweight="bold")
     return figure

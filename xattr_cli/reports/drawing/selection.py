@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +12,7 @@ from ...errors import JobError, suggestion
 from ...store.results.engines import EngineResults
 from ...store.results.reader import EffectResults, Results
 
-__all__ = ["Animation", "Document", "Drawing", "Nothing", "Selection", "select", "spread", "tensors_of"]
+__all__ = ["Animation", "Document", "Drawing", "Nothing", "Selection", "paged", "select", "spread", "tensors_of"]
 
 _TARGETS_PER_SAMPLE = 3
 
@@ -122,6 +122,13 @@ def spread(values: Sequence[int], count: int) -> list[int]:
     if len(values) <= count:
         return list(values)
     return [values[place] for place in np.linspace(0, len(values) - 1, count).round().astype(int)]
+
+
+def paged(stem: str, rows: Sequence[int] | np.ndarray, most: int) -> Iterator[tuple[str, list[int]]]:
+    """The rows of each page, at most `most`, with the stem of its file name: numbered if there are several."""
+    starts = range(0, len(rows), most)
+    for page, start in enumerate(starts, start=1):
+        yield stem if len(starts) == 1 else f"{stem}-{page}", [int(row) for row in rows[start : start + most]]
 
 
 def tensors_of(engines: Sequence[EngineResults]) -> dict[str, list[EngineResults]]:

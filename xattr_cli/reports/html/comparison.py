@@ -7,14 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from matplotlib.axes import Axes
 
 from ...export.compare.difference import ResultDifference
 from ...export.compare.matching import sample_names
 from ...export.compare.text import effect_lines, engine_lines
 from ..diagnostics import log_axis
 from ..drawing.selection import Drawing, spread
-from ..drawing.style import GREY, PALETTE, chart, missing_glyphs_said_once, styled
+from ..drawing.style import GREY, PALETTE, missing_glyphs_said_once, panels, styled
 from ..drawing.words import number, percent
 from .cards import Beside
 from .charts import Chart, chart_of
@@ -190,11 +189,8 @@ def _chart(found: ResultDifference) -> Chart | None:
     shown = {label: points for label, points in shown.items() if points.size}
     if not shown:
         return None
-    across = min(len(shown), 3)
-    down = -(-len(shown) // across)
-    figure = chart(4.2 * across, 3.6 * down)
-    panels: list[Axes] = list(figure.subplots(down, across, squeeze=False).ravel())
-    for axes, (label, points) in zip(panels, shown.items(), strict=False):
+    figure, grid = panels(len(shown), 3, (4.2, 3.6), room=(0.0, 0.0))
+    for axes, (label, points) in zip(grid, shown.items(), strict=True):
         beyond = points[1] > points[0]
         for some, colour in ((~beyond, PALETTE[0]), (beyond, PALETTE[1])):
             axes.scatter(points[0, some], points[1, some], 14, color=colour, alpha=0.6, linewidths=0)
@@ -203,8 +199,6 @@ def _chart(found: ResultDifference) -> Chart | None:
             log_axis(axes, which, points.ravel())
         axes.set_title(f"{label}: {beyond.sum():,} beyond", loc="left")
         axes.set(xlabel="both error bars together", ylabel="distance of the maps")
-    for axes in panels[len(shown) :]:
-        axes.set_axis_off()
     with missing_glyphs_said_once():
         return chart_of(Drawing("comparison", figure))
 

@@ -15,8 +15,8 @@ from ...samples import Status
 from ...store.results.engines import EngineResults
 from ...store.results.reader import Results
 from ..drawing.figure import FigureKind
-from ..drawing.selection import Drawing, Nothing, Selection
-from ..drawing.sheet import BAR, GAP, Sheet, by_unit, title_lines, title_map
+from ..drawing.selection import Drawing, Nothing, Selection, paged
+from ..drawing.sheet import BAR, GAP, Sheet, by_unit, heads_of, title_lines, title_map
 from ..drawing.style import GREY, diverging_map, symmetric_limit
 from ..drawing.words import number, score_unit, shorten
 from .molecule_drawing import Colour, Molecule, parsed
@@ -60,12 +60,9 @@ class Molecules(FigureKind):
             return
         labels = {label for row in rows for label in maps[row]}
         engines = [engine for engine in selection.engines if engine.label in labels]
-        starts = range(0, len(rows), _ROWS_PER_PAGE)
-        for page, start in enumerate(starts, start=1):
-            chosen = rows[start : start + _ROWS_PER_PAGE]
+        for stem, chosen in paged("molecules", rows, _ROWS_PER_PAGE):
             drawn = {row: molecule for row in chosen if (molecule := molecules[row]) is not None}
-            figure = MoleculeSheet(selection.results, engines, drawn, maps).draw()
-            yield Drawing("molecules" if len(starts) == 1 else f"molecules-{page}", figure)
+            yield Drawing(stem, MoleculeSheet(selection.results, engines, drawn, maps).draw())
 
 
 def molecule_of(results: Results, row: int) -> Molecule | None:
@@ -105,12 +102,7 @@ class MoleculeSheet(Sheet):
         self.molecules = molecules
         self.maps = maps
         self.units = by_unit(engines)
-        heads, left = {}, 0.0
-        for unit in self.units:
-            for engine in unit:
-                heads[left] = engine.label
-                left += _WIDTH + GAP
-            left += BAR
+        heads, width = heads_of(self.units, _WIDTH)
         super().__init__(
             results,
             list(molecules),
@@ -119,7 +111,7 @@ class MoleculeSheet(Sheet):
                 f"Orange raises the {score_unit(results)} of the target, blue lowers it. "
                 f"±: reported relative L2 error of the map.\n{_legend(maps)}"
             ),
-            width=left,
+            width=width,
             height=_HEIGHT + _NOTE,
             title_lines=title_lines(engines, list(molecules)),
             heads=heads,
