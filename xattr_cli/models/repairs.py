@@ -32,7 +32,8 @@ import torch
 import torch.utils.checkpoint as torch_checkpoint
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils._python_dispatch import TorchDispatchMode
+
+from .watching import OperationWatch
 
 __all__ = ["Repair", "Repairs", "find_repairs", "plain_checkpoints", "repaired"]
 
@@ -151,20 +152,16 @@ def find_repairs(module: nn.Module, call: Callable[[Tensor], Tensor], points: Te
     return Repairs((*compiler, *found) if order > 1 else tuple(found))
 
 
-class _Kernels(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class _Kernels(OperationWatch):  # type: ignore[no-untyped-call]
     """Remembers which operations of ATen run."""
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.seen: set[str] = set()
 
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        return False  # nothing is compiled here, and the guard against it would import the compiler
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def see(self, func: Any, args: Any, kwargs: Any) -> Any:
         self.seen.add(func.overloadpacket.__name__)
-        return func(*args, **(kwargs or {}))
+        return func(*args, **kwargs)
 
 
 def _leaf(points: Tensor) -> Tensor:
