@@ -97,8 +97,7 @@ class OutputView:
         raise ModelError(
             f"the model returns a tensor of shape {tuple(tensor.shape)} for {rows} rows{usual}; a score for every "
             "sample is needed. If it averages or sums over the batch, let it return what it averages; name "
-            "another "
-            "part of its output as model.output if it returns several."
+            "another part of its output as model.output if it returns several."
         )
 
     def scores(self, score: Score, outputs: Any, context: Mapping[str, Tensor]) -> Tensor:

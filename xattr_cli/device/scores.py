@@ -287,8 +287,7 @@ class Function(Score):
         if not isinstance(output, Tensor) or output.ndim < 2:
             raise ModelError(
                 f"score.function: {self.function} takes a target, but the network returns no tensor of (n, "
-                "outputs). "
-                "Name a part of it as model.output, or let the function take the outputs alone."
+                "outputs). Name a part of it as model.output, or let the function take the outputs alone."
             )
         more = (context,) if self._takes > 2 else ()
         numbers = (torch.full((len(output),), k, device=output.device) for k in range(output.shape[1]))
@@ -298,9 +297,8 @@ class Function(Score):
         if not isinstance(found, Tensor) or found.ndim not in (1, 2) or not found.is_floating_point():
             what = f"{found.dtype} {tuple(found.shape)}" if isinstance(found, Tensor) else type(found).__name__
             raise ModelError(
-                f"score.function: {self.function} returned {what}; a floating tensor (n,) of a score per "
-                "sample, or "
-                "(n, targets), is needed."
+                f"score.function: {self.function} returned {what}; a floating tensor (n,) of a score per sample, "
+                "or (n, targets), is needed."
             )
         return found[:, None] if found.ndim == 1 else found
 

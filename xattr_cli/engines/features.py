@@ -82,8 +82,7 @@ def _refuse_overlap(groups: Sequence[FeatureSelection], names: Sequence[str]) ->
         for coordinate in group.members.tolist():
             if coordinate in owner:
                 raise JobError(
-                    f"groups.{group.name}: {names[coordinate]!r} is in the group {owner[coordinate]!r} "
-                    "already; a feature "
-                    "belongs to one group at most, once."
+                    f"groups.{group.name}: {names[coordinate]!r} is in the group {owner[coordinate]!r} already; a "
+                    "feature belongs to one group at most, once."
                 )
             owner[coordinate] = group.name

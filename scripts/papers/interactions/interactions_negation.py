@@ -150,8 +150,7 @@ def _claims(found: Sequence[Sentence]) -> list[Claim]:
         Claim(
             "Negation is an interaction: “not” and the adjective act together against what the adjective says",
             "Γ + Γᵀ of “not” and the adjective, positive where it strengthens the adjective: "
-            f"{mean_of(flips, '+.2f')} of "
-            f"log-odds, below 0 in {against:.0%} of {len(flips)} sentences",
+            f"{mean_of(flips, '+.2f')} of log-odds, below 0 in {against:.0%} of {len(flips)} sentences",
             "yes" if against >= 0.9 else "in part" if against > 0.6 else "no",
             f"Sentiment transformer: “not” and its adjective interact against the adjective in {against:.0%} of "
             "sentences.",
@@ -173,10 +172,9 @@ def _random_claim(trained: Sequence[Sentence], random: Sequence[Sequence[Sentenc
     return Claim(
         "What is found is what was learnt: a network with random weights has no such interactions",
         f"|Γ + Γᵀ| of “not” and the adjective: trained {np.mean(own):.2f}, random {mean_of(theirs, '.4f')} of "
-        "log-odds "
-        f"({len(random)} networks), {ratio:,.0f} times less, and against the adjective in {np.mean(signs):.0%}; "
-        "all "
-        f"interactions over all main effects: trained {np.mean([one.size for one in trained]):.2f}, random "
+        f"log-odds ({len(random)} networks), {ratio:,.0f} times less, and against the adjective in "
+        f"{np.mean(signs):.0%}; all interactions over all main effects: trained "
+        f"{np.mean([one.size for one in trained]):.2f}, random "
         f"{np.mean([one.size for every in random for one in every]):.2f}",
         "yes" if ratio > 10 else "in part" if ratio > 2 else "no",
     )

@@ -276,8 +276,7 @@ def _refuse_categorical(
         if feature.is_group:
             raise JobError(
                 f"groups.{feature.name}: every member takes but a few values ({listed}), which looks like the "
-                "columns "
-                f"of one category. Set levels: {{{feature.name}: one_hot}}, or list the levels."
+                f"columns of one category. Set levels: {{{feature.name}: one_hot}}, or list the levels."
             )
         raise JobError(
             f"features: {feature.name!r} takes only the values {listed}, which looks categorical: nothing lies "

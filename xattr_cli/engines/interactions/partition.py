@@ -155,9 +155,8 @@ def _refuse_left_out(known: Membership, block: Block, wanted: PartitionRequest) 
         ", …" if len(left_out) > _MOST_LISTED else ""
     )
     raise JobError(
-        f"groups: {len(left_out)} of {len(known.index)} features are in no group ({listed}). Put them into "
-        "one, or "
-        "say what becomes of them: rest: group makes them one more group, rest: drop leaves them out."
+        f"groups: {len(left_out)} of {len(known.index)} features are in no group ({listed}). Put them into one, "
+        "or say what becomes of them: rest: group makes them one more group, rest: drop leaves them out."
     )
 
 
@@ -166,9 +165,8 @@ def _of_prompts(block: Block, specs: tuple[InputSpec, ...]) -> tuple[Membership,
     named = [spec for spec in block.scorer.inputs if spec.categories and spec.sequence]
     if not named or all(spec.sequence != named[0].sequence for spec in specs):
         raise JobError(
-            "groups: segments: the explained tensors are no prompts of several segments. Use dataset kind "
-            "prompts with lists, mappings or conversations as prompts; {segments: 50} makes superpixels of a "
-            "picture."
+            "groups: segments: the explained tensors are no prompts of several segments. Use dataset kind prompts "
+            "with lists, mappings or conversations as prompts; {segments: 50} makes superpixels of a picture."
         )
     segment, known = block.rows.context[named[0].name], Membership(named[0].categories, np.empty(0, np.int64))
     real = block.rows.context[real_key(named[0].sequence)]

@@ -53,8 +53,7 @@ class ShapleyValues(RemovalEngine):
         if groups > self.exact_up_to and least > self.max_evaluations:
             raise JobError(
                 f"max_evaluations: {self.max_evaluations}: {groups} groups take {least} scores a row at least. "
-                "Raise it, "
-                "or take features together with groups, such as {patches: 16}."
+                "Raise it, or take features together with groups, such as {patches: 16}."
             )
 
     def explain(self, block: Block) -> Explanation:

@@ -254,8 +254,7 @@ class ContributionStudies:
         if widest > rtol:
             self.population.warn(
                 f"not converged: the widest 95 % interval of a share is ± {widest:.2g} after "
-                f"{contributions.evaluations:,} evaluations, but rtol is {rtol:g}. Raise max_evaluations "
-                "or rtol."
+                f"{contributions.evaluations:,} evaluations, but rtol is {rtol:g}. Raise max_evaluations or rtol."
             )
 
     def _refuse_constant(self, contributions: Contributions) -> None:
@@ -263,9 +262,8 @@ class ContributionStudies:
         if constant.all():
             raise RunError(
                 f"the output is constant: all {len(constant)} outputs studied stay the same (such as "
-                f"{float(contributions.mean[0]):.6g}) over {contributions.draws:,} draws of the inputs, so "
-                "there is no variance "
-                "to share out. Look at the checkpoint, the score and the scaling of the inputs."
+                f"{float(contributions.mean[0]):.6g}) over {contributions.draws:,} draws of the inputs, so there "
+                "is no variance to share out. Look at the checkpoint, the score and the scaling of the inputs."
             )
         names = [name for name, same in zip(self.population.target_names, constant, strict=True) if same]
         if names:

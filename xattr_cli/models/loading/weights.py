@@ -210,6 +210,5 @@ def _way_out(own: list[str], given: list[str]) -> str:
             return f"All of the network's names follow {prefix!r}: let model.checkpoint_key end with it."
     return (
         "The network must be built as it was when its weights were saved: compare model.kwargs. If what differs "
-        "is "
-        "no part of it, model.strict: report notes it and goes on."
+        "is no part of it, model.strict: report notes it and goes on."
     )

@@ -209,9 +209,8 @@ def _shape(outputs: Sequence[Tensor], sizes: Sequence[int]) -> tuple[tuple[int, 
         told = " and ".join(f"{tuple(t.shape)} for {n} samples" for t, n in zip(outputs, sizes, strict=True))
         raise ModelError(
             f"the model returns a tensor of shape {told}: no axis of it counts the samples, and each needs a "
-            "score "
-            "of its own. If it averages or sums over the batch, let it return what it averages; name another part "
-            "of its output as model.output if it returns several."
+            "score of its own. If it averages or sums over the batch, let it return what it averages; name "
+            "another part of its output as model.output if it returns several."
         )
     return (*first[: axes[0]], *first[axes[0] + 1 :]), axes[0]
 

@@ -26,15 +26,13 @@ def suited(
         meaning = "the probability" if view.scale == "probability" else "the log-odds"
         return score, (
             f"one output and two classes of labels: a binary classifier; the output is {meaning} of class "
-            f"1{named} "
-            "(score: raw takes it as a number)",
+            f"1{named} (score: raw takes it as a number)",
         )
     several = samples.read(0, 1).several
     if several is not None and score.is_of_classes and bool(np.isin(several, (0, 1)).all()):
         raise JobError(
-            f"score: {score}: every sample has several labels (multi-hot), and {score} is of classes of which "
-            "one is "
-            "right. Use score: sigmoid, logit or raw."
+            f"score: {score}: every sample has several labels (multi-hot), and {score} is of classes of which one "
+            "is right. Use score: sigmoid, logit or raw."
         )
     if view.scale == "independent" and score.is_of_classes:
         return _independent(score)
@@ -76,8 +74,7 @@ def _independent(score: Score) -> tuple[Score, tuple[str, ...]]:
         )
     raise JobError(
         f"score: {score}: the outputs are probabilities of independent labels (in [0, 1], but their sum is not "
-        "1), "
-        f"and {score} is of classes of which one is right. Use score: sigmoid, raw or logit."
+        f"1), and {score} is of classes of which one is right. Use score: sigmoid, raw or logit."
     )
 
 

@@ -132,8 +132,7 @@ class _Numbering:
                 if len(place) != 1:
                     raise JobError(
                         f"{key}: {list(place)}: a place of {len(place)} numbers, but "
-                        f"{outputs_text(self.targets)}, "
-                        "one score each. Name several outputs as [3, 5]."
+                        f"{outputs_text(self.targets)}, one score each. Name several outputs as [3, 5]."
                     )
                 [place] = place
             return self._along(place, self.targets, key, named=True)
@@ -205,9 +204,8 @@ def _of_continuations(samples: Samples) -> np.ndarray:
     counts = asked.sum(axis=1)
     if not counts.all():
         raise DataError(
-            f"dataset.contrast: sample {int(np.argmin(counts))}: the continuation and its contrast do not "
-            "differ in a token that both have. Use another contrast, or target: {select: continuation, reduce: "
-            "sum}."
+            f"dataset.contrast: sample {int(np.argmin(counts))}: the continuation and its contrast do not differ "
+            "in a token that both have. Use another contrast, or target: {select: continuation, reduce: sum}."
         )
     places = np.argsort(~asked, axis=1, kind="stable")[:, : counts.max()]
     found: np.ndarray = np.where(np.arange(counts.max()) < counts[:, None], places, -1)
