@@ -126,7 +126,7 @@ def find_repairs(module: nn.Module, call: Callable[[Tensor], Tensor], points: Te
         points: a few of them, on the device of the network.
         order: of the derivatives, 1 or 2.
     """
-    found, compiler = [*_hooks(module)], [*_compiler(module)]
+    repairs, compiler = [*_hooks(module)], [*_compiler(module)]
     checkpointed = 0
 
     def count() -> None:
@@ -135,7 +135,7 @@ def find_repairs(module: nn.Module, call: Callable[[Tensor], Tensor], points: Te
 
     # what is compiled hides its operations
     with (
-        Repairs((*found, *compiler)).applied(),
+        Repairs((*repairs, *compiler)).applied(),
         plain_checkpoints(count),
         torch.enable_grad(),
         _Kernels() as kernels,
@@ -143,13 +143,13 @@ def find_repairs(module: nn.Module, call: Callable[[Tensor], Tensor], points: Te
         call(_leaf(points) * 1)
     if checkpointed:
         note = f"{checkpointed} checkpointed calls keep their activations instead of computing them again"
-        found.append(Repair(note, plain_checkpoints))
-    found += [*_other_kernels(kernels.seen, order), *_fast_path(module, order)]
-    with Repairs((*found, *compiler)).applied():
+        repairs.append(Repair(note, plain_checkpoints))
+    repairs += [*_other_kernels(kernels.seen, order), *_fast_path(module, order)]
+    with Repairs((*repairs, *compiler)).applied():
         if _is_spoiled(call, points):
             note = "what in-place operations write over is copied first: derivatives need it"
-            found.append(Repair(note, torch.autograd.graph.allow_mutation_on_saved_tensors))
-    return Repairs((*compiler, *found) if order > 1 else tuple(found))
+            repairs.append(Repair(note, torch.autograd.graph.allow_mutation_on_saved_tensors))
+    return Repairs((*compiler, *repairs) if order > 1 else tuple(repairs))
 
 
 class _Kernels(OperationWatch):  # type: ignore[no-untyped-call]

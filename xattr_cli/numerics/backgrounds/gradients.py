@@ -186,11 +186,11 @@ class _Control:
 
 def _gradients(field: Field, input: Tensor, start: Tensor, row: Tensor, which: Tensor, t: float) -> Tensor:
     """(k, D) at an end of paths."""
-    found = input.new_empty(len(row), input.shape[1])
+    gradients = input.new_empty(len(row), input.shape[1])
     points = _Points(input, start, row, which, torch.full_like(input[:1, 0], t).expand(len(row)))
     for evaluation in field.gradients(points):
-        found[evaluation.part] = evaluation.gradients
-    return found
+        gradients[evaluation.part] = evaluation.gradients
+    return gradients
 
 
 class _Sampling:
@@ -288,10 +288,10 @@ class _Sampling:
         group, sums = self.group[slot, stratum], torch.zeros_like(self.sums)
         for evaluation in self.field.gradients(points):
             part = evaluation.part
-            left = points.delta(part) * evaluation.gradients
+            contribution = points.delta(part) * evaluation.gradients
             if self.control is not None:
-                left = left - self.control.at(points, part)
-            sums.index_put_((slot[part], group[part]), left, accumulate=True)
+                contribution = contribution - self.control.at(points, part)
+            sums.index_put_((slot[part], group[part]), contribution, accumulate=True)
         return sums / len(offsets)
 
     def _close(self, refined: int) -> None:

@@ -316,9 +316,9 @@ def check_class_count(names: Sequence[str], targets: int) -> None:
         DataError: their numbers differ.
     """
     if names and len(names) != targets and (len(names), targets) != (2, 1):
-        given = "1 name" if len(names) == 1 else f"{len(names)} names"
+        named = "1 name" if len(names) == 1 else f"{len(names)} names"
         raise DataError(
-            f"dataset.class_names: {given}, but {outputs_text(targets)}. Name every output, in their order."
+            f"dataset.class_names: {named}, but {outputs_text(targets)}. Name every output, in their order."
         )
 
 

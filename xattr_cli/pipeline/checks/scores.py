@@ -50,11 +50,11 @@ def doubts(job: Job, view: OutputView, samples: Samples, names: Sequence[str]) -
             "output with target: {index: ...}, or explain all",
         )
     if classes == 1 and labels is not None and np.issubdtype(labels.dtype, np.integer) and not names:
-        found = np.unique(labels[labels >= 0]).tolist()
-        if len(found) == 2 and found != [0, 1]:
+        numbers = np.unique(labels[labels >= 0]).tolist()
+        if len(numbers) == 2 and numbers != [0, 1]:
             return (
-                f"one output and the labels {found[0]} and {found[1]}: explained as a number; those of a binary "
-                "classifier are 0 and 1",
+                f"one output and the labels {numbers[0]} and {numbers[1]}: explained as a number; those of a "
+                "binary classifier are 0 and 1",
             )
     return ()
 

@@ -85,9 +85,9 @@ class _LineSheet(Sheet):
         for unit in self.units:
             maps = [self.steps.attribution(engine, row) for engine in unit]
             limit = symmetric_limit(*maps)
-            for engine, found in zip(unit, maps, strict=True):
+            for engine, attribution in zip(unit, maps, strict=True):
                 self._draw_engine(
-                    engine, row, found if values is None else values, found, limit, left + _SCALE, top
+                    engine, row, attribution if values is None else values, attribution, limit, left + _SCALE, top
                 )
                 left += _SCALE + _WIDTH + GAP
             colours = ScalarMappable(Normalize(-limit, limit), diverging_map())
@@ -99,12 +99,12 @@ class _LineSheet(Sheet):
         engine: EngineResults,
         row: int,
         values: np.ndarray,
-        found: np.ndarray,
+        maps: np.ndarray,
         limit: float,
         left: float,
         top: float,
     ) -> None:
-        order = np.argsort(-np.nan_to_num(np.abs(found)).sum(axis=0), kind="stable")[: self.traces]
+        order = np.argsort(-np.nan_to_num(np.abs(maps)).sum(axis=0), kind="stable")[: self.traces]
         is_good = True
         for place, feature in enumerate(order):
             named = _NAME if self.names[feature] else 0.0
@@ -116,7 +116,7 @@ class _LineSheet(Sheet):
             if not is_good:
                 axes.set_axis_off()
                 return
-            _draw_trace(axes, values[:, feature], found[:, feature] / limit)
+            _draw_trace(axes, values[:, feature], maps[:, feature] / limit)
             axes.tick_params(labelbottom=place == len(order) - 1)
             if named:
                 name = shorten(self.names[feature], _NAME_WIDTH)

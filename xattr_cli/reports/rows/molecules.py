@@ -79,14 +79,14 @@ def maps_of_molecule(
     results: Results, engines: Sequence[EngineResults], row: int, molecule: Molecule
 ) -> dict[str, MoleculeMap]:
     """Label of an engine -> what it says about the molecule of a row."""
-    found: dict[str, MoleculeMap] = {}
+    maps: dict[str, MoleculeMap] = {}
     for engine in engines:
         bonded = frozenset(molecule.bonds)
-        one = molecule_map(results, engine, list(engine.tensors), row, bonded, molecule.atoms)
-        one = one or fingerprint_map(results, engine, row, molecule)
-        if one is not None:
-            found[engine.label] = one
-    return found
+        attributed = molecule_map(results, engine, list(engine.tensors), row, bonded, molecule.atoms)
+        attributed = attributed or fingerprint_map(results, engine, row, molecule)
+        if attributed is not None:
+            maps[engine.label] = attributed
+    return maps
 
 
 class MoleculeSheet(Sheet):
@@ -122,8 +122,8 @@ class MoleculeSheet(Sheet):
             maps = {engine: self.maps[row][engine.label] for engine in unit if engine.label in self.maps[row]}
             finite = [one.values for engine, one in maps.items() if engine.status[row] != Status.QUARANTINED]
             limit = symmetric_limit(*finite)
-            for engine, found in maps.items():
-                self._draw_molecule(engine, row, found, limit, left, top)
+            for engine, attributed in maps.items():
+                self._draw_molecule(engine, row, attributed, limit, left, top)
                 left += _WIDTH + GAP
             if finite:
                 colours = ScalarMappable(Normalize(-limit, limit), _pale_map())
@@ -131,19 +131,19 @@ class MoleculeSheet(Sheet):
             left += BAR
 
     def _draw_molecule(
-        self, engine: EngineResults, row: int, found: MoleculeMap, limit: float, left: float, top: float
+        self, engine: EngineResults, row: int, attributed: MoleculeMap, limit: float, left: float, top: float
     ) -> None:
         axes = self.page.axes(left, top, _WIDTH, _HEIGHT)
         if not title_map(axes, engine, row):
             return
-        atoms = {atom: ground(value, limit) for atom, value in found.atoms.items()}
-        bonds = {pair: ground(value, limit) for pair, value in found.bonds.items()}
+        atoms = {atom: ground(value, limit) for atom, value in attributed.atoms.items()}
+        bonds = {pair: ground(value, limit) for pair, value in attributed.bonds.items()}
         picture = self.molecules[row].draw(atoms, bonds, _WIDTH, _HEIGHT)
         axes.imshow(picture, aspect="auto", interpolation="antialiased")
         axes.set_axis_off()
         note = shorten(self.molecules[row].smiles, _SMILES_SHOWN)
-        if found.elsewhere:
-            note += f"\nnot drawn: {number(found.elsewhere)}"
+        if attributed.elsewhere:
+            note += f"\nnot drawn: {number(attributed.elsewhere)}"
         self.page.text(left, top + _HEIGHT + 0.08, note, fontsize=7.5, color=GREY)
 
 
