@@ -93,8 +93,8 @@ class _Lines:
         """Of some rows; which columns there are depends on the file alone."""
         source, engine, spec = self.source, self.engine, self.spec
         is_whole = spec.shape == engine.tensors[spec.name]
-        found = engine.attribution(rows, spec.name) if is_whole else engine.reduced(rows, spec.name)
-        maps = found.reshape(len(found), -1)
+        values = engine.attribution(rows, spec.name) if is_whole else engine.reduced(rows, spec.name)
+        maps = values.reshape(len(values), -1)
         real, tokens = source.steps(spec.name, rows)
         per_step = spec.size // (1 if real is None else real.shape[1])
         # padding, whose attribution is 0, comes last among the largest

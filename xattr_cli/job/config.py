@@ -267,12 +267,12 @@ def _with_engine_name(label: str, options: Any) -> Any:
     return {ENGINES.tag: label, **options} if isinstance(options, dict) else options
 
 
-def keys_named(key: str, given: Mapping[Any, Any]) -> list[str]:
+def keys_named(key: str, content: Mapping[Any, Any]) -> list[str]:
     """Dotted keys of a job that end with `key`, where it is no key of the job itself.
 
     Arguments:
         key: such as `rtol` or `device`.
-        given: what a job holds, as far as that is known; kinds that it does not name may be any.
+        content: what a job holds, as far as that is known; kinds that it does not name may be any.
 
     Example:
         >>> keys_named("device", {}), keys_named("batch_size", {})
@@ -283,9 +283,9 @@ def keys_named(key: str, given: Mapping[Any, Any]) -> list[str]:
     if key in _ELSEWHERE or places:
         return [_ELSEWHERE.get(key, *places)]
     for name, registry in {"model": MODELS, "dataset": DATASETS}.items():
-        if any(key in cls.model_fields for cls in _classes(registry, given.get(name))):
+        if any(key in cls.model_fields for cls in _classes(registry, content.get(name))):
             places.append(f"{name}.{key}")
-    labelled = given.get("engines")
+    labelled = content.get("engines")
     try:
         owners = _owners(key, _by_label(labelled)) if labelled else []
     except ValueError:  # the engines are wrong themselves, and so is said

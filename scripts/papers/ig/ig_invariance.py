@@ -11,16 +11,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import yaml
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
 
 from scripts.benchmarks.benchlib import Table
 from scripts.networks import train_digits
-from scripts.papers.paper_jobs import Claim, claim_table, rank_correlation
-from xattr_cli.job.config import parse_job
-from xattr_cli.pipeline.run import run_job
-from xattr_cli.store.results.reader import Results
+from scripts.papers.paper_jobs import Claim, claim_table, rank_correlation, run_sections
 
 __all__ = ["PAIRED", "pair", "tables"]
 
@@ -76,11 +72,8 @@ def _maps(folder: Path, which: str, points: Tensor, constants: Sequence[float] =
         "dataset": {"kind": "arrays", "path": "points.npz"},
         "score": "raw",
         "engines": {"integrated_gradients": {"rtol": 1e-3}, "deeplift": {}},
-        "compute": {"device": "cpu", "threads": 1},
-        "output": {"path": f"{which}.h5"},
     }
-    run_job(parse_job(yaml.safe_dump(job), folder=folder), overwrite=True)
-    with Results.open(folder / f"{which}.h5") as results:
+    with run_sections(folder, job, which) as results:
         ours = [results.engine(name).attribution(slice(None)) for name in ("integrated_gradients", "deeplift")]
     return np.stack([*ours, relevance(pair(which, *constants), points)])
 
@@ -170,10 +163,8 @@ def _baselines(folder: Path, draws: int, count: int) -> tuple[np.ndarray, np.nda
             "score": "logit",
             "engines": {"integrated_gradients": {"baseline": baseline, "rtol": 0.02}},
             "compute": {"device": "cpu", "threads": 1, "seed": draw + 1},
-            "output": {"path": "digits.h5"},
         }
-        run_job(parse_job(yaml.safe_dump(job), folder=folder), overwrite=True)
-        with Results.open(folder / "digits.h5") as results:
+        with run_sections(folder, job, "digits") as results:
             engine = results.engine("integrated_gradients")
             maps.append(engine.attribution(slice(None)).reshape(count, -1))
             changes.append(engine.score_input - engine.score_baseline)

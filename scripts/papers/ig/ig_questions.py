@@ -8,16 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import yaml
 
 from scripts.benchmarks.benchlib import Table
 from scripts.networks.questions import CLASSES, predictions, questions, train_questions
-from scripts.papers.paper_jobs import Claim, claim_table, mean_of
-from xattr_cli.job.config import parse_job
-from xattr_cli.pipeline.run import run_job
+from scripts.papers.paper_jobs import Claim, claim_table, mean_of, run_sections
 from xattr_cli.reports.gallery import plot_all
 from xattr_cli.reports.html.phrases import Phrase, phrases
-from xattr_cli.store.results.reader import Results
 
 __all__ = ["Rules", "by_rules", "tables"]
 
@@ -80,11 +76,8 @@ def _fold(
         "target": "predicted",
         "score": "margin",
         "engines": {"integrated_gradients": {"baseline": {"kind": "token", "token": "pad"}, "rtol": 0.1}},
-        "compute": {"device": "cpu", "threads": 1},
-        "output": {"path": "questions.h5"},
     }
-    run_job(parse_job(yaml.safe_dump(job), folder=folder), overwrite=True)
-    with Results.open(folder / "questions.h5") as results:
+    with run_sections(folder, job, "questions") as results:
         engine = results.engine("integrated_gradients")
         found = phrases(results, engine, results.explained[0], range(len(CLASSES)), MOST)
         if seed == 0:

@@ -8,13 +8,10 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
-import yaml
 
 from scripts.benchmarks.benchlib import Table
 from scripts.networks.translation import FEMININE, LENGTH, NOUNS, encoded, phrases, train_translator
-from scripts.papers.paper_jobs import Claim, claim_table, mean_of
-from xattr_cli.job.config import parse_job
-from xattr_cli.pipeline.run import run_job
+from scripts.papers.paper_jobs import Claim, claim_table, mean_of, run_sections
 from xattr_cli.store.results.reader import Results
 
 __all__ = ["Alignment", "tables"]
@@ -97,11 +94,8 @@ def _alignment(folder: Path, seed: int, quick: bool) -> Alignment:
         "target": "all",
         "score": "raw",
         "engines": {"integrated_gradients": {"baseline": {"kind": "zero"}, "rtol": 0.05}, "input_x_gradient": {}},
-        "compute": {"device": "cpu", "threads": 1},
-        "output": {"path": "alignment.h5"},
     }
-    run_job(parse_job(yaml.safe_dump(job), folder=folder), overwrite=True)
-    with Results.open(folder / "alignment.h5") as results:
+    with run_sections(folder, job, "alignment") as results:
         maps = {name: _by_place(results, name, len(pairs)) for name in METHODS}
     return Alignment(right, pairs, maps)
 

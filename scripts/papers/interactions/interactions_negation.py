@@ -13,17 +13,13 @@ from pathlib import Path
 import numpy as np
 import torch
 import transformers
-import yaml
 from matplotlib.figure import Figure
 
 from scripts.benchmarks.benchlib import Table
 from scripts.networks.language_training import train_movies
-from scripts.papers.paper_jobs import Claim, claim_table, mean_of, trained_once
-from xattr_cli.job.config import parse_job
-from xattr_cli.pipeline.run import run_job
+from scripts.papers.paper_jobs import Claim, claim_table, mean_of, run_sections, trained_once
 from xattr_cli.reports.drawing.style import diverging_map, styled
 from xattr_cli.reports.interactions.matrix import row_matrix
-from xattr_cli.store.results.reader import Results
 
 __all__ = ["Sentence", "adjective_pairs", "negation", "tables"]
 
@@ -105,11 +101,8 @@ def explained(folder: Path, model: Path, asked: Sequence[str]) -> list[Sentence]
         "score": {"margin": {"against": "negative"}},
         "engines": {"integrated_hessians": {"baseline": {"kind": "token", "token": "pad"}, "groups": "tokens",
                                             "rtol": 0.1}},
-        "compute": {"device": "cpu", "threads": 1},
-        "output": {"path": "negation.h5"},
     }  # fmt: skip
-    run_job(parse_job(yaml.safe_dump(job), folder=folder), overwrite=True)
-    with Results.open(folder / "negation.h5") as results:
+    with run_sections(folder, job, "negation") as results:
         engine = results.engine("integrated_hessians")
         found = []
         for row in range(len(results.rows)):

@@ -82,11 +82,11 @@ def pair_effects(
     """
     pairs = check_pairs(options, interventions.names, population.names)
     grids = [_Grid(population, interventions, pair, options.pair_alphas) for pair in pairs]
-    found = [
+    of_pairs = [
         population.once(f"pair-{number}", partial(grid.run, presence, choice)) for number, grid in enumerate(grids)
     ]
-    values = {name: _stacked([one[name.removeprefix("pair/")] for one in found]) for name in PAIR_AXES}
-    return values, sum(int(one["samples"]) * grid.cells for one, grid in zip(found, grids, strict=True))
+    values = {name: _stacked([one[name.removeprefix("pair/")] for one in of_pairs]) for name in PAIR_AXES}
+    return values, sum(int(one["samples"]) * grid.cells for one, grid in zip(of_pairs, grids, strict=True))
 
 
 def check_pairs(options: AceOptions, studied: Sequence[str], names: Sequence[str]) -> list[tuple[int, int]]:

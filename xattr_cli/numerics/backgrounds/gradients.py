@@ -75,17 +75,9 @@ def gradient_over_background(
         >>> found.attribution.round(decimals=3).tolist()  # (3, 3) from the first baseline, (2, 3) from the second
         [[2.5, 3.0]]
     """
-    rows = len(input)
-    unknown = input.new_full((rows,), torch.nan, dtype=torch.float64)
-    result = PathExpectation(
-        attribution=torch.full_like(input, torch.nan),
-        standard_error=torch.full_like(input, torch.nan),
-        relative_error=unknown,
-        evaluations=torch.zeros_like(unknown, dtype=torch.int64),
-        status=torch.full_like(unknown, Status.QUARANTINED, dtype=torch.int8),
-    )
+    result = PathExpectation.unknown(input)
     baselines = _Baselines.of(background)
-    every = torch.arange(rows, device=input.device)
+    every = torch.arange(len(input), device=input.device)
     groups = [every[target == one] for one in torch.unique(target)] if alike_in_context else [every]
     for some in groups:
         control = _Control.of(field, input, baselines, some) if alike_in_context else None

@@ -84,10 +84,10 @@ def select(results: Results, engines: Sequence[str] | None, samples: int, rows: 
     for label in chosen:
         if label not in known:
             raise JobError(f"{results.path}: no engine {label!r}.{suggestion(label, known)}")
-    found = tuple(results.engines[label] for label in chosen if label in results.engines)
-    places = _rows_of_samples(results, found, samples) if rows is None else _rows_by_number(results, rows)
+    own = tuple(results.engines[label] for label in chosen if label in results.engines)
+    places = _rows_of_samples(results, own, samples) if rows is None else _rows_by_number(results, rows)
     effects = tuple(results.effects[label] for label in chosen if label in results.effects)
-    return Selection(results, found, places, effects)
+    return Selection(results, own, places, effects)
 
 
 def _rows_by_number(results: Results, rows: Sequence[int]) -> np.ndarray:
@@ -133,8 +133,8 @@ def paged(stem: str, rows: Sequence[int] | np.ndarray, most: int) -> Iterator[tu
 
 def tensors_of(engines: Sequence[EngineResults]) -> dict[str, list[EngineResults]]:
     """Explained tensor -> the engines that have a map of it."""
-    found: dict[str, list[EngineResults]] = {}
+    engines_of: dict[str, list[EngineResults]] = {}
     for engine in engines:
         for name in engine.tensors:
-            found.setdefault(name, []).append(engine)
-    return found
+            engines_of.setdefault(name, []).append(engine)
+    return engines_of
