@@ -54,14 +54,14 @@ class _Watch(OperationWatch):  # type: ignore[no-untyped-call]
             self._made.update((id(tensor), tensor) for tensor in tensors_in((output,)))
         return output
 
-    def _judge(self, name: str, given: list[Tensor]) -> None:
-        cut = [tensor for tensor in given if id(tensor) in self._made and not tensor.requires_grad]
+    def _judge(self, name: str, inputs: list[Tensor]) -> None:
+        cut = [tensor for tensor in inputs if id(tensor) in self._made and not tensor.requires_grad]
         if name in _NUMBERS:
             self._add("item", "a number taken out of a tensor that depends on the input")
         elif name in _COPIES:
             return
         elif not torch.is_grad_enabled():
-            if any(tensor.requires_grad for tensor in given):
+            if any(tensor.requires_grad for tensor in inputs):
                 self._add(name, "under no_grad")
         elif cut:
             self._add(name, "given a value that depends on the input, but is detached from it")

@@ -163,12 +163,14 @@ def _columns(
 def _mean_explanation(session: Session, engine: LocalEngine, table: RowTable, block: Block) -> Explanation:
     """What an engine finds of a block, in the mean over its baselines and over networks."""
 
-    def alone(one: LocalEngine) -> Explanation:
+    def alone(alternative: LocalEngine) -> Explanation:
         if session.model.fold_names:
             folds = (session.block(table, scorer) for scorer in session.scorer.each_fold)
             names, keep = session.model.fold_names, session.model.keep_folds
-            return with_consistency(session, one, block, explain_folds(one, folds, names, keep=keep))
-        return with_consistency(session, one, block, one.explain(block))
+            return with_consistency(
+                session, alternative, block, explain_folds(alternative, folds, names, keep=keep)
+            )
+        return with_consistency(session, alternative, block, alternative.explain(block))
 
     return explain_alternatives(engine, alone)
 

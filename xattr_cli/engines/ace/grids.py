@@ -104,11 +104,11 @@ def check_pairs(options: AceOptions, studied: Sequence[str], names: Sequence[str
     return [(first, second) for first, second in places]
 
 
-def _position(given: str | int, studied: Sequence[str], names: Sequence[str]) -> int:
-    wanted = names[given] if isinstance(given, int) and given < len(names) else str(given)
+def _position(feature: str | int, studied: Sequence[str], names: Sequence[str]) -> int:
+    wanted = names[feature] if isinstance(feature, int) and feature < len(names) else str(feature)
     if wanted in studied:
         return list(studied).index(wanted)
-    raise JobError(f"pairs: {given!r} is none of the features that are studied.{suggestion(wanted, studied)}")
+    raise JobError(f"pairs: {feature!r} is none of the features that are studied.{suggestion(wanted, studied)}")
 
 
 def _stacked(arrays: Sequence[np.ndarray]) -> np.ndarray:

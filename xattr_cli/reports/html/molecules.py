@@ -45,16 +45,16 @@ class MoleculeView(View):
         return {engine: drawn[engine.label][1].values for engine in good}
 
     def show(self, engine: EngineResults, row: int, values: np.ndarray, limit: float) -> Shown:
-        molecule, found = self._drawn(row)[engine.label]
-        atoms = {atom: ground(value, limit) for atom, value in found.atoms.items()}
-        bonds = {pair: ground(value, limit) for pair, value in found.bonds.items()}
+        molecule, attributed = self._drawn(row)[engine.label]
+        atoms = {atom: ground(value, limit) for atom, value in attributed.atoms.items()}
+        bonds = {pair: ground(value, limit) for pair, value in attributed.bonds.items()}
         drawn = _png(molecule.draw(atoms, bonds, _WIDTH, _HEIGHT))
-        return Shown((Molecule(drawn, molecule.smiles, _note(found)),), number(limit))
+        return Shown((Molecule(drawn, molecule.smiles, _note(attributed)),), number(limit))
 
 
-def _note(found: MoleculeMap) -> str:
-    parts = ["bits of the fingerprint, shared equally among their atoms"] if found.of_bits else []
-    parts += [f"not drawn: {number(found.elsewhere)}"] if found.elsewhere else []
+def _note(attributed: MoleculeMap) -> str:
+    parts = ["bits of the fingerprint, shared equally among their atoms"] if attributed.of_bits else []
+    parts += [f"not drawn: {number(attributed.elsewhere)}"] if attributed.elsewhere else []
     return "; ".join(parts)
 
 

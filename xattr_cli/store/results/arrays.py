@@ -129,7 +129,7 @@ def texts(group: h5py.Group, name: str) -> tuple[str, ...]:
     """The strings of a dataset; empty if there is none, or only an axis of that name."""
     item = group.get(name)
     is_axis = isinstance(item, h5py.Dataset) and is_only_an_axis(item)
-    return () if item is None or is_axis else tuple(dataset(group, name).asstr()[()])
+    return tuple(dataset(group, name).asstr()[()]) if name in group and not is_axis else ()
 
 
 def mapping(text: Any) -> dict[str, Any]:
