@@ -50,33 +50,33 @@ class Options(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _refuse_strangers(cls, given: Any) -> Any:
-        if isinstance(given, dict):
-            faults = [*cls._unknown_keys(given), *cls._misplaced_booleans(given)]
+    def _refuse_strangers(cls, options: Any) -> Any:
+        if isinstance(options, dict):
+            faults = [*cls._unknown_keys(options), *cls._misplaced_booleans(options)]
             if faults:
                 raise ValidationError.from_exception_data(cls.__name__, faults)
-        return given
+        return options
 
     @classmethod
-    def _unknown_keys(cls, given: Mapping[Any, Any]) -> Iterator[InitErrorDetails]:
+    def _unknown_keys(cls, options: Mapping[Any, Any]) -> Iterator[InitErrorDetails]:
         allowed = sorted(cls.model_fields)
-        unknown = [key for key in given if key not in cls.model_fields]
+        unknown = [key for key in options if key not in cls.model_fields]
         for number, key in enumerate(unknown):
             # looking for the like of thousands would take long, and nobody reads it
-            hint = cls._advice(key, given, allowed) if number < MOST_HINTS else ""
-            yield _fault("unknown_key", f"unknown key.{hint}", key, given[key])
+            hint = cls._advice(key, options, allowed) if number < MOST_HINTS else ""
+            yield _fault("unknown_key", f"unknown key.{hint}", key, options[key])
 
     @classmethod
-    def _advice(cls, key: Any, given: Mapping[Any, Any], allowed: list[str]) -> str:
+    def _advice(cls, key: Any, options: Mapping[Any, Any], allowed: list[str]) -> str:
         """What an error says of a key that is not among the allowed ones."""
         known = cls.elsewhere.get(key) if isinstance(key, str) else None
         return f" {known}" if known else suggestion(key, allowed) or " No keys are allowed here."
 
     @classmethod
-    def _misplaced_booleans(cls, given: Mapping[Any, Any]) -> Iterator[InitErrorDetails]:
+    def _misplaced_booleans(cls, options: Mapping[Any, Any]) -> Iterator[InitErrorDetails]:
         # pydantic takes true for 1, so that `limit: yes` would explain one sample
         for name, field in cls.model_fields.items():
-            value = given.get(name)
+            value = options.get(name)
             if _holds_boolean(value) and not _takes_boolean(field.annotation):
                 yield _fault("no_boolean", "must not be true or false", name, value)
 

@@ -52,7 +52,7 @@ def main() -> None:
     options = parser.parse_args()
     speed = speed_table(options.threads)
     estimators: Any = importlib.import_module("scripts.benchmarks.bench_icc_estimators")
-    names = ("exact_table", "pair_table", "design_table", "salib_table")
+    names = ("exact_table", "design_table", "salib_table")
     tables = [getattr(estimators, name)(options.seeds) for name in names]
     publish("icc", {**versions("torch", "SALib"), "threads": options.threads or "default"}, [*tables, speed])
 

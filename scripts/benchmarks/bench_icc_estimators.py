@@ -1,4 +1,4 @@
-"""Estimators of contributions at equal cost: the ones that were adopted beside those of the literature."""
+"""Estimators of contributions: in exact cases, by the number of nodes, and beside SALib at equal cost."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from torch import Tensor
 
 from scripts.benchmarks.benchlib import ROOT, Table
 from xattr_cli.numerics.sensitivity.factorial import FullFactorial, worths
-from xattr_cli.numerics.sensitivity.linear_extensions import DownSets, topological_values
 from xattr_cli.numerics.sensitivity.permutation_walk import RoundWalk
 from xattr_cli.numerics.sensitivity.pick_freeze import evaluate_subsets
 from xattr_cli.numerics.sensitivity.polynomial_chaos import Chaos
@@ -83,92 +82,14 @@ def _errors(
     return errors, inside
 
 
-# --- all subsets: which pairs of points ---------------------------------------------------------
-
-
-def pair_table(seeds: int) -> Table:
-    """The mean over all pairs of a factorial against pairs with one end at U."""
-    columns = {"case": "", "draws": ",d"}
-    return Table(
-        "All subsets of the nodes: which pairs of points",
-        {
-            **columns,
-            "all pairs (adopted)": ".1e",
-            "Jansen": ".1e",
-            "Janon": ".1e",
-            "correlated differences": ".1e",
-        },
-        list(_pair_rows(seeds)),
-        f"RMSE of topological and Shapley contributions, {seeds} seeds: one Sobol' sequence, the same outputs.",
-    )
-
-
-def _pair_rows(seeds: int) -> Iterator[Sequence[Any]]:
-    for name in ("linear chain", "Ishigami", "product", "heavy tail"):
-        problem, draws = TABLE[name], 2**12
-        errors: dict[str, list[Any]] = {estimator: [] for estimator in WORTHS}
-        for seed in range(seeds):
-            outputs = _outputs(problem, FullFactorial(len(problem.parents)), draws, seed)
-            for estimator, worth in WORTHS.items():
-                errors[estimator].append(_error(problem, worth(outputs)))
-        yield name, draws, *(rms(errors[estimator]) for estimator in WORTHS)
-
-
-def _outputs(problem: Problem, design: Any, draws: int, seed: int) -> Tensor:
-    response = response_of(problem.function, problem.parents)
-
-    def draw(part: slice) -> tuple[Tensor, Tensor]:
-        return paired_draws(len(problem.parents), seed, part.start, part.stop - part.start)
-
-    return torch.cat([outputs for _, outputs in evaluate_subsets(response, design, draw, draws, MEMORY)])
-
-
-def _error(problem: Problem, worth: Tensor) -> np.ndarray:
-    values = [shapley_values(worth), topological_values(worth, DownSets.of(problem.parents))]
-    exact = [problem.exact[name] for name in ("shapley", "topological")]
-    return np.concatenate(
-        [(value / worth[-1])[:, 0].numpy() - one for value, one in zip(values, exact, strict=True)]
-    )
-
-
-def _all_pairs(outputs: Tensor) -> Tensor:
-    return worths(FullFactorial(int(math.log2(outputs.shape[1]))).energies(outputs))
-
-
-# the factorial gives subset S the noise of V: with V as the anchor, outputs[:, S] shares S with it
-
-
-def _jansen(outputs: Tensor) -> Tensor:
-    anchor = outputs[:, -1:]
-    variance = (anchor - outputs[:, :1]).square().mean(dim=0)[0] / 2
-    return _from_zero(variance - (anchor - outputs).square().mean(dim=0) / 2)
-
-
-def _janon(outputs: Tensor) -> Tensor:
-    anchor = outputs[:, -1:]
-    return _from_zero((anchor * outputs).mean(dim=0) - ((anchor + outputs) / 2).mean(dim=0).square())
-
-
-def _correlated(outputs: Tensor) -> Tensor:
-    centred = outputs - outputs.mean()
-    return (centred[:, -1:] * (centred - centred[:, :1])).mean(dim=0)
-
-
-def _from_zero(worth: Tensor) -> Tensor:
-    return torch.cat([torch.zeros_like(worth[:1]), worth[1:]])
-
-
-WORTHS = {"all pairs": _all_pairs, "Jansen": _jansen, "Janon": _janon, "correlated differences": _correlated}
-
-
-# --- all subsets or walks, and which walks ------------------------------------------------------
+# --- all subsets or walks -----------------------------------------------------------------------
 
 
 def design_table(seeds: int) -> Table:
     """Exact enumeration against walks, by the number of nodes."""
     return Table(
         "All subsets or walks",
-        {"nodes": "d", "all subsets": ".2f", "walk there and back (adopted)": ".2f", "Goda's walk": ".2f"},
+        {"nodes": "d", "all subsets": ".2f", "walk there and back": ".2f"},
         list(_design_rows(seeds)),
         f"RMSE of the Shapley contributions × √evaluations over {seeds} seeds: ReLU networks 64-64 of independent "
         "normal inputs, about 2¹⁷ evaluations each. `estimator: auto` takes all subsets of up to 5 nodes.",
@@ -179,13 +100,10 @@ def _design_rows(seeds: int) -> Iterator[Sequence[Any]]:
     for nodes in (3, 4, 5, 6, 7, 8, 10, 12):
         problem = Problem(random_network(nodes), ((),) * nodes, {}, 0.0)
         truth = np.mean([_walk(problem, 2**14, 10**6 + seed)[0] for seed in range(16)], axis=0)
-        yield (
-            nodes,
-            *(
-                _efficiency([estimate(problem, 2**17, seed) for seed in range(seeds)], truth)
-                for estimate in (_subsets, _walk_of, _goda)
-            ),
+        estimates = (
+            [estimate(problem, 2**17, seed) for seed in range(seeds)] for estimate in (_subsets, _walk_of)
         )
+        yield nodes, *(_efficiency(found, truth) for found in estimates)
 
 
 def _efficiency(found: Sequence[tuple[np.ndarray, int]], truth: np.ndarray) -> float:
@@ -195,39 +113,30 @@ def _efficiency(found: Sequence[tuple[np.ndarray, int]], truth: np.ndarray) -> f
 def _subsets(problem: Problem, budget: int, seed: int) -> tuple[np.ndarray, int]:
     nodes = len(problem.parents)
     draws = budget >> nodes
-    worth = _all_pairs(_outputs(problem, FullFactorial(nodes), draws, seed))
+    design = FullFactorial(nodes)
+    worth = worths(design.energies(_outputs(problem, design, draws, seed)))
     return (shapley_values(worth) / worth[-1])[:, 0].numpy(), draws << nodes
 
 
 def _walk_of(problem: Problem, budget: int, seed: int) -> tuple[np.ndarray, int]:
-    return _walk(problem, _power_of_two(budget / (2 * len(problem.parents))), seed)
+    return _walk(problem, 1 << int(math.log2(budget / (2 * len(problem.parents)))), seed)
 
 
 def _walk(problem: Problem, draws: int, seed: int) -> tuple[np.ndarray, int]:
     nodes = len(problem.parents)
-    walk = RoundWalk(_orders(draws, nodes, seed))
+    random = np.random.default_rng(seed)
+    walk = RoundWalk(torch.from_numpy(random.permuted(np.tile(np.arange(nodes), (draws, 1)), axis=1)))
     found = walk.shapley(slice(0, draws), _outputs(problem, walk, draws, seed))
     return (found["shapley"] / found["variance"])[:, 0].numpy(), 2 * nodes * draws
 
 
-def _goda(problem: Problem, budget: int, seed: int) -> tuple[np.ndarray, int]:
-    """The first half of a walk there and back, read once, forwards."""
-    nodes = len(problem.parents)
-    draws = _power_of_two(budget / (nodes + 1))
-    walk = RoundWalk(_orders(draws, nodes, seed))
-    y = _outputs(problem, walk, draws, seed)[:, : nodes + 1, 0]
-    gains = (y[:, :1] - (y[:, 1:] + y[:, :-1]) / 2) * (y[:, :-1] - y[:, 1:])
-    sums = gains.gather(1, walk.places).sum(dim=0)
-    return (sums / sums.sum()).numpy(), (nodes + 1) * draws
+def _outputs(problem: Problem, design: Any, draws: int, seed: int) -> Tensor:
+    response = response_of(problem.function, problem.parents)
 
+    def draw(part: slice) -> tuple[Tensor, Tensor]:
+        return paired_draws(len(problem.parents), seed, part.start, part.stop - part.start)
 
-def _orders(draws: int, nodes: int, seed: int) -> Tensor:
-    random = np.random.default_rng(seed)
-    return torch.from_numpy(random.permuted(np.tile(np.arange(nodes), (draws, 1)), axis=1))
-
-
-def _power_of_two(most: float) -> int:
-    return 1 << int(math.log2(most))
+    return torch.cat([outputs for _, outputs in evaluate_subsets(response, design, draw, draws, MEMORY)])
 
 
 # --- Sobol' indices beside SALib ----------------------------------------------------------------

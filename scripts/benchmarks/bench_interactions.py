@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from scripts.benchmarks.bench_cases import block_of
 from scripts.benchmarks.benchlib import Table, publish, versions
 from scripts.benchmarks.hessian_cases import matrix_error, softplus_mlp
-from scripts.benchmarks.hessian_error_bars import error_bar_table, rule_table, way_table
+from scripts.benchmarks.hessian_error_bars import error_bar_table, way_table
 from scripts.benchmarks.hessian_peers import foreseen_seconds, interactions, smallest_samples
 from scripts.benchmarks.hessian_sentences import sentence_table
 from xattr_cli.engines.interactions.integrated_hessians import IntegratedHessians
@@ -54,7 +54,6 @@ def main() -> None:
         protocol_table(samples, protocol_rows),
         sentence_table(1 if options.quick else SENTENCES),
         error_bar_table(cases),
-        rule_table(cases),
         way_table(),
     ]
     facts = {**versions("torch", "path-explain"), "threads": options.threads, "rows": rows}

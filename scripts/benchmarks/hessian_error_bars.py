@@ -1,4 +1,4 @@
-"""Reported against true errors of integrated Hessians, and the rules and the ways that they are computed by."""
+"""Reported against true errors of integrated Hessians, and the ways that they are computed by."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections.abc import Mapping
 
 import numpy as np
 import torch
-from numpy.polynomial import legendre
 from torch import Tensor
 
 from scripts.benchmarks.bench_cases import share_covered
@@ -21,9 +20,9 @@ from xattr_cli.engines.interactions.integrated_hessians import IntegratedHessian
 from xattr_cli.numerics.interactions.fan import Fan
 from xattr_cli.numerics.interactions.grouping import Grouping
 from xattr_cli.numerics.interactions.integrate import InteractionRule, integrate_interactions
-from xattr_cli.numerics.interactions.log_rules import NODE_COUNTS, LogRule, interpolatory_rule, nested_log_rules
+from xattr_cli.numerics.interactions.log_rules import NODE_COUNTS
 
-__all__ = ["error_bar_table", "rule_table", "way_table"]
+__all__ = ["error_bar_table", "way_table"]
 
 RTOLS = (0.05, 0.01)
 EXACT = 1e-11
@@ -59,112 +58,6 @@ def _line(case: SecondOrderCase, name: str, score: str, truth: Tensor, rtol: flo
         float(found.curves["nodes"].double().mean()), float(true[known].quantile(0.95)),
         int((found.status != 0).sum()),
     )  # fmt: skip
-
-
-# --- rules ----------------------------------------------------------------------------------------
-
-
-def rule_table(rows: int) -> Table:
-    """Error of the matrix by rule and number of nodes, on all rows of a network."""
-    counts = [len(rule) for rule in nested_log_rules(23).levels]
-    scores = {"softplus MLP": "raw", "softplus MLP × 3": "raw", "GELU MLP": "logit", "GRU": "logit"}
-    cases = {name: CASES[name](rows, score) for name, score in scores.items()}
-    lines = []
-    for name, case in cases.items():
-        truth = case.explain(rtol=EXACT).curves["interaction"]
-        for rule, nodes_of in RULES.items():
-            errors = [float(matrix_error(_by_rule(case, nodes_of(count)), truth).mean()) for count in counts]
-            lines.append((name, rule, *errors))
-    columns = {"network": "", "rule": "", **{f"{count} nodes": ".1e" for count in counts}}
-    note = (
-        "Mean relative error of the matrix. All but the last two integrate the polynomial through the values at "
-        "the nodes against the logarithmic weights exactly."
-    )
-    return Table("Rules for the logarithmic weights", columns, lines, note)
-
-
-Weighted = tuple[np.ndarray, LogRule]
-
-
-def _nested(count: int) -> Weighted:
-    rules = nested_log_rules()
-    rule = next(rule for rule in rules.levels if len(rule) == count)
-    return rules.nodes[:count], rule
-
-
-def _product(nodes: np.ndarray) -> Weighted:
-    return nodes, interpolatory_rule(nodes)
-
-
-def _fejer(count: int) -> Weighted:
-    return _product(np.sin(np.arange(1, count + 1) * np.pi / (2 * (count + 1))) ** 2)
-
-
-def _clenshaw_curtis(count: int) -> Weighted:
-    return _product(np.sin(np.arange(count) * np.pi / (2 * (count - 1))) ** 2)
-
-
-def _gauss(count: int) -> Weighted:
-    return _product((legendre.leggauss(count)[0] + 1) / 2)
-
-
-def _plain(t: np.ndarray, weights: np.ndarray) -> Weighted:
-    log = -np.log(t)
-    return t, LogRule(weights, weights * log, weights * t * log, np.zeros((2, len(t))))
-
-
-def _gauss_squared(count: int) -> Weighted:
-    x, w = legendre.leggauss(count)
-    u = (x + 1) / 2
-    return _plain(u**2, u * w)
-
-
-def _midpoint_squared(count: int) -> Weighted:
-    u = (np.arange(count) + 0.5) / count
-    return _plain(u**2, 2 * u / count)
-
-
-RULES = {
-    "nested, from 5 Gauss nodes (adopted)": _nested,
-    "Gauss-Legendre nodes (not nested)": _gauss,
-    "Clenshaw-Curtis nodes": _clenshaw_curtis,
-    "Fejér's second nodes": _fejer,
-    "Gauss-Legendre in u, t = u²": _gauss_squared,
-    "midpoint in u, t = u²": _midpoint_squared,
-}
-
-
-def _by_rule(case: SecondOrderCase, weighted: Weighted) -> Tensor:
-    """(rows, K, K), all rows on the same nodes."""
-    nodes, rule = weighted
-    engine = IntegratedHessians(**case.options)
-    block = case.block(engine)
-    groups = InteractionBench(block, engine).groups
-    field = InteractionBench(block, engine).curvature.field(block.rows)
-    total = block.inputs.new_zeros(len(block.rows), len(groups.chosen), groups.count)
-    points = _Every(block.inputs, torch.from_numpy(nodes))
-    ramp, log = torch.from_numpy(rule.ramp), torch.from_numpy(rule.log)
-    for found in field.forms(points, groups):
-        row, node = points.row[found.part], points.node[found.part]
-        total.index_add_(0, row, ramp[node][:, None, None] * found.forms)
-        own = groups.project(points.delta(found.part), row, found.gradients[None])[:, 0]
-        total.index_add_(0, row, torch.diag_embed(log[node][:, None] * own))
-    return total
-
-
-class _Every:
-    """All nodes of all rows, from a zero baseline."""
-
-    def __init__(self, inputs: Tensor, t: Tensor) -> None:
-        self.inputs, self.t = inputs, t
-        self.row = torch.arange(len(inputs)).repeat_interleave(len(t))
-        self.node = torch.arange(len(t)).repeat(len(inputs))
-
-    def take(self, part: slice) -> Tensor:
-        return self.inputs[self.row[part]] * self.t[self.node[part], None]
-
-    def delta(self, part: slice) -> Tensor:
-        return self.inputs[self.row[part]]
 
 
 # --- ways -----------------------------------------------------------------------------------------

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+import yaml
 from scipy.stats import rankdata
 
 from scripts.benchmarks.benchlib import ROOT, Table
-from xattr_cli.job.config import load_job
+from xattr_cli.job.config import load_job, parse_job
 from xattr_cli.pipeline.run import run_job
 from xattr_cli.reports.gallery import plot_all
 from xattr_cli.store.results.engines import EngineResults
@@ -29,6 +30,7 @@ __all__ = [
     "rank_correlation",
     "removal_claim",
     "run_config",
+    "run_sections",
     "trained_once",
 ]
 
@@ -88,6 +90,19 @@ def run_config(name: str, folder: Path, changed: Mapping[str, object], *, plots:
         with Results.open(output) as results:
             plot_all(results, folder / "plots")
     return output
+
+
+def run_sections(folder: Path, sections: Mapping[str, object], name: str) -> Results:
+    """Run a job on one thread of the CPU, in a folder that holds its files, and open its result.
+
+    Arguments:
+        folder: where relative paths of the job start.
+        sections: of the job, without its output.
+        name: of the result file, which is replaced.
+    """
+    job = {"compute": {"device": "cpu", "threads": 1}, **sections, "output": {"path": f"{name}.h5"}}
+    run_job(parse_job(yaml.safe_dump(job), folder=folder), overwrite=True)
+    return Results.open(folder / f"{name}.h5")
 
 
 def accuracy_claim(engine: EngineResults) -> Claim:

@@ -8,7 +8,7 @@ from helpers.blocks import block_of, scorer_of
 from helpers.interactions import Formula
 from torch import nn
 
-from xattr_cli.device.curvature.field import SecondOrder, hessian_vector_products
+from xattr_cli.device.curvature.field import SecondOrder, _packed, products_of_call
 from xattr_cli.device.curvature.hvp import WAYS
 from xattr_cli.device.curvature.network import Smoothing, find_curvature, follow_ways, settled_ways
 from xattr_cli.engines.interactions.integrated_hessians import IntegratedHessians
@@ -63,6 +63,22 @@ def curvature_of(module, x, target, rows=64, directions=6, **options):
     block = block_of(module, x, target=target, rows=rows)
     smoothing = Smoothing(allow=("item",), **options)
     return block, find_curvature(block.scorer, block.rows, smoothing, directions)
+
+
+def hessian_vector_products(scorer, how, points, directions, context, target):
+    """Scores (n,), gradients (n, D) and products H v (n, R, D) at points (n, D) along directions (n, R, D)."""
+
+    def call(part, rows, chunk):
+        chunks = torch.split(directions[part].transpose(0, 1), chunk)
+        here = {name: tensor[part] for name, tensor in context.items()}
+        values, gradients, products = products_of_call(
+            scorer, how.way, points[part], iter(chunks), here, target[part], rows
+        )
+        return values, gradients, torch.cat(list(products)).transpose(0, 1)
+
+    with scorer.exact_arithmetic():
+        pieces = list(_packed(scorer, how, len(points), directions.shape[1:], call))
+    return [torch.cat(each) for each in zip(*pieces, strict=True)]
 
 
 def truth(module, x, target, lines, score=lambda outputs: outputs):

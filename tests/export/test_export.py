@@ -152,6 +152,24 @@ def test_names_of_features_and_classes_and_original_units(table_file, tmp_path):
     )
 
 
+def test_labels_that_do_not_exclude_each_other_are_no_names_of_outputs(tmp_path):
+    """Their axis is called output, and so is the array of output tokens that other results have."""
+    rng = np.random.default_rng(0)
+    write_data(tmp_path, rng.normal(size=(5, FEATURES)).astype(np.float32), rng.integers(0, 2, (5, 4)))
+    dataset = {"class_names": list("abcd")}
+    run(write_job(tmp_path, dataset=dataset, score="sigmoid", target={"index": 2}), "--quiet")
+    assert set(pd.read_csv(export(tmp_path / "out.h5", "csv", tmp_path)).target_name) == {"c"}
+    assert invoke("report", tmp_path / "out.h5").exit_code == 0
+
+
+def test_outputs_without_a_name_are_called_by_number(tmp_path):
+    """The labels of a few samples name fewer classes than the network has."""
+    write_data(tmp_path, np.ones((2, FEATURES), np.float32), np.array(["yes", "yes"]))
+    run(write_job(tmp_path, target="all"), "--quiet")
+    names = pd.read_csv(export(tmp_path / "out.h5", "csv", tmp_path)).target_name
+    assert names.unique().tolist() == ["yes", "1", "2", "3"]
+
+
 def test_tokens_stand_in_the_table_and_padding_does_not(texts_file, tmp_path):
     found = pd.read_parquet(export(texts_file, "parquet", tmp_path))
     with Results.open(texts_file) as results:

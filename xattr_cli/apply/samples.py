@@ -185,9 +185,9 @@ def _present(file: ArrayFile, layout: SampleLayout, count: int) -> np.ndarray:
     return np.concatenate([_of_input(values, shape) for shape in layout.inputs.values()], axis=1)
 
 
-def _of_input(given: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+def _of_input(values: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """(n, size) bool of one input, whose first axis are steps."""
     steps, size = shape[0], int(np.prod(shape))
-    is_mask = given.ndim == 2 and given.shape[1] == steps
-    real = given.astype(bool) if is_mask else np.arange(steps) < given.reshape(len(given), -1)[:, :1]
+    is_mask = values.ndim == 2 and values.shape[1] == steps
+    real = values.astype(bool) if is_mask else np.arange(steps) < values.reshape(len(values), -1)[:, :1]
     return np.repeat(real, size // steps, axis=1)

@@ -72,9 +72,9 @@ class ReadingCommand(click.Command):
             raise ResultError(_fault(file, ctx.info_name or "", error)) from error
 
 
-def _first(given: dict[str, Any]) -> Path:
+def _first(parameters: dict[str, Any]) -> Path:
     """The result file that a command is about, or the first of several."""
-    named = next(given[name] for name in ("file", "a", "files") if name in given)
+    named = next(parameters[name] for name in ("file", "a", "files") if name in parameters)
     return Path(named[0] if isinstance(named, tuple) else named)
 
 

@@ -62,9 +62,9 @@ class RunOptions:
     as_json: bool
 
     @classmethod
-    def taken_from(cls, given: dict[str, Any]) -> RunOptions:
+    def taken_from(cls, parameters: dict[str, Any]) -> RunOptions:
         """Of what a command was given, which then no longer has them."""
-        return cls(**{each.name: given.pop(each.name) for each in fields(cls)})
+        return cls(**{each.name: parameters.pop(each.name) for each in fields(cls)})
 
 
 @click.command()

@@ -98,8 +98,8 @@ class Arrays(DatasetSource):
     def _is_single(self) -> bool:
         return self.path.suffix.lower() == ".npy" and self.path.is_file()
 
-    def _column(self, file: ArrayFile, wanted: str, name: str, names: Sequence[str]) -> Column:
-        stored = self._stored(file, wanted, name)
+    def _column(self, file: ArrayFile, column: str, name: str, names: Sequence[str]) -> Column:
+        stored = self._stored(file, column, name)
         shape = tuple(stored.shape[1:])
         offset, scale = self._scaling(name, names, shape)
         dtype = _for_input(self.dtype, name, names, "dataset.dtype", None)
@@ -111,10 +111,10 @@ class Arrays(DatasetSource):
         )
         return Column(spec, stored)
 
-    def _stored(self, file: ArrayFile, wanted: str, name: str) -> Sliceable:
+    def _stored(self, file: ArrayFile, column: str, name: str) -> Sliceable:
         """The array of an input, (samples, *shape)."""
-        stored = file.array(wanted, "dataset.inputs")
-        check_samples(stored, f"dataset.inputs: {wanted!r} in {file.path}")
+        stored = file.array(column, "dataset.inputs")
+        check_samples(stored, f"dataset.inputs: {column!r} in {file.path}")
         return stored
 
     def _scaling(
@@ -150,9 +150,9 @@ class Arrays(DatasetSource):
         stored = file.array(name, key)
         return as_labels(np.array(stored[:]) if stored.shape else np.empty(()), key, self.known_classes)
 
-    def _files(self, file: ArrayFile, wanted: Sequence[str]) -> list[HashedFile]:
+    def _files(self, file: ArrayFile, names: Sequence[str]) -> list[HashedFile]:
         labels = [self.labels] if self.labels else []
-        paths = [*file.files([*wanted, *labels, *self.texts]), *([self.labels_path] if self.labels_path else [])]
+        paths = [*file.files([*names, *labels, *self.texts]), *([self.labels_path] if self.labels_path else [])]
         return [hash_file(path) for path in paths]
 
 
@@ -168,10 +168,10 @@ def _read_texts(file: ArrayFile, name: str) -> list[str]:
     return [value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value) for value in values]
 
 
-def _short_names(wanted: Sequence[str]) -> list[str]:
+def _short_names(names: Sequence[str]) -> list[str]:
     """The last parts of dotted or slashed names, where these differ from each other."""
-    short = [name.replace("/", ".").rpartition(".")[2] for name in wanted]
-    return short if len(set(short)) == len(short) else [name.replace("/", ".") for name in wanted]
+    short = [name.replace("/", ".").rpartition(".")[2] for name in names]
+    return short if len(set(short)) == len(short) else [name.replace("/", ".") for name in names]
 
 
 def _for_input(

@@ -158,15 +158,15 @@ class DatasetSource(Plugin, ABC):
 
     @model_validator(mode="before")
     @classmethod
-    def _older_words(cls, given: Any) -> Any:
+    def _older_words(cls, content: Any) -> Any:
         """`nonfinite`, and `damaged` of pictures, were two keys of what is one decision."""
-        if not isinstance(given, dict) or "bad_rows" in given:
-            return given
-        older = [n for n in ("nonfinite", "damaged") if n in given and n not in cls.model_fields]
+        if not isinstance(content, dict) or "bad_rows" in content:
+            return content
+        older = [n for n in ("nonfinite", "damaged") if n in content and n not in cls.model_fields]
         if not older:
-            return given
-        value = given[older[-1]]
-        rest = {name: value for name, value in given.items() if name not in older}
+            return content
+        value = content[older[-1]]
+        rest = {name: value for name, value in content.items() if name not in older}
         return {**rest, "bad_rows": "error" if value == "refuse" else value}
 
     def model_post_init(self, context: Any) -> None:

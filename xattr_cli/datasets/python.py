@@ -77,9 +77,8 @@ class Python(DatasetSource):
                 hashing=self.hashing,
             )
         raise DataError(
-            f"dataset.factory: {self.factory!r} returned {type(made).__name__}. "
-            "Return arrays by name, a pair (X, y), a dataset with __len__ and __getitem__, "
-            "or xattr_cli.datasets.Samples."
+            f"dataset.factory: {self.factory!r} returned {type(made).__name__}. Return arrays by name, a pair (X, "
+            "y), a dataset with __len__ and __getitem__, or xattr_cli.datasets.Samples."
         )
 
     def _of_pair(self, x: Any, y: Any) -> Samples:

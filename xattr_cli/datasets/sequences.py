@@ -51,13 +51,13 @@ class Sequences(Arrays):
             samples.close()
             raise
 
-    def _stored(self, file: ArrayFile, wanted: str, name: str) -> Sliceable:
-        stored = super()._stored(file, wanted, name)
+    def _stored(self, file: ArrayFile, column: str, name: str) -> Sliceable:
+        stored = super()._stored(file, column, name)
         of_lengths = self._array_of_lengths(name)
         if of_lengths is None:
             return stored
         lengths = self._read_lengths(file, of_lengths)
-        where = f"dataset.inputs: {wanted!r} in {file.path}"
+        where = f"dataset.inputs: {column!r} in {file.path}"
         looks_padded = stored.shape[0] == len(lengths) and stored.shape[1:2] >= (lengths.max(),)
         looks_packed = stored.shape[0] == lengths.sum()
         if looks_padded and looks_packed and self.packed is None:

@@ -232,11 +232,11 @@ def read_statistics(path: Path, key: str) -> Statistics:
         ) from error
 
 
-def _values(given: dict[str, float], columns: Sequence[str], key: str) -> np.ndarray:
+def _values(levels: dict[str, float], columns: Sequence[str], key: str) -> np.ndarray:
     for name in columns:
-        if name not in given:
-            raise DataError(f"{key}: no value for column {name!r}.{suggestion(name, given)}")
-    values = np.array([given[name] for name in columns], dtype=np.float64)
+        if name not in levels:
+            raise DataError(f"{key}: no value for column {name!r}.{suggestion(name, levels)}")
+    values = np.array([levels[name] for name in columns], dtype=np.float64)
     if not np.isfinite(values).all():
         raise DataError(f"{key}: {columns[int(np.argmin(np.isfinite(values)))]!r} is not finite.")
     return values

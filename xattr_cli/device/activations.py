@@ -52,8 +52,8 @@ def layer_activations(
             scorer.evaluate(points[part], here, rows)
             return {layer: _only(calls, layer)[: part.stop - part.start] for layer in layers}
 
-        found = list(scorer.packing.run(len(points), call))
-    return {layer: torch.cat([piece[layer] for piece in found]) for layer in layers}
+        pieces = list(scorer.packing.run(len(points), call))
+    return {layer: torch.cat([piece[layer] for piece in pieces]) for layer in layers}
 
 
 def settled_sites(scorer: Scorer, inputs: Mapping[str, Tensor], calls: Sequence[Packing]) -> tuple[HookPoint, ...]:
@@ -66,14 +66,14 @@ def settled_sites(scorer: Scorer, inputs: Mapping[str, Tensor], calls: Sequence[
     """
     seen: list[dict[str, dict[str, Tensor]]] = []
     for packing in calls:
-        found: dict[str, dict[str, Tensor]] = {}
+        recorded_here: dict[str, dict[str, Tensor]] = {}
         here = {name: tensor[: packing.rows] for name, tensor in inputs.items()}
-        with torch.no_grad(), scorer.exact_arithmetic(), watched(scorer.sites, found):
+        with torch.no_grad(), scorer.exact_arithmetic(), watched(scorer.sites, recorded_here):
             _called(scorer, here, packing.rows)
-        seen.append(found)
+        seen.append(recorded_here)
     sites: list[HookPoint] = []
     for site in scorer.sites:
-        tensors = [found.get(site.name, {}) for found in seen]
+        tensors = [recorded_here.get(site.name, {}) for recorded_here in seen]
         for one in _sites_of_parts(site, tensors[0]):
             part = "" if one.part is None else str(one.part)
             shapes = [named[part].shape for named in tensors if part in named]
@@ -125,12 +125,12 @@ def site_activations(
     def call(part: slice, rows: int) -> dict[str, Tensor]:
         scorer.interrupt()
         here = {name: tensor[part] for name, tensor in inputs.items()}
-        found: dict[str, Tensor] = {}
-        with recorded(scorer.sites, found):
+        tensors: dict[str, Tensor] = {}
+        with recorded(scorer.sites, tensors):
             _called(scorer, here, rows)
         for site in scorer.sites:
-            _check_rows(site, found[site.name], rows)
-        return {name: tensor[: part.stop - part.start] for name, tensor in found.items()}
+            _check_rows(site, tensors[site.name], rows)
+        return {name: tensor[: part.stop - part.start] for name, tensor in tensors.items()}
 
     count = len(next(iter(inputs.values())))
     with torch.no_grad(), scorer.exact_arithmetic():
@@ -151,20 +151,22 @@ def find_nested(scorer: Scorer, inputs: Mapping[str, Tensor], rows: int) -> tupl
 
     def follow(site: HookPoint, own: Tensor) -> Tensor:
         if own.requires_grad:
-            found = torch.autograd.grad(own.sum(), list(leaves.values()), retain_graph=True, allow_unused=True)
-            nested.extend((name, site.name) for name, one in zip(leaves, found, strict=True) if one is not None)
+            gradients = torch.autograd.grad(own.sum(), list(leaves.values()), retain_graph=True, allow_unused=True)
+            nested.extend(
+                (name, site.name) for name, each in zip(leaves, gradients, strict=True) if each is not None
+            )
         leaves[site.name] = own.detach().clone().requires_grad_()
         return leaves[site.name].clone()  # what follows may work in place
 
     explained = [spec.name for spec in scorer.layout.specs]
     _, filled = scorer.fill(next(iter(inputs.values())), inputs, rows)
-    given = {spec.name: filled[spec.name].clone() for spec in scorer.inputs}
+    tensors = {spec.name: filled[spec.name].clone() for spec in scorer.inputs}
     for name in explained:
-        if name in given:
-            leaves[name] = given[name].requires_grad_()
-            given[name] = leaves[name].clone()
+        if name in tensors:
+            leaves[name] = tensors[name].requires_grad_()
+            tensors[name] = leaves[name].clone()
     with torch.enable_grad(), scorer.exact_arithmetic(), passing(scorer.sites, follow):
-        scorer.called(given)
+        scorer.called(tensors)
     return nested[0] if nested else None
 
 
@@ -246,9 +248,9 @@ def find_embedding(network: nn.Module) -> tuple[str, nn.Module]:
     """
     names = {part: path for path, part in network.named_modules()}
     for part in network.modules():
-        found = _input_embeddings(part)
-        if found in names:
-            return names[found], found
+        embedding = _input_embeddings(part)
+        if embedding in names:
+            return names[embedding], embedding
     embeddings = {p: m for p, m in network.named_modules() if isinstance(m, nn.Embedding | nn.EmbeddingBag)}
     if len(embeddings) == 1:
         return next(iter(embeddings.items()))
@@ -265,9 +267,9 @@ def find_embedding(network: nn.Module) -> tuple[str, nn.Module]:
 
 def _input_embeddings(part: nn.Module) -> Any:
     """What a model of transformers calls its input embeddings; None if it has none."""
-    given = getattr(part, "get_input_embeddings", None)
+    getter = getattr(part, "get_input_embeddings", None)
     try:
-        return given() if callable(given) else None
+        return getter() if callable(getter) else None
     except NotImplementedError:
         return None
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from ..models.surgery.constants import READS_NO_VALUES, tensors_in
+from ..models.watching import OperationWatch, python_functions
 from .curvature.kinks import Kink, LayerTracker
 
 __all__ = ["locate_detachments"]
@@ -36,22 +36,17 @@ def locate_detachments(network: nn.Module, forward: Callable[[], object]) -> tup
     return tuple(sorted(watch.found))
 
 
-class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Sees every operation of ATen, and follows what depends on the inputs."""
+class _Watch(OperationWatch):  # type: ignore[no-untyped-call]
+    """Follows what depends on the inputs."""
 
     def __init__(self, layers: LayerTracker) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.layers = layers
         self.found: set[Kink] = set()
         self._made: dict[int, Tensor] = {}  # kept alive: the identity of a freed tensor is given to another
         self._known: set[object] = set()
 
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        return False  # nothing is compiled here, and the guard against it would import the compiler
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
+    def see(self, func: Any, args: Any, kwargs: Any) -> Any:
         output = func(*args, **kwargs)
         given = [tensor for tensor in tensors_in((args, kwargs)) if tensor.is_floating_point()]
         if any(tensor.requires_grad or id(tensor) in self._made for tensor in given):
@@ -59,30 +54,22 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self._made.update((id(tensor), tensor) for tensor in tensors_in((output,)))
         return output
 
-    def _judge(self, name: str, given: list[Tensor]) -> None:
-        cut = [tensor for tensor in given if id(tensor) in self._made and not tensor.requires_grad]
+    def _judge(self, name: str, inputs: list[Tensor]) -> None:
+        cut = [tensor for tensor in inputs if id(tensor) in self._made and not tensor.requires_grad]
         if name in _NUMBERS:
             self._add("item", "a number taken out of a tensor that depends on the input")
         elif name in _COPIES:
             return
         elif not torch.is_grad_enabled():
-            if any(tensor.requires_grad for tensor in given):
+            if any(tensor.requires_grad for tensor in inputs):
                 self._add(name, "under no_grad")
         elif cut:
             self._add(name, "given a value that depends on the input, but is detached from it")
 
     def look_for_functions(self, output: object) -> None:
         """Note the autograd Functions written in Python of which something was made."""
-        waiting = [tensor.grad_fn for tensor in tensors_in((output,))]
-        while waiting:
-            node = waiting.pop()
-            if node is None or node in self._known:
-                continue
-            self._known.add(node)
-            if issubclass(type(node), torch.autograd.function.BackwardCFunction):
-                name = type(node).__name__.removesuffix("Backward")
-                self._add(name, "an autograd Function with a backward of its own")
-            waiting += [following for following, _ in node.next_functions]
+        for name in python_functions(output, self._known):
+            self._add(name.removesuffix("Backward"), "an autograd Function with a backward of its own")
 
     def _add(self, operation: str, reason: str) -> None:
         self.found.add(Kink(self.layers.name, operation, reason))

@@ -76,10 +76,10 @@ class OutputView:
         Raises:
             ModelError: there is no such part, or none is named and there are several.
         """
-        found = returned
+        output = returned
         for name in [] if self.part is None else str(self.part).split("."):
-            found = _part(found, name)
-        return found if whole or isinstance(found, Tensor) else _only_tensor(found)
+            output = _part(output, name)
+        return output if whole or isinstance(output, Tensor) else _only_tensor(output)
 
     def rows_first(self, tensor: Tensor, rows: int) -> Tensor:
         """(rows, *shape) of an output; a single sample may have lost its axis, by squeeze().
@@ -89,16 +89,15 @@ class OutputView:
         """
         if rows == 1 and (tuple(tensor.shape) == self.shape or (self.shape is None and tensor.ndim == 0)):
             return tensor[None]
-        found = tensor.movedim(self.batch_axis, 0) if 0 < self.batch_axis < tensor.ndim else tensor
-        fits = found.ndim > 0 and len(found) == rows
-        if fits and (self.shape is None or tuple(found.shape[1:]) == self.shape):
-            return found
+        by_sample = tensor.movedim(self.batch_axis, 0) if 0 < self.batch_axis < tensor.ndim else tensor
+        fits = by_sample.ndim > 0 and len(by_sample) == rows
+        if fits and (self.shape is None or tuple(by_sample.shape[1:]) == self.shape):
+            return by_sample
         usual = "" if self.shape is None else f", and {(rows, *self.shape)} elsewhere"
         raise ModelError(
             f"the model returns a tensor of shape {tuple(tensor.shape)} for {rows} rows{usual}; a score for every "
             "sample is needed. If it averages or sums over the batch, let it return what it averages; name "
-            "another "
-            "part of its output as model.output if it returns several."
+            "another part of its output as model.output if it returns several."
         )
 
     def scores(self, score: Score, outputs: Any, context: Mapping[str, Tensor]) -> Tensor:
@@ -123,13 +122,13 @@ class OutputView:
         if outputs.ndim <= 2:
             return of_all(outputs[:, None] if outputs.ndim == 1 else outputs)
         rows, last = len(outputs), outputs.movedim(1 + self.class_axis, -1)
-        found = of_all(last.reshape(-1, last.shape[-1]))
-        targets = found.shape[1]
+        scores = of_all(last.reshape(-1, last.shape[-1]))
+        targets = scores.shape[1]
         if self.given:
-            return self._of_given(found.reshape(rows, -1, targets), context)
+            return self._of_given(scores.reshape(rows, -1, targets), context)
         if self.reduce == "none":
-            return found.reshape(*last.shape[:-1], targets).movedim(-1, 1 + self.class_axis).flatten(1)
-        each = found.reshape(rows, -1, targets)
+            return scores.reshape(*last.shape[:-1], targets).movedim(-1, 1 + self.class_axis).flatten(1)
+        each = scores.reshape(rows, -1, targets)
         weights = self._weights(each, context)
         total = each.sum(dim=1) if weights is None else (each * weights).sum(dim=1)
         if self.reduce == "sum":
@@ -138,7 +137,7 @@ class OutputView:
 
     def _of_given(self, each: Tensor, context: Mapping[str, Tensor]) -> Tensor:
         """(rows, positions) scores of the classes that are asked for, or (rows, 1) if they are reduced."""
-        found, start = [], 0
+        of_inputs, start = [], 0
         for name in self.given:
             ids = context[name]
             at = each[:, start : start + ids.shape[1]].gather(2, ids.clamp(min=0)[..., None])[..., 0]
@@ -148,21 +147,21 @@ class OutputView:
                 at = at.sum(dim=1, keepdim=True)
             if self.reduce == "mean":
                 at = at / (ids >= 0).sum(dim=1, keepdim=True)
-            found.append(at)
-        if len(found) == 1:
-            return found[0]
-        one, other = found
-        common = min(one.shape[1], other.shape[1])
-        return torch.cat([one[:, :common] - other[:, :common], one[:, common:]], dim=1)
+            of_inputs.append(at)
+        if len(of_inputs) == 1:
+            return of_inputs[0]
+        first, second = of_inputs
+        common = min(first.shape[1], second.shape[1])
+        return torch.cat([first[:, :common] - second[:, :common], first[:, common:]], dim=1)
 
     def _weights(self, each: Tensor, context: Mapping[str, Tensor]) -> Tensor | None:
         """(rows, positions, 1 or classes) that every score counts with; None for all alike."""
         if not self.mask:
             return None
-        given = context[self.mask]
+        mask = context[self.mask]
         if self.mask == POSITIONS:
-            return torch.nn.functional.one_hot(given, each.shape[2]).to(each.dtype)
-        return (given.reshape(len(each), -1, 1) != 0).to(each.dtype)
+            return torch.nn.functional.one_hot(mask, each.shape[2]).to(each.dtype)
+        return (mask.reshape(len(each), -1, 1) != 0).to(each.dtype)
 
     def _as_logits(self, outputs: Tensor) -> Tensor:
         if self.scale == "free":
@@ -193,19 +192,19 @@ def _part(value: Any, name: str) -> Any:
 def _only_tensor(value: Any) -> Tensor:
     """The only floating tensor among the parts of an output."""
     parts = named_parts(value) or {}
-    found = {n: part for n, part in parts.items() if isinstance(part, Tensor) and part.is_floating_point()}
-    if len(found) == 1:
-        return next(iter(found.values()))
-    if not found and len(parts) == 1:
+    tensors = {n: part for n, part in parts.items() if isinstance(part, Tensor) and part.is_floating_point()}
+    if len(tensors) == 1:
+        return next(iter(tensors.values()))
+    if not tensors and len(parts) == 1:
         [inner] = parts.values()
         if not isinstance(inner, Tensor):
             return _only_tensor(inner)
-    shapes = ", ".join(f"{name} {tuple(part.shape)}" for name, part in found.items())
-    named = next(iter(found), "0")
-    wanted = next((name for name in found if "logit" in name or "score" in name), named)
+    shapes = ", ".join(f"{name} {tuple(part.shape)}" for name, part in tensors.items())
+    named = next(iter(tensors), "0")
+    likely = next((name for name in tensors if "logit" in name or "score" in name), named)
     raise ModelError(
         f"the model returns {_describe(value)}, of which one tensor can be explained"
-        + (f" ({shapes}). Say which: model: {{output: {wanted}}}." if found else ", but there is none in it.")
+        + (f" ({shapes}). Say which: model: {{output: {likely}}}." if tensors else ", but there is none in it.")
     )
 
 

@@ -109,9 +109,9 @@ class Packing:
         while start < count:
             rows = self._rows_of_call(count - start)
             part = slice(start, min(start + rows, count))
-            found, shortage = None, ""
+            result, shortage = None, ""
             try:
-                found = call(part, rows)
+                result = call(part, rows)
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
@@ -119,8 +119,8 @@ class Packing:
             # outside the except block: the traceback would keep the tensors of the failed call alive
             if shortage:
                 self._halve(shortage)
-            elif found is not None:
-                yield found
+            elif result is not None:
+                yield result
                 start = part.stop if part.stop == count else part.stop - again(part.stop)
 
     def recover(self, rows: int) -> None:

@@ -101,15 +101,15 @@ def replaced(
     """
 
     def put(site: HookPoint, own: Tensor) -> Tensor:
-        given = values[site.name].to(own.dtype)  # a network in half precision goes on in its own type
+        value = values[site.name].to(own.dtype)  # a network in half precision goes on in its own type
         if site.sequence in masks:
-            given = pinned(given[:, : own.shape[1]], own, masks[site.sequence])
-        if given.shape != own.shape:
+            value = pinned(value[:, : own.shape[1]], own, masks[site.sequence])
+        if value.shape != own.shape:
             raise ModelError(
                 f"{site.key}: {site.layer!r}: the tensor has shape {tuple(own.shape)} in this call and "
-                f"{tuple(given.shape)} in others; it can be explained only if its shape is always the same."
+                f"{tuple(value.shape)} in others; it can be explained only if its shape is always the same."
             )
-        return given
+        return value
 
     with passing(sites, put):
         yield

@@ -144,11 +144,11 @@ class Scorer:
         Raises:
             ModelError: the outputs are not one tensor, or do not have a row for each point.
         """
-        found = self.view.picked(self.returned(points, context), whole=self.score.takes_any_shape)
-        if not isinstance(found, Tensor):
-            return found
-        found = self.view.rows_first(found, len(points))
-        return found.to(self.dtype) if found.is_floating_point() else found
+        output = self.view.picked(self.returned(points, context), whole=self.score.takes_any_shape)
+        if not isinstance(output, Tensor):
+            return output
+        output = self.view.rows_first(output, len(points))
+        return output.to(self.dtype) if output.is_floating_point() else output
 
     def returned(self, points: Tensor, context: Mapping[str, Tensor]) -> Any:
         """What the module returns for (k, D) points, of whatever kind."""
@@ -176,8 +176,8 @@ class Scorer:
 
     def read(self, outputs: Any, context: Mapping[str, Tensor]) -> Tensor:
         """(k, targets) scores of outputs (k, *shape)."""
-        found = self.view.scores(self.score, outputs, context)
-        return found.to(self.dtype) if found.is_floating_point() else found
+        scores = self.view.scores(self.score, outputs, context)
+        return scores.to(self.dtype) if scores.is_floating_point() else scores
 
     def evidence(self, points: Tensor, context: Mapping[str, Tensor]) -> Tensor:
         """(n, targets) of any number of points (n, D), by which the predicted target is the greatest."""
@@ -204,8 +204,8 @@ class Scorer:
     def _evaluated(self, points: Tensor, context: Mapping[str, Tensor], rows: int, read: _Read) -> Tensor:
         self.interrupt()
         filled, filling = self.fill(points, context, rows)
-        found = [read(self.view, fold.outputs(filled, filling), filling) for fold in self.each_fold]
-        mean = found[0] if len(found) == 1 else torch.stack(found).mean(dim=0, dtype=self.dtype)
+        of_folds = [read(self.view, fold.outputs(filled, filling), filling) for fold in self.each_fold]
+        mean = of_folds[0] if len(of_folds) == 1 else torch.stack(of_folds).mean(dim=0, dtype=self.dtype)
         mean = mean.to(self.dtype) if mean.is_floating_point() else mean
         return mean if len(mean) == len(points) else mean[: len(points)]
 
@@ -238,14 +238,14 @@ class Scorer:
         self.interrupt()
         filled, filling = self.fill(points, context, rows)
         leaf = filled.detach().requires_grad_()
-        found = []
+        evaluated = []
         with torch.enable_grad():
             scores = self.graded(leaf, filling)
             for number, target in enumerate(targets, 1):
                 values = scores[: len(target)].gather(1, target[:, None])[:, 0]
                 (gradients,) = torch.autograd.grad(values.sum(), leaf, retain_graph=number < len(targets))
-                found.append((values.detach(), gradients[: len(target)]))
-        return found
+                evaluated.append((values.detach(), gradients[: len(target)]))
+        return evaluated
 
     @contextmanager
     def exact_arithmetic(self) -> Iterator[None]:
@@ -297,13 +297,13 @@ class BlockField:
         def call(part: slice, rows: int) -> list[Evaluation]:
             members = places.members(part)
             row = points.row[members[0]]
-            found = self.scorer.gradients_of_call(
+            evaluated = self.scorer.gradients_of_call(
                 points.take(members[0]),
                 self._context(row),
                 [self.rows.target[points.row[some]] for some in members],
                 rows,
             )
-            return [Evaluation(some, *numbers) for some, numbers in zip(members, found, strict=True)]
+            return [Evaluation(some, *numbers) for some, numbers in zip(members, evaluated, strict=True)]
 
         with self.scorer.exact_arithmetic():
             for evaluations in self.scorer.packing.run(len(places), call):

@@ -287,22 +287,20 @@ class Function(Score):
         if not isinstance(output, Tensor) or output.ndim < 2:
             raise ModelError(
                 f"score.function: {self.function} takes a target, but the network returns no tensor of (n, "
-                "outputs). "
-                "Name a part of it as model.output, or let the function take the outputs alone."
+                "outputs). Name a part of it as model.output, or let the function take the outputs alone."
             )
         more = (context,) if self._takes > 2 else ()
         numbers = (torch.full((len(output),), k, device=output.device) for k in range(output.shape[1]))
         return torch.cat([self._checked(self._call(output, k, *more, **self.kwargs)) for k in numbers], dim=1)
 
-    def _checked(self, found: Any) -> Tensor:
-        if not isinstance(found, Tensor) or found.ndim not in (1, 2) or not found.is_floating_point():
-            what = f"{found.dtype} {tuple(found.shape)}" if isinstance(found, Tensor) else type(found).__name__
+    def _checked(self, scores: Any) -> Tensor:
+        if not isinstance(scores, Tensor) or scores.ndim not in (1, 2) or not scores.is_floating_point():
+            what = f"{scores.dtype} {tuple(scores.shape)}" if isinstance(scores, Tensor) else type(scores).__name__
             raise ModelError(
-                f"score.function: {self.function} returned {what}; a floating tensor (n,) of a score per "
-                "sample, or "
-                "(n, targets), is needed."
+                f"score.function: {self.function} returned {what}; a floating tensor (n,) of a score per sample, "
+                "or (n, targets), is needed."
             )
-        return found[:, None] if found.ndim == 1 else found
+        return scores[:, None] if scores.ndim == 1 else scores
 
 
 def _log_probabilities(outputs: Tensor) -> Tensor:

@@ -17,7 +17,12 @@ SEVERITY = (Status.CONVERGED, Status.NOT_JUDGED, Status.NOT_CONVERGED, Status.IN
 
 
 def mean_explanation(
-    found: Sequence[Explanation], names: tuple[str, ...], *, word: str, scores: Sequence[Tensor | None], keep: bool
+    explanations: Sequence[Explanation],
+    names: tuple[str, ...],
+    *,
+    word: str,
+    scores: Sequence[Tensor | None],
+    keep: bool,
 ) -> Explanation:
     """The mean of explanations; its reported error bounds that of the mean: ‖Σ errors‖ ≤ Σ ‖errors‖.
 
@@ -25,42 +30,42 @@ def mean_explanation(
     the names, `WORDs` the maps themselves.
 
     Arguments:
-        found: of the same rows.
+        explanations: of the same rows.
         names: of what makes them different.
         word: for it, such as "fold".
         scores: (rows,) that belong to each; all None for none.
         keep: the maps are stored.
     """
-    first, maps = found[0], torch.stack([one.attribution for one in found], dim=1)
+    first, maps = explanations[0], torch.stack([each.attribution for each in explanations], dim=1)
     mean = maps.mean(dim=1)
     sizes = torch.linalg.vector_norm(maps, dim=2, dtype=torch.float64)
-    errors = torch.stack([one.relative_error.double() for one in found], dim=1)
+    errors = torch.stack([each.relative_error.double() for each in explanations], dim=1)
     absolute = (errors * sizes).nan_to_num(nan=torch.inf).mean(dim=1)
     size = torch.linalg.vector_norm(mean, dim=1, dtype=torch.float64)
-    known = [one.score_baseline for one in found if one.score_baseline is not None]
-    told = [one for one in scores if one is not None]
-    of_each = {f"{word}_scores": torch.stack(told, dim=1)} if len(told) == len(found) else {}
+    known = [each.score_baseline for each in explanations if each.score_baseline is not None]
+    told = [each for each in scores if each is not None]
+    of_each = {f"{word}_scores": torch.stack(told, dim=1)} if len(told) == len(explanations) else {}
     return replace(
         first,
         attribution=mean,
         relative_error=torch.where(absolute > 0, absolute / size, 0.0),
-        evaluations=sum((one.evaluations for one in found), torch.zeros_like(first.evaluations)),
-        score_input=_mean_of([one.score_input for one in found]),
-        score_baseline=_mean_of(known) if len(known) == len(found) else None,
-        status=_worst([one.status for one in found]),
+        evaluations=sum((each.evaluations for each in explanations), torch.zeros_like(first.evaluations)),
+        score_input=_mean_of([each.score_input for each in explanations]),
+        score_baseline=_mean_of(known) if len(known) == len(explanations) else None,
+        status=_worst([each.status for each in explanations]),
         maps={
-            **_means([one.maps for one in found]),
+            **_means([each.maps for each in explanations]),
             f"{word}_deviation": maps.std(dim=1),
             **({f"{word}s": maps} if keep else {}),
         },
-        curves={**_means([one.curves for one in found]), **of_each},
+        curves={**_means([each.curves for each in explanations]), **of_each},
         axes={**first.axes, f"{word}s": (word,), f"{word}_scores": (word,)},
         constants={**first.constants, f"{word}_names": names},
     )
 
 
-def _means(found: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
-    return {name: _mean_of([one[name] for one in found]) for name in found[0]}
+def _means(mappings: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    return {name: _mean_of([one[name] for one in mappings]) for name in mappings[0]}
 
 
 def _mean_of(values: Sequence[Tensor]) -> Tensor:

@@ -27,18 +27,18 @@ class FeatureSelection:
     is_group: bool = False
 
 
-def resolve(given: str | int, names: Sequence[str], key: str) -> int:
+def resolve(feature: str | int, names: Sequence[str], key: str) -> int:
     """The coordinate of a feature that the job names or numbers.
 
     Raises:
         JobError: there is none. `key` begins the message.
     """
-    if isinstance(given, int) and 0 <= given < len(names):
-        return given
-    if isinstance(given, str) and given in names:
-        return names.index(given)
-    what = f"no feature {given!r}" if isinstance(given, str) else f"no feature number {given}"
-    raise JobError(f"{key}: {what}; there are {len(names)}, numbered from 0.{suggestion(given, _some(names))}")
+    if isinstance(feature, int) and 0 <= feature < len(names):
+        return feature
+    if isinstance(feature, str) and feature in names:
+        return names.index(feature)
+    what = f"no feature {feature!r}" if isinstance(feature, str) else f"no feature number {feature}"
+    raise JobError(f"{key}: {what}; there are {len(names)}, numbered from 0.{suggestion(feature, _some(names))}")
 
 
 def _some(names: Sequence[str]) -> Sequence[str]:
@@ -82,8 +82,7 @@ def _refuse_overlap(groups: Sequence[FeatureSelection], names: Sequence[str]) ->
         for coordinate in group.members.tolist():
             if coordinate in owner:
                 raise JobError(
-                    f"groups.{group.name}: {names[coordinate]!r} is in the group {owner[coordinate]!r} "
-                    "already; a feature "
-                    "belongs to one group at most, once."
+                    f"groups.{group.name}: {names[coordinate]!r} is in the group {owner[coordinate]!r} already; a "
+                    "feature belongs to one group at most, once."
                 )
             owner[coordinate] = group.name

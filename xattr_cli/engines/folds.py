@@ -31,8 +31,7 @@ def check_folds(job: Job, folds: Sequence[nn.Module]) -> None:
         if isinstance(engine, PopulationEngine) or engine.second_order:
             raise JobError(
                 f"engines.{label}: {engine.registered_name} does not go with model.checkpoints; name one "
-                "checkpoint "
-                "in a job of its own."
+                "checkpoint in a job of its own."
             )
 
 

@@ -214,7 +214,7 @@ class Workbench:
         judge: Callable[[Tensor, Mapping[str, Tensor], Tensor], Tensor],
     ) -> np.ndarray:
         """(rows, points) of what `judge` says of imputed images (k, D), their context, and their rows (k,)."""
-        inputs, found = self.block.rows.inputs, []
+        inputs, evaluated = self.block.rows.inputs, []
         channels, (height, width) = self.units.of.size // self.units.count, self.specs[0].shape[-2:]
         random = np.stack([each.standard_normal(inputs.shape[1]) for each in self.generators(Stream.IMPUTATION)])
         for rows in self.pieces(8 * 8 * len(counts) * inputs.shape[1]):
@@ -227,9 +227,9 @@ class Workbench:
             points = torch.where(lacks[:, None], imputed(images, lacks) + away, images).flatten(1)
             row = torch.arange(rows.start, rows.stop, device=inputs.device).repeat_interleave(len(counts))
             context = {name: tensor[row] for name, tensor in self.block.rows.context.items()}
-            found.append(_numpy(judge(points.to(inputs.dtype), context, row)).reshape(-1, len(counts)))
+            evaluated.append(_numpy(judge(points.to(inputs.dtype), context, row)).reshape(-1, len(counts)))
         self.evaluations += len(inputs) * len(counts)
-        return np.concatenate(found)
+        return np.concatenate(evaluated)
 
     def segments(self, count: int) -> np.ndarray:
         """(rows, units) int64, superpixels of images; the units themselves of other inputs."""
@@ -237,10 +237,10 @@ class Workbench:
         if len(self.specs) > 1 or spec.axes[-2:] != ("height", "width"):
             return np.tile(np.arange(self.units.count), (rows, 1))
         images = _numpy(self.block.rows.inputs).reshape(rows, *spec.shape)
-        found = superpixels(images, count, "--metric irof")
-        places = np.arange(spec.size) % found[0].size  # of numbers in flat rows: channels come first
+        numbered = superpixels(images, count, "--metric irof")
+        places = np.arange(spec.size) % numbered[0].size  # of numbers in flat rows: channels come first
         first = np.unique(self.units.of, return_index=True)[1]
-        return np.asarray(found.reshape(rows, -1)[:, places[first]])
+        return np.asarray(numbered.reshape(rows, -1)[:, places[first]])
 
     # --- comparing ---
 

@@ -41,21 +41,21 @@ def choose_candidates(
             of another shape than the inputs.
     """
     chosen = _Chooser(results, layout, units)
-    found: list[Candidate] = []
+    candidates: list[Candidate] = []
     for label in chosen.labels() if inquiry.engines is None else dict.fromkeys(inquiry.engines):
-        found += chosen.named(label, must_rank=inquiry.engines is not None)
+        candidates += chosen.named(label, must_rank=inquiry.engines is not None)
     if inquiry.averages:
-        maps = [one for one in found if isinstance(one, LocalMap)]
-        found += [mean_magnitude(one, results.rows.target) for one in maps]
-    known = {CONTROL, *(one.name for one in found)}
+        maps = [one for one in candidates if isinstance(one, LocalMap)]
+        candidates += [mean_magnitude(one, results.rows.target) for one in maps]
+    known = {CONTROL, *(one.name for one in candidates)}
     for name, importance in inquiry.importances.items():
         if name in known:
             raise JobError(f"--importance {name}: the name is taken; choose another one.")
-        found.append(chosen.index(name, f"--importance {name}:", np.asarray(importance)))
-    if not found:
+        candidates.append(chosen.index(name, f"--importance {name}:", np.asarray(importance)))
+    if not candidates:
         listed = f" ({', '.join(chosen.labels())})" if chosen.labels() else ""
         raise JobError(f"{results.path}: holds no maps and no importances that could be evaluated{listed}.")
-    return found
+    return candidates
 
 
 def read_importance(text: str) -> tuple[str, np.ndarray]:
@@ -68,12 +68,12 @@ def read_importance(text: str) -> tuple[str, np.ndarray]:
     if not (name and equals and path):
         raise JobError(f"--importance {text!r}: must look like NAME=FILE.npy")
     try:
-        found = np.load(Path(path), allow_pickle=False)
+        importance = np.load(Path(path), allow_pickle=False)
     except (OSError, ValueError) as error:
         raise JobError(f"--importance {text}: cannot be read: {error}") from error
-    if not isinstance(found, np.ndarray) or found.dtype.kind not in "fiu":
+    if not isinstance(importance, np.ndarray) or importance.dtype.kind not in "fiu":
         raise JobError(f"--importance {text}: holds no array of numbers; give a .npy file.")
-    return name, found.astype(np.float64)
+    return name, importance.astype(np.float64)
 
 
 class _Chooser:
@@ -96,15 +96,15 @@ class _Chooser:
             raise JobError(f"{self._results.path}: no engine {label!r}.{suggestion(label, self.labels())}")
         if slash:
             return [self._value(label, value)]
-        found = list(self._of(label))
-        if must_rank and not found:
+        candidates = list(self._of(label))
+        if must_rank and not candidates:
             effect = self._results.effects.get(label)
             others = "" if effect is None else f" It left {', '.join(effect.names)}; name one as {label}/NAME."
             raise JobError(
                 f"{self._results.path}: engine {label!r} has neither maps nor importances: nothing ranks "
                 f"features.{others}"
             )
-        return found
+        return candidates
 
     def _of(self, label: str) -> Iterator[Candidate]:
         engine = self._results.engines.get(label)
@@ -155,11 +155,11 @@ class _Chooser:
         return GlobalIndex(name, totals[0] if importance.ndim == 1 else totals.T, studied)
 
     def _check_tensors(self, engine: EngineResults) -> None:
-        wanted = {spec.name: tuple(spec.shape) for spec in self._layout.specs}
-        if engine.tensors != wanted:
+        explained_now = {spec.name: tuple(spec.shape) for spec in self._layout.specs}
+        if engine.tensors != explained_now:
             raise JobError(
                 f"{self._results.path}: engine {engine.label!r} explains {_shapes(engine.tensors)}, but the "
-                f"dataset now delivers {_shapes(wanted)}. Evaluate the maps on the data that they explain."
+                f"dataset now delivers {_shapes(explained_now)}. Evaluate the maps on the data that they explain."
             )
 
 

@@ -78,8 +78,8 @@ def evaluate_file(
             job = stored_job(results, overrides, folder or Path.cwd(), again)
         session = stack.enter_context(open_sources(results, job, changed=inquiry.changed))
         units = units_of(session.layout.specs, inquiry.unit)
-        found = choose_candidates(results, inquiry, session.layout, units)
-        survey = _Survey.of(Reader(results, session, inquiry), found, units)
+        candidates = choose_candidates(results, inquiry, session.layout, units)
+        survey = _Survey.of(Reader(results, session, inquiry), candidates, units)
         survey.run(progress)
         return survey.evaluation()
 
@@ -107,7 +107,7 @@ class _Survey:
     seconds: float = 0.0
 
     @classmethod
-    def of(cls, reader: Reader, found: Sequence[Candidate], units: Units) -> _Survey:
+    def of(cls, reader: Reader, candidates: Sequence[Candidate], units: Units) -> _Survey:
         """The metrics that are asked for, fitted to these inputs.
 
         Raises:
@@ -119,10 +119,10 @@ class _Survey:
         masks = None
         if inquiry.masks is not None:
             masks = read_masks(inquiry.masks, inquiry.folder, session.samples, specs, units)
-        explainable = tuple(one.name for one in found if one.name in session.job.engines)
+        explainable = tuple(one.name for one in candidates if one.name in session.job.engines)
         setting = Setting(units, specs, session.probe.targets.count, masks is not None, explainable)
         fitted = {metric.model_dump_json(): metric for metric in (each.fitted(setting) for each in metrics)}
-        return cls(reader, found, [Meter(metric) for metric in fitted.values()], units, masks)
+        return cls(reader, candidates, [Meter(metric) for metric in fitted.values()], units, masks)
 
     def run(self, progress: Callable[[int, int], None]) -> None:
         """Take every block of rows."""

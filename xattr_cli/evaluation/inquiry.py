@@ -69,8 +69,8 @@ class EvaluationOptions:
             for number in value if isinstance(value, tuple) else (value,):
                 if isinstance(number, int) and not isinstance(number, bool) and number < 1:
                     raise JobError(f"{option.name}: {number} is less than 1.")
-        found = asked_metrics(self)
-        if self.sizes and not any("n" in type(metric).model_fields for metric in found):
+        asked = asked_metrics(self)
+        if self.sizes and not any("n" in type(metric).model_fields for metric in asked):
             raise JobError(
                 "the size of subsets (--n) goes with metrics of subsets only: sensitivity_n, "
                 "faithfulness_correlation, infidelity."
@@ -87,17 +87,17 @@ def asked_metrics(inquiry: EvaluationOptions) -> list[Metric]:
     """
     common = {"steps": inquiry.steps, "subsets": inquiry.subsets}
     common = {key: value for key, value in common.items() if value is not None}
-    found: list[Metric] = []
+    metrics: list[Metric] = []
     for asked in inquiry.metrics:
         metric = asked if isinstance(asked, Metric) else _metric(asked)
         fields = type(metric).model_fields
-        given = {k: v for k, v in common.items() if k in fields and k not in metric.model_fields_set}
+        shared = {k: v for k, v in common.items() if k in fields and k not in metric.model_fields_set}
         sizes = inquiry.sizes if "n" in fields and "n" not in metric.model_fields_set else ()
         for size in sizes or (None,):
-            more = given if size is None else {**given, "n": size}
+            more = shared if size is None else {**shared, "n": size}
             options = {name: getattr(metric, name) for name in metric.model_fields_set}
-            found.append(_metric({METRICS.tag: metric.registered_name, **options, **more}))
-    return list({metric.model_dump_json(): metric for metric in found}.values())
+            metrics.append(_metric({METRICS.tag: metric.registered_name, **options, **more}))
+    return list({metric.model_dump_json(): metric for metric in metrics}.values())
 
 
 def _metric(asked: str | Mapping[str, Any]) -> Metric:
@@ -116,10 +116,10 @@ def read_metric(text: str) -> str | Mapping[str, Any]:
     """
     if not text.lstrip().startswith("{"):
         return text
-    found = parse_yaml(text, f"--metric {text!r}:", JobError)
-    if not isinstance(found, Mapping):
+    content = parse_yaml(text, f"--metric {text!r}:", JobError)
+    if not isinstance(content, Mapping):
         raise JobError(f"--metric {text!r}: must be a name, or look like {{kind: NAME, OPTION: VALUE}}.")
-    return found
+    return content
 
 
 def read_perturbation(text: str, folder: Path) -> Baseline:
@@ -133,17 +133,17 @@ def read_perturbation(text: str, folder: Path) -> Baseline:
         JobError: not a baseline; names the kinds there are, or the wrong option.
     """
     value = parse_yaml(text, f"--perturbation {text!r}:", JobError)
-    found = _resolved(BASELINES, value, f"--perturbation {text!r}:", {"folder": folder})
-    if not isinstance(found, Baseline):
+    baseline = _resolved(BASELINES, value, f"--perturbation {text!r}:", {"folder": folder})
+    if not isinstance(baseline, Baseline):
         raise JobError(f"--perturbation {text!r}: is no baseline.")
-    return found
+    return baseline
 
 
 def _resolved(registry: Registry[Any], value: Any, where: str, context: dict[str, Any]) -> Plugin:
     try:
         return resolve_plugin(registry, value, context)
     except ValidationError as error:
-        given = {registry.tag: value} if isinstance(value, str) else value
-        raise JobError(f"{where} {describe(error, given)}") from error
+        options = {registry.tag: value} if isinstance(value, str) else value
+        raise JobError(f"{where} {describe(error, options)}") from error
     except ValueError as error:
         raise JobError(f"{where} {error}") from error

@@ -99,12 +99,12 @@ def read_masks(text: str, folder: Path, samples: Samples, specs: tuple[InputSpec
         raise JobError(f"{source}: masks are of one explained input; there are {len(specs)}.")
     path = folder / text
     if path.suffix.lower() == ".csv":
-        found = _boxes_of(path, source, specs[0])
+        objects = _boxes_of(path, source, specs[0])
     elif path.suffix.lower() in ARRAYS:
-        found = _arrays_of(path, source, specs[0])
+        objects = _arrays_of(path, source, specs[0])
     else:
-        found = _column_of(samples, text, source, specs[0])
-    return Masks(source, found, specs[0], units)
+        objects = _column_of(samples, text, source, specs[0])
+    return Masks(source, objects, specs[0], units)
 
 
 def _arrays_of(path: Path, source: str, spec: InputSpec) -> Callable[[str], np.ndarray | None]:

@@ -28,36 +28,36 @@ class Meter:
 
     def take(self, bench: Bench) -> None:
         """Score a block of rows; of its curves only the sums are kept."""
-        found = self.metric.measure(bench)
-        finite = _finite_maps(found.candidates, bench.attributions)
+        piece = self.metric.measure(bench)
+        finite = _finite_maps(piece.candidates, bench.attributions)
         self._finite.append(finite)
-        if found.curves is not None:
-            usable = (finite & np.isfinite(found.values)).all(axis=0)
-            self._curves.append(found.curves[:, usable].sum(axis=1))
-        self._pieces.append(Measured(found.candidates, found.values, found.steps, None, found.along, found.kept))
+        if piece.curves is not None:
+            usable = (finite & np.isfinite(piece.values)).all(axis=0)
+            self._curves.append(piece.curves[:, usable].sum(axis=1))
+        self._pieces.append(Measured(piece.candidates, piece.values, piece.steps, None, piece.along, piece.kept))
 
     def result(self) -> Measurement:
         """What was found, over all blocks."""
-        found = self.metric.conclude(self._pieces)
-        values = np.where(np.concatenate(self._finite, axis=1), found.values, np.nan)
+        measured = self.metric.conclude(self._pieces)
+        values = np.where(np.concatenate(self._finite, axis=1), measured.values, np.nan)
         usable = max(1, int(np.isfinite(values).all(axis=0).sum()))
         return Measurement(
             self.metric.registered_name,
             self.metric.higher_is_better,
-            found.candidates,
+            measured.candidates,
             values,
             self.metric.size,
-            found.steps,
+            measured.steps,
             np.sum(self._curves, axis=0) / usable if self._curves else None,
-            along=found.along,
+            along=measured.along,
             options=self._options(),
             left_out=self.metric.left_out,
         )
 
     def _options(self) -> dict[str, object]:
         """Those that are others than by default, without the size that a title has anyway."""
-        given, default = self.metric.model_dump(mode="json"), type(self.metric)().model_dump(mode="json")
-        return {k: v for k, v in given.items() if v != default[k] and (k != "n" or self.metric.size is None)}
+        options, default = self.metric.model_dump(mode="json"), type(self.metric)().model_dump(mode="json")
+        return {k: v for k, v in options.items() if v != default[k] and (k != "n" or self.metric.size is None)}
 
 
 def _finite_maps(names: tuple[str, ...], attributions: Mapping[str, np.ndarray]) -> np.ndarray:

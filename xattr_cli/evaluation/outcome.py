@@ -129,35 +129,36 @@ def evaluation_summary(evaluation: EvaluationOutcome) -> dict[str, Any]:
     }
 
 
-def _measurement_summary(evaluation: EvaluationOutcome, one: Measurement) -> dict[str, Any]:
-    estimates = one.estimates(evaluation.samples)
-    curves = [None] * len(estimates) if one.curves is None else [_plain(curve) for curve in one.curves]
+def _measurement_summary(evaluation: EvaluationOutcome, measurement: Measurement) -> dict[str, Any]:
+    estimates = measurement.estimates(evaluation.samples)
+    drawn = measurement.curves
+    curves = [None] * len(estimates) if drawn is None else [_plain(curve) for curve in drawn]
     return {
-        "metric": one.metric,
-        **({} if one.size is None else {"n": one.size}),
-        **({} if not one.options else {"options": dict(one.options)}),
-        "better": "higher" if one.higher_is_better else "lower",
-        "rows": int(one.used.sum()),
-        "left_out": int((~one.used).sum()),
-        **({} if one.steps is None else {one.along: one.steps.tolist()}),
+        "metric": measurement.metric,
+        **({} if measurement.size is None else {"n": measurement.size}),
+        **({} if not measurement.options else {"options": dict(measurement.options)}),
+        "better": "higher" if measurement.higher_is_better else "lower",
+        "rows": int(measurement.used.sum()),
+        "left_out": int((~measurement.used).sum()),
+        **({} if measurement.steps is None else {measurement.along: measurement.steps.tolist()}),
         "engines": [
             {
                 "engine": name,
                 "scope": evaluation.scopes[name],
-                **_numbers(found),
+                **_numbers(estimate),
                 **({} if curve is None else {"curve": curve}),
             }
-            for (name, found), curve in zip(estimates.items(), curves, strict=True)
+            for (name, estimate), curve in zip(estimates.items(), curves, strict=True)
         ],
         "differences": [
-            {"engine": a, "minus": b, **_numbers(found)}
-            for (a, b), found in one.differences(evaluation.samples).items()
+            {"engine": a, "minus": b, **_numbers(estimate)}
+            for (a, b), estimate in measurement.differences(evaluation.samples).items()
         ],
     }
 
 
-def _numbers(found: MetricEstimate) -> dict[str, float | None]:
-    mean, error = _plain(np.array([found.mean, found.standard_error]))
+def _numbers(estimate: MetricEstimate) -> dict[str, float | None]:
+    mean, error = _plain(np.array([estimate.mean, estimate.standard_error]))
     return {"mean": mean, "standard_error": error}
 
 

@@ -49,10 +49,10 @@ def replaced_scores(scorer: Scorer, rows: Rows, replacement: FeatureReplacement)
     """(rows, draws) float64, f of each row's replacements themselves, in the row's own context."""
     everything = torch.ones(1, 1, dtype=torch.bool, device=rows.inputs.device)
     of = torch.zeros(rows.inputs.shape[1], dtype=torch.int64, device=rows.inputs.device)
-    found = perturbed_scores(
+    scores = perturbed_scores(
         scorer, rows, replacement, of, lambda row, step: everything.expand(len(row), 1), steps=1
     )
-    return found[:, 0]
+    return scores[:, 0]
 
 
 def perturbed_scores(

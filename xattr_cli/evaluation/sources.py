@@ -137,10 +137,10 @@ def _leaves(value: Any, at: str = "") -> Iterator[tuple[str, str]]:
 def _stored(results: Results, attribute: str) -> dict[str, Any]:
     """An attribute of the file that holds JSON; empty if there is none."""
     try:
-        found = json.loads(str(results.attributes.get(attribute, "{}")))
+        content = json.loads(str(results.attributes.get(attribute, "{}")))
     except ValueError:
         return {}
-    return found if isinstance(found, dict) else {}
+    return content if isinstance(content, dict) else {}
 
 
 def _advice(results: Results, error: JobError) -> str:

@@ -32,8 +32,8 @@ def _heading(evaluation: EvaluationOutcome) -> str:
     if not evaluation.perturbation:
         return f"{evaluation.file}: {rows}, {units}; score {evaluation.score}"
     kind, *options = evaluation.perturbation.items()
-    given = ", ".join(f"{key} {value}" for key, value in options if value not in (None, [], ()))
-    what = f"{kind[1]} ({given})" if given else str(kind[1])
+    settings = ", ".join(f"{key} {value}" for key, value in options if value not in (None, [], ()))
+    what = f"{kind[1]} ({settings})" if settings else str(kind[1])
     turns = f", {evaluation.draws} draws per row" if evaluation.draws > 1 else ""
     return f"{evaluation.file}: {rows}, {units} replaced by {what}{turns}; score {evaluation.score}"
 
@@ -42,25 +42,26 @@ def _count(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
-def _lines(evaluation: EvaluationOutcome, one: Measurement) -> Iterator[tuple[str, ...]]:
-    estimates = one.estimates(evaluation.samples)
-    against = {a: found for (a, b), found in one.differences(evaluation.samples).items() if b == CONTROL}
-    for name, found in estimates.items():
+def _lines(evaluation: EvaluationOutcome, measurement: Measurement) -> Iterator[tuple[str, ...]]:
+    estimates = measurement.estimates(evaluation.samples)
+    differences = measurement.differences(evaluation.samples)
+    against = {a: estimate for (a, b), estimate in differences.items() if b == CONTROL}
+    for name, estimate in estimates.items():
         yield (
-            one.title,
-            "higher" if one.higher_is_better else "lower",
+            measurement.title,
+            "higher" if measurement.higher_is_better else "lower",
             name,
             _SCOPES[evaluation.scopes[name]],
-            _with_error(found),
+            _with_error(estimate),
             _with_error(against[name]) if name in against else "",
-            str(int(one.used.sum())),
+            str(int(measurement.used.sum())),
         )
 
 
-def _pairs(evaluation: EvaluationOutcome, one: Measurement) -> Iterator[tuple[str, ...]]:
-    for (a, b), found in one.differences(evaluation.samples).items():
+def _pairs(evaluation: EvaluationOutcome, measurement: Measurement) -> Iterator[tuple[str, ...]]:
+    for (a, b), estimate in measurement.differences(evaluation.samples).items():
         if b != CONTROL:
-            yield one.title, f"{a} − {b}", _with_error(found)
+            yield measurement.title, f"{a} − {b}", _with_error(estimate)
 
 
 def _remarks(evaluation: EvaluationOutcome) -> Iterator[str]:
@@ -70,16 +71,16 @@ def _remarks(evaluation: EvaluationOutcome) -> Iterator[str]:
             yield (f"{one.title}: {_count(left_out, 'row')} left out: {one.left_out}")
 
 
-def _with_error(found: MetricEstimate) -> str:
+def _with_error(estimate: MetricEstimate) -> str:
     """Mean and standard error to the second digit of the error."""
-    if not np.isfinite(found.mean):
+    if not np.isfinite(estimate.mean):
         return "unknown"
-    if not np.isfinite(found.standard_error) or found.standard_error == 0:
-        return f"{found.mean:.4g} ± {'?' if np.isnan(found.standard_error) else '0'}"
-    digits = 1 - int(np.floor(np.log10(found.standard_error)))
+    if not np.isfinite(estimate.standard_error) or estimate.standard_error == 0:
+        return f"{estimate.mean:.4g} ± {'?' if np.isnan(estimate.standard_error) else '0'}"
+    digits = 1 - int(np.floor(np.log10(estimate.standard_error)))
     if not 0 <= digits <= 6:
-        return f"{found.mean:.4g} ± {found.standard_error:.2g}"
-    return f"{found.mean:.{digits}f} ± {found.standard_error:.{digits}f}"
+        return f"{estimate.mean:.4g} ± {estimate.standard_error:.2g}"
+    return f"{estimate.mean:.{digits}f} ± {estimate.standard_error:.{digits}f}"
 
 
 def _aligned(lines: list[tuple[str, ...]]) -> list[str]:

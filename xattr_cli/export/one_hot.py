@@ -67,7 +67,7 @@ class OneHotExporter(Exporter):
         return (_NOTE,)
 
     @abstractmethod
-    def write_bases(self, found: _Bases, path: Path) -> None:
+    def write_bases(self, bases: _Bases, path: Path) -> None:
         """Write the file or folder."""
 
     def _bases(self, source: Source) -> _Bases:
@@ -96,14 +96,14 @@ class ModiscoExporter(OneHotExporter):
 
     suffix = "-modisco"
 
-    def write_bases(self, found: _Bases, path: Path) -> None:
+    def write_bases(self, bases: _Bases, path: Path) -> None:
         """Two archives of one array each."""
         path.mkdir()
-        shape = (len(found.source.rows), 4, found.length)
+        shape = (len(bases.source.rows), 4, bases.length)
         with npz_writer(path / "sequences.npz") as archive:
-            archive.add("arr_0", shape, np.dtype(np.int8), (letters for _, letters, _ in found.blocks()))
+            archive.add("arr_0", shape, np.dtype(np.int8), (letters for _, letters, _ in bases.blocks()))
         with npz_writer(path / "attributions.npz") as archive:
-            archive.add("arr_0", shape, np.dtype(np.float32), (maps for _, _, maps in found.blocks()))
+            archive.add("arr_0", shape, np.dtype(np.float32), (maps for _, _, maps in bases.blocks()))
 
 
 @EXPORTERS.register("chrombpnet")
@@ -116,15 +116,15 @@ class ChrombpnetExporter(OneHotExporter):
 
     suffix = ".chrombpnet.h5"
 
-    def write_bases(self, found: _Bases, path: Path) -> None:
+    def write_bases(self, bases: _Bases, path: Path) -> None:
         """The sequences, the maps, and the maps at the bases of the sequence."""
-        shape = (len(found.source.rows), 4, found.length)
+        shape = (len(bases.source.rows), 4, bases.length)
         with h5py.File(path, "w") as file:
             raw = file.create_dataset("raw/seq", shape, np.int8)
             shap, projected = (
                 file.create_dataset(f"{name}/seq", shape, np.float32) for name in ("shap", "projected_shap")
             )
-            for where, letters, maps in found.blocks():
+            for where, letters, maps in bases.blocks():
                 raw[where], shap[where], projected[where] = letters, maps, maps * letters
 
 
@@ -138,14 +138,14 @@ class BprevealExporter(OneHotExporter):
 
     suffix = ".bpreveal.h5"
 
-    def write_bases(self, found: _Bases, path: Path) -> None:
+    def write_bases(self, bases: _Bases, path: Path) -> None:
         """Scores, sequences, and a line about each."""
-        source = found.source
-        shape = (len(source.rows), found.length, 4)
+        source = bases.source
+        shape = (len(source.rows), bases.length, 4)
         with h5py.File(path, "w") as file:
             scores = file.create_dataset("hyp_scores", shape, np.float32)
             sequences = file.create_dataset("input_seqs", shape, np.uint8)
-            for where, letters, maps in found.blocks():
+            for where, letters, maps in bases.blocks():
                 scores[where], sequences[where] = maps.transpose(0, 2, 1), letters.transpose(0, 2, 1)
             names = source.results.keys_of(source.results.rows.sample[source.rows])
             samples = source.results.rows.sample[source.rows]

@@ -35,11 +35,11 @@ def ranking(source: Source, rows: Sequence[int], count: int) -> list[dict[str, A
         if row not in places:
             ends = f"numbered {min(places)} to {max(places)}" if places else "none"
             raise JobError(f"{source.results.path}: no row {row}. It has {len(places)} rows, {ends}.")
-    found = []
+    ranked = []
     for row in wanted:
         chosen = replace(source, rows=np.array([places[row]], np.int64))
-        found += [about for block in long_table(chosen, top=count) for about in _of_block(block)]
-    return found
+        ranked += [about for block in long_table(chosen, top=count) for about in _of_block(block)]
+    return ranked
 
 
 def _of_block(block: Block) -> Iterator[dict[str, Any]]:

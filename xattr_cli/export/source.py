@@ -256,11 +256,11 @@ def numbered(names: Sequence[str], form: str) -> list[str]:
     return differing
 
 
-def _spread(found: np.ndarray | None, there: np.ndarray, otherwise: object) -> np.ndarray | None:
-    if found is None:
+def _spread(values: np.ndarray | None, there: np.ndarray, otherwise: object) -> np.ndarray | None:
+    if values is None:
         return None
-    full = np.full((len(there), *found.shape[1:]), otherwise, dtype=found.dtype)
-    full[there] = found
+    full = np.full((len(there), *values.shape[1:]), otherwise, dtype=values.dtype)
+    full[there] = values
     return full
 
 

@@ -93,8 +93,8 @@ class _Lines:
         """Of some rows; which columns there are depends on the file alone."""
         source, engine, spec = self.source, self.engine, self.spec
         is_whole = spec.shape == engine.tensors[spec.name]
-        found = engine.attribution(rows, spec.name) if is_whole else engine.reduced(rows, spec.name)
-        maps = found.reshape(len(found), -1)
+        values = engine.attribution(rows, spec.name) if is_whole else engine.reduced(rows, spec.name)
+        maps = values.reshape(len(values), -1)
         real, tokens = source.steps(spec.name, rows)
         per_step = spec.size // (1 if real is None else real.shape[1])
         # padding, whose attribution is 0, comes last among the largest
@@ -141,8 +141,10 @@ def _about_rows(source: Source, rows: RowChoice, line: np.ndarray) -> Block:
     block |= {name: getattr(about, name)[rows][line] for name in ("label", "target", "prediction")}
     if len(results.outputs):
         block["target_name"] = Codes(line.astype(np.int32), tuple(map(str, results.outputs[rows])))
-    elif results.classes:
-        block["target_name"] = Codes(about.target[rows][line].astype(np.int32), results.classes)
+    elif results.classes or results.targets:
+        numbers, place = np.unique(about.target[rows], return_inverse=True)
+        names = tuple(map(results.target_name, numbers.tolist()))
+        block["target_name"] = Codes(place[line].astype(np.int32), names)
     return block
 
 

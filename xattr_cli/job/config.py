@@ -217,9 +217,9 @@ class Job(Options):
     output: Output = Field(description="where the result goes, and how it is cut into parts")
 
     @classmethod
-    def _advice(cls, key: Any, given: Mapping[Any, Any], allowed: list[str]) -> str:
-        homes = keys_named(str(key), given)
-        return f" Here it is {' or '.join(homes)}." if homes else super()._advice(key, given, allowed)
+    def _advice(cls, key: Any, options: Mapping[Any, Any], allowed: list[str]) -> str:
+        homes = keys_named(str(key), options)
+        return f" Here it is {' or '.join(homes)}." if homes else super()._advice(key, options, allowed)
 
     @field_validator("output", mode="before")
     @classmethod
@@ -267,31 +267,31 @@ def _with_engine_name(label: str, options: Any) -> Any:
     return {ENGINES.tag: label, **options} if isinstance(options, dict) else options
 
 
-def keys_named(key: str, given: Mapping[Any, Any]) -> list[str]:
+def keys_named(key: str, content: Mapping[Any, Any]) -> list[str]:
     """Dotted keys of a job that end with `key`, where it is no key of the job itself.
 
     Arguments:
         key: such as `rtol` or `device`.
-        given: what a job holds, as far as that is known; kinds that it does not name may be any.
+        content: what a job holds, as far as that is known; kinds that it does not name may be any.
 
     Example:
         >>> keys_named("device", {}), keys_named("batch_size", {})
         (['compute.device'], ['compute.batch_rows'])
     """
     sections: dict[str, type[Options]] = {"compute": Compute, "output": Output}
-    found = [f"{name}.{key}" for name, section in sections.items() if key in section.model_fields]
-    if key in _ELSEWHERE or found:
-        return [_ELSEWHERE.get(key, *found)]
+    places = [f"{name}.{key}" for name, section in sections.items() if key in section.model_fields]
+    if key in _ELSEWHERE or places:
+        return [_ELSEWHERE.get(key, *places)]
     for name, registry in {"model": MODELS, "dataset": DATASETS}.items():
-        if any(key in cls.model_fields for cls in _classes(registry, given.get(name))):
-            found.append(f"{name}.{key}")
-    labelled = given.get("engines")
+        if any(key in cls.model_fields for cls in _classes(registry, content.get(name))):
+            places.append(f"{name}.{key}")
+    labelled = content.get("engines")
     try:
         owners = _owners(key, _by_label(labelled)) if labelled else []
     except ValueError:  # the engines are wrong themselves, and so is said
         owners = []
     is_option = not labelled and any(key in cls.model_fields for cls in _classes(ENGINES, None))
-    return found + [f"engines.{owner}.{key}" for owner in owners or (["NAME"] if is_option else [])]
+    return places + [f"engines.{owner}.{key}" for owner in owners or (["NAME"] if is_option else [])]
 
 
 _ELSEWHERE = {

@@ -124,8 +124,8 @@ class OneLiner:
 
     def _options(self, engine: str) -> dict[str, Any]:
         """Of the options that are given for all engines, those that this one has."""
-        given = {"baseline": {"kind": self.baseline} if self.baseline else None, "rtol": self.rtol}
-        wanted = {name: value for name, value in given.items() if value is not None}
+        options = {"baseline": {"kind": self.baseline} if self.baseline else None, "rtol": self.rtol}
+        wanted = {name: value for name, value in options.items() if value is not None}
         for name in wanted:
             if not any(name in ENGINES.get(each).model_fields for each in self.engines):
                 raise JobError(f"--{name}: none of the engines has it: {', '.join(self.engines)}.")
@@ -167,8 +167,8 @@ def _unclear(path: Path) -> str:
     return f"say of what kind it is, such as torchvision:{path} or timm:{path}. Allowed: {kinds}, module:callable."
 
 
-def _data_kind(given: str, is_text: bool) -> str:
-    path = Path(given)
+def _data_kind(named: str, is_text: bool) -> str:
+    path = Path(named)
     if path.is_dir():
         arrays = any(path.glob("*.npy"))
         return "arrays" if arrays else "images"
@@ -180,9 +180,9 @@ def _data_kind(given: str, is_text: bool) -> str:
         others = [each.name for each in path.parent.iterdir()] if path.parent.is_dir() else []
         match = nearest(path.name, others)
         hint = f" Did you mean {str(path.parent / match)!r}?" if match else ""
-        raise JobError(f"--data {given}: no such file or folder.{hint}")
+        raise JobError(f"--data {named}: no such file or folder.{hint}")
     raise JobError(
-        f"--data {given}: its name does not say what it holds; write KIND:{given}."
+        f"--data {named}: its name does not say what it holds; write KIND:{named}."
         + suggestion("", DATASETS.names())
     )
 

@@ -47,8 +47,8 @@ class Target(Options):
 
     @model_validator(mode="after")
     def _consistent(self) -> Target:
-        given = {"index": bool(self.index), "top": bool(self.count), "column": bool(self.column)}
-        if any((self.select == name) != there for name, there in given.items()):
+        filled = {"index": bool(self.index), "top": bool(self.count), "column": bool(self.column)}
+        if any((self.select == name) != there for name, there in filled.items()):
             raise ValueError("index goes with select='index', count with select='top', column with 'column'")
         if self.axis == 0:
             raise ValueError("axis 0 counts the samples; the classes are along another one")
@@ -99,11 +99,11 @@ def _mapping(properties: dict[str, Any], *required: str) -> dict[str, Any]:
 
 def _places(value: Any) -> tuple[Place, ...]:
     """What stands under `index`: an output, or several."""
-    given = value if isinstance(value, list | tuple) else [value]
-    if not given:
+    entries = value if isinstance(value, list | tuple) else [value]
+    if not entries:
         raise ValueError("names no output; give a number, a class name, or a list of them")
     return tuple(
-        tuple(map(_entry, one)) if isinstance(one, list | tuple) and one else _entry(one) for one in given
+        tuple(map(_entry, one)) if isinstance(one, list | tuple) and one else _entry(one) for one in entries
     )
 
 

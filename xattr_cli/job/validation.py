@@ -56,16 +56,16 @@ def refuse_unusable(value: Any, at: str = "") -> None:
         raise JobError(f"{at or 'the job'}: holds half of a character (a lone surrogate), which no text can.")
 
 
-def describe(error: ValidationError, given: Mapping[str, Any]) -> str:
+def describe(error: ValidationError, content: Mapping[str, Any]) -> str:
     """Every fault as `dotted.key: value: what is wrong`, one a line.
 
     Arguments:
         error: of the validation.
-        given: the values that were validated.
+        content: the values that were validated.
     """
     faults: dict[Keys, list[ErrorDetails]] = {}
     for detail in error.errors(include_url=False):
-        faults.setdefault(_keys(detail, given), []).append(detail)
+        faults.setdefault(_keys(detail, content), []).append(detail)
     # where a value may have several forms, the fault that lies deepest is in the form that was meant
     above = {keys[:depth] for keys in faults for depth in range(len(keys))}
     deepest = [keys for keys in faults if keys not in above]
@@ -74,26 +74,26 @@ def describe(error: ValidationError, given: Mapping[str, Any]) -> str:
     return "\n".join([*lines, *([f"… and {more:,} more faults like these."] if more > 0 else [])])
 
 
-def _keys(detail: ErrorDetails, given: Any) -> Keys:
+def _keys(detail: ErrorDetails, content: Any) -> Keys:
     """Where the fault lies; pydantic's names for the forms of a value are no keys of the file."""
     keys = []
     for step in detail["loc"]:
-        inner = _inside(given, step)
+        inner = _inside(content, step)
         if inner is not _NOTHING:
-            given = inner
+            content = inner
             keys.append(str(step))
     if detail["type"] == "missing":
         keys.append(str(detail["loc"][-1]))
     return tuple(keys)
 
 
-def _inside(given: Any, step: int | str) -> Any:
-    if isinstance(given, Mapping):
-        if step in given:
-            return given[step]
-        return next((value for key, value in given.items() if str(key) == str(step)), _NOTHING)
-    if isinstance(given, list) and isinstance(step, int) and step < len(given):
-        return given[step]
+def _inside(content: Any, step: int | str) -> Any:
+    if isinstance(content, Mapping):
+        if step in content:
+            return content[step]
+        return next((value for key, value in content.items() if str(key) == str(step)), _NOTHING)
+    if isinstance(content, list) and isinstance(step, int) and step < len(content):
+        return content[step]
     return _NOTHING
 
 

@@ -155,9 +155,8 @@ def _convert(onnx: Any, onnx2torch: Any, program: Any, path: Path) -> nn.Module:
     unsupported = _unsupported(program)
     if unsupported:
         raise ModelError(
-            f"{_OPTION}: {path}: onnx2torch has no {', '.join(unsupported)} to convert these operators with. "
-            "Load the "
-            "network with kind: python from its code, or export it with torch.export and use kind: exported."
+            f"{_OPTION}: {path}: onnx2torch has no {', '.join(unsupported)} to convert these operators with. Load "
+            "the network with kind: python from its code, or export it with torch.export and use kind: exported."
         )
     program = _with_initializers(onnx, program)
     try:

@@ -32,7 +32,8 @@ import torch
 import torch.utils.checkpoint as torch_checkpoint
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils._python_dispatch import TorchDispatchMode
+
+from .watching import OperationWatch
 
 __all__ = ["Repair", "Repairs", "find_repairs", "plain_checkpoints", "repaired"]
 
@@ -125,7 +126,7 @@ def find_repairs(module: nn.Module, call: Callable[[Tensor], Tensor], points: Te
         points: a few of them, on the device of the network.
         order: of the derivatives, 1 or 2.
     """
-    found, compiler = [*_hooks(module)], [*_compiler(module)]
+    repairs, compiler = [*_hooks(module)], [*_compiler(module)]
     checkpointed = 0
 
     def count() -> None:
@@ -134,7 +135,7 @@ def find_repairs(module: nn.Module, call: Callable[[Tensor], Tensor], points: Te
 
     # what is compiled hides its operations
     with (
-        Repairs((*found, *compiler)).applied(),
+        Repairs((*repairs, *compiler)).applied(),
         plain_checkpoints(count),
         torch.enable_grad(),
         _Kernels() as kernels,
@@ -142,29 +143,25 @@ def find_repairs(module: nn.Module, call: Callable[[Tensor], Tensor], points: Te
         call(_leaf(points) * 1)
     if checkpointed:
         note = f"{checkpointed} checkpointed calls keep their activations instead of computing them again"
-        found.append(Repair(note, plain_checkpoints))
-    found += [*_other_kernels(kernels.seen, order), *_fast_path(module, order)]
-    with Repairs((*found, *compiler)).applied():
+        repairs.append(Repair(note, plain_checkpoints))
+    repairs += [*_other_kernels(kernels.seen, order), *_fast_path(module, order)]
+    with Repairs((*repairs, *compiler)).applied():
         if _is_spoiled(call, points):
             note = "what in-place operations write over is copied first: derivatives need it"
-            found.append(Repair(note, torch.autograd.graph.allow_mutation_on_saved_tensors))
-    return Repairs((*compiler, *found) if order > 1 else tuple(found))
+            repairs.append(Repair(note, torch.autograd.graph.allow_mutation_on_saved_tensors))
+    return Repairs((*compiler, *repairs) if order > 1 else tuple(repairs))
 
 
-class _Kernels(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class _Kernels(OperationWatch):  # type: ignore[no-untyped-call]
     """Remembers which operations of ATen run."""
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.seen: set[str] = set()
 
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        return False  # nothing is compiled here, and the guard against it would import the compiler
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def see(self, func: Any, args: Any, kwargs: Any) -> Any:
         self.seen.add(func.overloadpacket.__name__)
-        return func(*args, **(kwargs or {}))
+        return func(*args, **kwargs)
 
 
 def _leaf(points: Tensor) -> Tensor:

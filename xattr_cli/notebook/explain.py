@@ -124,15 +124,15 @@ def _with_baselines(options: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _are_arrays(given: Mapping[str, Any]) -> bool:
-    return bool(given) and all(isinstance(value, Tensor | np.ndarray) for value in given.values())
+def _are_arrays(options: Mapping[str, Any]) -> bool:
+    return bool(options) and all(isinstance(value, Tensor | np.ndarray) for value in options.values())
 
 
-def _temporary(given: Mapping[str, Any]) -> ResultView:
+def _temporary(options: Mapping[str, Any]) -> ResultView:
     """A result in a folder that goes when nobody holds the result any more."""
     folder = mkdtemp(prefix="xattr-cli-")
     try:
-        results = _result(given, Path(folder, "result.h5"), overwrite=False)
+        results = _result(options, Path(folder, "result.h5"), overwrite=False)
     except BaseException:
         _remove(folder)
         raise
@@ -140,9 +140,9 @@ def _temporary(given: Mapping[str, Any]) -> ResultView:
     return results
 
 
-def _result(given: Mapping[str, Any], path: Path, overwrite: bool) -> ResultView:
-    output = {"path": path, "store_inputs": "all", **given.get("output", {})}
-    job = check_job({**given, "output": output}, folder=Path.cwd())
+def _result(options: Mapping[str, Any], path: Path, overwrite: bool) -> ResultView:
+    output = {"path": path, "store_inputs": "all", **options.get("output", {})}
+    job = check_job({**options, "output": output}, folder=Path.cwd())
     run_job(job, overwrite=overwrite, command_line="xattr_cli.explain")
     return ResultView.open(path)
 

@@ -191,8 +191,8 @@ def _status(explanation: Explanation, finite_input: np.ndarray) -> Tensor:
     finite = torch.isfinite(explanation.attribution).all(dim=1)
     finite &= torch.isfinite(explanation.score_input)
     finite &= torch.from_numpy(finite_input).to(finite.device)
-    given = explanation.status
-    status = torch.zeros(len(finite), dtype=torch.int8, device=finite.device) if given is None else given
+    judged = explanation.status
+    status = torch.zeros(len(finite), dtype=torch.int8, device=finite.device) if judged is None else judged
     return torch.where(finite, status, Status.QUARANTINED).to(torch.int8)
 
 
@@ -203,8 +203,8 @@ def _map_columns(
     clean = values.masked_fill(bad.view(-1, *[1] * (values.ndim - 1)), torch.nan)
     for spec in layout.specs:
         name = at if len(layout.specs) == 1 else f"{at}/{spec.name}"
-        found, labels = reduce_map(layout.split(clean)[spec.name], spec, _axes(spec), way)
-        yield name, ResultColumn(_numpy(found), axes=("row", *axes, *labels))
+        reduced, labels = reduce_map(layout.split(clean)[spec.name], spec, _axes(spec), way)
+        yield name, ResultColumn(_numpy(reduced), axes=("row", *axes, *labels))
 
 
 def _axes(spec: InputSpec) -> tuple[str, ...]:
@@ -224,13 +224,13 @@ def _check_names(label: str, explanation: Explanation) -> None:
 
 
 def _check_shapes(label: str, explanation: Explanation, layout: Layout, rows: int) -> None:
-    wanted: dict[str, tuple[Any, tuple[int, ...]]] = {
+    expected_shapes: dict[str, tuple[Any, tuple[int, ...]]] = {
         "attribution": (explanation.attribution, (rows, layout.size)),
         "relative_error": (explanation.relative_error, (rows,)),
         "evaluations": (explanation.evaluations, (rows,)),
         "score_input": (explanation.score_input, (rows,)),
     }
-    for name, (tensor, shape) in wanted.items():
+    for name, (tensor, shape) in expected_shapes.items():
         if tuple(tensor.shape) != shape:
             raise RunError(f"engine {label!r} returned {name} of shape {tuple(tensor.shape)}, not {shape}.")
     extras: Mapping[str, Tensor] = {**explanation.maps, **explanation.curves}
@@ -295,8 +295,8 @@ _REDUCED = ("embedding", "feature", "channel")
 
 def reduced_axes(spec: InputSpec) -> tuple[int, ...]:
     """Which axes of a tensor a reduction takes away; none of a tensor that has no other ones."""
-    found = tuple(i for i, axis in enumerate(spec.axes) if axis in _REDUCED)
-    return found if 0 < len(found) < len(spec.shape) == len(spec.axes) else ()
+    gone = tuple(i for i, axis in enumerate(spec.axes) if axis in _REDUCED)
+    return gone if 0 < len(gone) < len(spec.shape) == len(spec.axes) else ()
 
 
 def reduce_map(
@@ -314,5 +314,5 @@ def reduce_map(
     if way == "none" or not gone:
         return values, axes
     across = tuple(i - len(spec.shape) for i in gone)
-    found = values.sum(dim=across) if way == "sum" else values.square().sum(dim=across).sqrt()
-    return found, tuple(axis for i, axis in enumerate(axes) if i not in gone)
+    reduced = values.sum(dim=across) if way == "sum" else values.square().sum(dim=across).sqrt()
+    return reduced, tuple(axis for i, axis in enumerate(axes) if i not in gone)

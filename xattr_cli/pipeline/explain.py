@@ -60,43 +60,43 @@ def explain_rows(
         told_here = partial(_tell_share, told, start - rows.start, some.stop - some.start)
         try:
             with session.scorer.exact_arithmetic():  # here too, so that it need not be begun for every call
-                found = _columns(session, some, engines, _samples_of(session, some, rows, batch), told_here)
+                columns = _columns(session, some, engines, _samples_of(session, some, rows, batch), told_here)
         except RunError as error:
             shortage = _shortage(error, some)
         # outside the except block: the traceback would keep the tensors of the failed piece alive
         if shortage:
             _make_do_with_less(session, some, rows_per_call, shortage)
         else:
-            _gather(gathered, found, session, rows)
+            _gather(gathered, columns, session, rows)
             start = some.stop
     reduced = map_attributes(session.job.explain)
     attributes = {k: {**engine_attributes(e), "rule": rule_of(session, e), **reduced} for k, e in engines.items()}
-    return gathered.columns(), {f"engines/{k}": found for k, found in attributes.items()}
+    return gathered.columns(), {f"engines/{k}": columns for k, columns in attributes.items()}
 
 
 def _tell_share(told: Callable[[float], None], before: int, rows: int, share: float) -> None:
     told(before + rows * share)
 
 
-def _gather(gathered: ColumnBuffer, found: dict[str, ResultColumn], session: Session, rows: slice) -> None:
+def _gather(gathered: ColumnBuffer, columns: dict[str, ResultColumn], session: Session, rows: slice) -> None:
     try:
-        gathered.add(found)
+        gathered.add(columns)
     except MemoryError as error:
         most = session.parts.part_rows
         advice = f"The results of {most} rows do not fit into memory together: lower output.part_rows."
         raise RunError(f"{_failure(session, rows, error)} {advice}") from error
 
 
-def _next_rows(session: Session, left: slice) -> slice:
+def _next_rows(session: Session, rows: slice) -> slice:
     """The next of some rows, in pieces of equal length, and all rows of a sample in the same if that can be."""
     together = session.settings.working.rows_at_once(session.scorer.packing.rows)
     parts = session.parts
-    count = left.stop - left.start
+    count = rows.stop - rows.start
     if count <= together:
-        return left
-    stop = left.start + -(-count // -(-count // together))
+        return rows
+    stop = rows.start + -(-count // -(-count // together))
     aligned = int(parts.first_row(parts.sample_of(np.array([stop])))[0])
-    return slice(left.start, aligned if aligned > left.start else stop)
+    return slice(rows.start, aligned if aligned > rows.start else stop)
 
 
 def _samples_of(session: Session, some: slice, rows: slice, batch: Batch | None) -> Batch | None:
@@ -143,13 +143,15 @@ def _columns(
             at_work = f"engine {label!r}, "
             engine = engines[label]
             if isinstance(engine, PopulationEngine):
-                found = with_consistency(session, engine, block, engine.explain(block, session.effects[label]))
+                explanation = with_consistency(
+                    session, engine, block, engine.explain(block, session.effects[label])
+                )
             elif session.model.fold_names or len(alternatives(engine)) > 1:
-                found = _mean_explanation(session, engine, table, block)
+                explanation = _mean_explanation(session, engine, table, block)
             else:
-                found = with_consistency(session, engine, block, engine.explain(block))
-            columns |= engine_columns(label, found, session.layout, table, session.job.explain)
-            columns |= stability_columns(session.job, label, engine, block, found)
+                explanation = with_consistency(session, engine, block, engine.explain(block))
+            columns |= engine_columns(label, explanation, session.layout, table, session.job.explain)
+            columns |= stability_columns(session.job, label, engine, block, explanation)
             told(place / len(engines))
     except XattrError:
         raise
@@ -161,12 +163,14 @@ def _columns(
 def _mean_explanation(session: Session, engine: LocalEngine, table: RowTable, block: Block) -> Explanation:
     """What an engine finds of a block, in the mean over its baselines and over networks."""
 
-    def alone(one: LocalEngine) -> Explanation:
+    def alone(alternative: LocalEngine) -> Explanation:
         if session.model.fold_names:
             folds = (session.block(table, scorer) for scorer in session.scorer.each_fold)
             names, keep = session.model.fold_names, session.model.keep_folds
-            return with_consistency(session, one, block, explain_folds(one, folds, names, keep=keep))
-        return with_consistency(session, one, block, one.explain(block))
+            return with_consistency(
+                session, alternative, block, explain_folds(alternative, folds, names, keep=keep)
+            )
+        return with_consistency(session, alternative, block, alternative.explain(block))
 
     return explain_alternatives(engine, alone)
 

@@ -127,8 +127,8 @@ def _tried(
         first = integrate_secants(field, path, secant)
         settled = bool((first.status == Status.CONVERGED).all())
         cells = replace(cells, cost=_evaluations(first) if settled else math.inf)
-    found = integrate(session.scorer.field(sample.rows), path, rule, smooth=not session.probe.kinks)
-    ratio, gradients = probe.cost, _evaluations(found)
+    by_gradients = integrate(session.scorer.field(sample.rows), path, rule, smooth=not session.probe.kinks)
+    ratio, gradients = probe.cost, _evaluations(by_gradients)
     words = (
         f"{cells.cost:.1f} evaluations a row, each worth {ratio:g} gradients, against {gradients:.1f} gradients"
     )
@@ -137,8 +137,8 @@ def _tried(
     return _Choice(None, f"gradients: secant cells would take {words}")
 
 
-def _evaluations(found: PathIntegral) -> float:
-    return float(found.evaluations.double().mean())
+def _evaluations(integral: PathIntegral) -> float:
+    return float(integral.evaluations.double().mean())
 
 
 @dataclass(frozen=True)

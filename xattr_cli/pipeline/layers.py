@@ -42,8 +42,8 @@ def find_sites(explain: Explain, network: nn.Module) -> tuple[HookPoint, ...]:
     """
     embeddings = []
     for name in explain.embedding:
-        found = find_embedding(network) if name == AUTO else find_layer(network, name, "explain.embedding")
-        embeddings.append(HookPoint(found[0], *found, key="explain.embedding"))
+        layer = find_embedding(network) if name == AUTO else find_layer(network, name, "explain.embedding")
+        embeddings.append(HookPoint(layer[0], *layer, key="explain.embedding"))
     layers = []
     for name in explain.layer:
         path, module = find_layer(network, name, "explain.layer")
@@ -70,17 +70,17 @@ def look_inside(scorer: Scorer, samples: Samples) -> tuple[Scorer, Samples]:
     calls = [scorer.packing] if scorer.packing.fixed else [Packing(rows) for rows in PROBE_CALLS]
     try:
         scorer = replace(scorer, sites=settled_sites(scorer, inputs, calls))
-        found = [site_activations(scorer, inputs, packing) for packing in calls]
+        activations = [site_activations(scorer, inputs, packing) for packing in calls]
         _refuse_nested(scorer, inputs, calls[0].rows)
     except XattrError:
         raise
     except Exception as error:
         raise does_not_run(scorer, len(batch), error) from error
     for site in scorer.sites:
-        _check_tensor(site, [tensors[site.name] for tensors in found])
-    sites = tuple(_along(site, scorer, samples, inputs, found[0][site.name]) for site in scorer.sites)
+        _check_tensor(site, [tensors[site.name] for tensors in activations])
+    sites = tuple(_along(site, scorer, samples, inputs, activations[0][site.name]) for site in scorer.sites)
     scorer = replace(scorer, sites=sites)
-    specs = tuple(_spec(site, found[0][site.name].to(scorer.dtype), samples) for site in scorer.sites)
+    specs = tuple(_spec(site, activations[0][site.name].to(scorer.dtype), samples) for site in scorer.sites)
     taken = [spec.name for spec in samples.inputs]
     for site in scorer.sites:
         if site.name in taken:
@@ -115,17 +115,17 @@ def _activate(
 ) -> dict[str, np.ndarray]:
     if not len(next(iter(inputs.values()))):
         return {spec.name: np.empty((0, *spec.shape), spec.dtype) for spec in specs}
-    found = site_activations(scorer, {name: scorer.tensor(values) for name, values in inputs.items()})
-    return {name: tensor.to(scorer.dtype).cpu().numpy() for name, tensor in found.items()}
+    activations = site_activations(scorer, {name: scorer.tensor(values) for name, values in inputs.items()})
+    return {name: tensor.to(scorer.dtype).cpu().numpy() for name, tensor in activations.items()}
 
 
-def _check_tensor(site: HookPoint, found: list[Tensor]) -> None:
-    first = found[0]
+def _check_tensor(site: HookPoint, tensors: list[Tensor]) -> None:
+    first = tensors[0]
     if not first.is_floating_point():
         raise ModelError(
             f"{site.key}: {site.layer!r} returns {str(first.dtype).removeprefix('torch.')}, which has no gradient."
         )
-    for other in found[1:]:
+    for other in tensors[1:]:
         if other.shape[1:] != first.shape[1:]:
             raise ModelError(
                 f"{site.key}: {site.layer!r}: the tensor has shape {tuple(first.shape)} in one call and "
@@ -134,12 +134,12 @@ def _check_tensor(site: HookPoint, found: list[Tensor]) -> None:
 
 
 def _along(
-    site: HookPoint, scorer: Scorer, samples: Samples, inputs: Mapping[str, Tensor], found: Tensor
+    site: HookPoint, scorer: Scorer, samples: Samples, inputs: Mapping[str, Tensor], activation: Tensor
 ) -> HookPoint:
     """The site with the padded sequence that its tensor runs along, if it does."""
     for spec in samples.inputs:
         length = spec.shape[0] if spec.shape else 0
-        if not spec.sequence or found.ndim < 2 or found.shape[1] != length:
+        if not spec.sequence or activation.ndim < 2 or activation.shape[1] != length:
             continue
         shorter = _shape_if_shorter(site, scorer, samples, inputs, spec.sequence)
         is_embedding = site.key == "explain.embedding"
@@ -162,12 +162,12 @@ def _shape_if_shorter(
         return None
 
 
-def _spec(site: HookPoint, found: Tensor, samples: Samples) -> InputSpec:
-    shape = tuple(found.shape[1:])
+def _spec(site: HookPoint, activation: Tensor, samples: Samples) -> InputSpec:
+    shape = tuple(activation.shape[1:])
     axes = default_axes(shape)
     if site.key == "explain.embedding" and len(shape) <= 2:
         axes = ("token", "embedding")[-len(shape) :]
     elif site.sequence and len(shape) == 2:
         axes = ("step" if samples.vocabulary is None else "token", "feature")
-    dtype = np.dtype(str(found.dtype).removeprefix("torch."))
+    dtype = np.dtype(str(activation.dtype).removeprefix("torch."))
     return InputSpec(site.name, shape, dtype, axes, sequence=site.sequence)

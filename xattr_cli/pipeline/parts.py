@@ -77,15 +77,15 @@ class PartPlan:
         """The sample of each of some rows (n,) int64."""
         if self.counts is None:
             return rows // self.rows_per_sample
-        found: np.ndarray = np.searchsorted(self._ends, rows, side="right")
-        return found
+        samples: np.ndarray = np.searchsorted(self._ends, rows, side="right")
+        return samples
 
     def first_row(self, samples: np.ndarray) -> np.ndarray:
         """(n,) int64, the first row of each of some samples."""
         if self.counts is None:
             return samples * self.rows_per_sample
-        found: np.ndarray = np.concatenate([[0], self._ends])[samples]
-        return found
+        first: np.ndarray = np.concatenate([[0], self._ends])[samples]
+        return first
 
     @cached_property
     def _ends(self) -> np.ndarray:

@@ -145,17 +145,17 @@ def explain_part(
     """The columns of a part, computed but for what is taken over."""
     if rows.start >= reuse.known:
         return explain_rows(session, rows, batch=batch, told=told)
-    known = slice(rows.start, min(rows.stop, reuse.known))
-    places = reuse.places[known]
-    own = batch if known == rows else None
-    columns, attributes = explain_rows(reuse.only_new(session), known, reuse.new, batch=own)
+    stored = slice(rows.start, min(rows.stop, reuse.known))
+    places = reuse.places[stored]
+    own = batch if stored == rows else None
+    columns, attributes = explain_rows(reuse.only_new(session), stored, reuse.new, batch=own)
     if not reuse.fits(columns, places):
         return explain_rows(session, rows, batch=batch, told=told)
     taken, about = reuse.columns(places[places >= 0])
-    columns, attributes = {**columns, **_completed(session, known, reuse, taken)}, {**attributes, **about}
-    if known == rows:
+    columns, attributes = {**columns, **_completed(session, stored, reuse, taken)}, {**attributes, **about}
+    if stored == rows:
         return columns, attributes
-    rest, _ = explain_rows(session, slice(known.stop, rows.stop))
+    rest, _ = explain_rows(session, slice(stored.stop, rows.stop))
     gathered = ColumnBuffer(rows.stop - rows.start)
     gathered.add(columns)
     gathered.add(rest)
@@ -176,12 +176,12 @@ def _completed(
     return {path: _interleaved(column, there, others[path], missing) for path, column in taken.items()}
 
 
-def _interleaved(one: ResultColumn, at: np.ndarray, other: ResultColumn, between: np.ndarray) -> ResultColumn:
-    if one.axis != "rows":
-        return one
-    values = np.empty((len(at) + len(between), *one.values.shape[1:]), one.values.dtype)
-    values[at], values[between] = one.values, other.values
-    return replace(one, values=values)
+def _interleaved(column: ResultColumn, at: np.ndarray, other: ResultColumn, between: np.ndarray) -> ResultColumn:
+    if column.axis != "rows":
+        return column
+    values = np.empty((len(at) + len(between), *column.values.shape[1:]), column.values.dtype)
+    values[at], values[between] = column.values, other.values
+    return replace(column, values=values)
 
 
 def _reuse(results: Results, session: Session, asked: Manifest) -> Reuse | None:

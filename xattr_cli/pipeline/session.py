@@ -201,9 +201,9 @@ class Session:
             check_labels(batch.labels, self.probe.targets.count, first, patient=patient)
             finite &= ~labels_missing(batch.labels)
             labels = torch.from_numpy(np.where(labels_missing(batch.labels), 0, batch.labels))
-        known = self.probe.targets
-        column = None if known.column is None else known.column[first:last]
-        chosen = choose_targets(scores, labels, target.select, known.index, target.count, column)
+        asked_targets = self.probe.targets
+        column = None if asked_targets.column is None else asked_targets.column[first:last]
+        chosen = choose_targets(scores, labels, target.select, asked_targets.index, target.count, column)
         predicted = predictions(scores).numpy()
         if predicted.dtype == np.int64:
             # a class that is ruled out by a score of -inf spoils nothing, unless all are
@@ -212,7 +212,9 @@ class Session:
         here = slice(rows.start - begin, rows.stop - begin)
         asked = chosen.numpy() >= 0  # a sample may have fewer targets than others
         position = np.nonzero(asked)[0][here]
-        if known.places or self.scorer.view.given:  # no class is predicted of a sample, but one at each position
+        if (
+            asked_targets.places or self.scorer.view.given
+        ):  # no class is predicted of a sample, but one at each position
             predicted = np.full(len(batch), -1)
         labelled = np.full(len(batch), -1) if batch.labels is None else batch.labels
         targets = chosen.numpy()[asked][here]

@@ -19,7 +19,7 @@ from .drawing.importance import Importance, importances
 from .drawing.pictures import is_vector, is_waveform
 from .drawing.selection import Drawing, Nothing, Selection, tensors_of
 from .drawing.style import GREY, PALETTE, chart, value_map
-from .drawing.words import displayed_feature_names, number, score_unit, shorten
+from .drawing.words import displayed_feature_names, number, of_target, score_unit, shorten
 from .rows.token_rows import has_tokens
 
 __all__ = ["Features", "swarm_offsets"]
@@ -89,15 +89,10 @@ class _Chart:
         bars, swarm = figure.subplots(1, 2, sharey=True, width_ratios=(1.0, 1.35))
         self._draw_bars(bars)
         self._draw_swarm(swarm)
-        figure.suptitle(self._title(), x=0.01, ha="left", fontweight="bold")
+        label = shorten(self.engine.label, _NAME_WIDTH)
+        shown = of_target(self.results, label, self.importance.target, self.importance.rows)
+        figure.suptitle(f"{self.results.path.name}: {shown}", x=0.01, ha="left", fontweight="bold")
         return figure
-
-    def _title(self) -> str:
-        rows = f"{self.importance.rows} row{'' if self.importance.rows == 1 else 's'}"
-        parts = [shorten(self.engine.label, _NAME_WIDTH), rows]
-        if not self.results.rows.is_regression:
-            parts.insert(1, f"target {shorten(self.results.target_name(self.importance.target), 40)}")
-        return f"{self.results.path.name}: {', '.join(parts)}"
 
     def _draw_bars(self, axes: Axes) -> None:
         places, order, found = np.arange(len(self.order)), self.order, self.importance

@@ -78,8 +78,8 @@ def plot_all(
     return paths
 
 
-def _check(noun: str, given: Iterable[str], allowed: Iterable[str]) -> None:
-    for word in given:
+def _check(noun: str, words: Iterable[str], allowed: Iterable[str]) -> None:
+    for word in words:
         if word not in allowed:
             raise JobError(f"unknown {noun} {word!r}.{suggestion(word, allowed)}")
 

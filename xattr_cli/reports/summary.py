@@ -131,20 +131,20 @@ def _summarize_stability(engine: EngineResults) -> dict[str, Any]:
 
 def _summarize_interactions(engine: EngineResults) -> dict[str, Any] | None:
     """Of a second-order engine: how far its sums close, and what was done to the network; else None."""
-    found = engine.interactions
-    if found is None:
+    interactions = engine.interactions
+    if interactions is None:
         return None
-    gaps, drift = np.abs(found.row_sum_gap(slice(None))), found.drift(slice(None))
+    gaps, drift = np.abs(interactions.row_sum_gap(slice(None))), interactions.drift(slice(None))
     change = np.abs(engine.score_input - engine.score_baseline)
     with np.errstate(divide="ignore", invalid="ignore"):
         relative = gaps.max(axis=1, initial=0.0) / change
     return {
-        "shape": list(found.shape),
+        "shape": list(interactions.shape),
         "relative_row_sum_gap_median": _percentile(relative, 50),
         "smoothing_drift_median": None if drift is None else _percentile(np.abs(drift), 50),
         "smoothing_drift_max": None if drift is None else _percentile(np.abs(drift), 100),
-        "replaced": list(found.replaced),
-        "repaired": list(found.repaired),
+        "replaced": list(interactions.replaced),
+        "repaired": list(interactions.repaired),
     }
 
 
@@ -153,8 +153,8 @@ def _percentile(values: np.ndarray, share: float) -> float | None:
     if not len(known):
         return None
     with np.errstate(invalid="ignore"):  # errors that are unknown are infinite
-        found = float(np.percentile(known, share))
-    return found if np.isfinite(found) else None
+        value = float(np.percentile(known, share))
+    return value if np.isfinite(value) else None
 
 
 def _seconds(attributes: Mapping[str, Any]) -> float | None:
@@ -187,15 +187,15 @@ def _effects(effects: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
 def _interactions(engines: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
     """For each second-order engine, how far its sums close, and by how much smoothing has moved the scores."""
     for label, engine in engines.items():
-        found = engine["interactions"]
-        if found is None:
+        about = engine["interactions"]
+        if about is None:
             continue
-        size, gap = " × ".join(map(str, found["shape"])), found["relative_row_sum_gap_median"]
+        size, gap = " × ".join(map(str, about["shape"])), about["relative_row_sum_gap_median"]
         closes = "" if gap is None else f", row sums within {percent(gap)} of the score's change (median)"
         yield f"{label}: {size} interactions a row{closes}"
-        if found["replaced"]:
-            moved = f"{found['smoothing_drift_median'] or 0:.2g} (median), {found['smoothing_drift_max'] or 0:.2g}"
-            yield f"{label}: smoothed, {', '.join(found['replaced'])}; moves scores by {moved} at most"
+        if about["replaced"]:
+            moved = f"{about['smoothing_drift_median'] or 0:.2g} (median), {about['smoothing_drift_max'] or 0:.2g}"
+            yield f"{label}: smoothed, {', '.join(about['replaced'])}; moves scores by {moved} at most"
 
 
 _FIRM = {
@@ -209,11 +209,11 @@ def _stability(engines: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
     """A line per question that was asked of an engine's firmness."""
     for label, engine in engines.items():
         for name, sentence in _FIRM.items():
-            found = engine["stability"].get(name)
-            if found and found["median"] is not None:
+            change = engine["stability"].get(name)
+            if change and change["median"] is not None:
                 show = "{:.2f}".format if name == "randomised" else percent
                 yield f"{label}: " + sentence.format(
-                    median=show(found["median"]), error=show(found["standard_error_median"] or 0.0)
+                    median=show(change["median"]), error=show(change["standard_error_median"] or 0.0)
                 )
 
 

@@ -16,7 +16,7 @@ from ..store.results.engines import EngineResults
 from ..store.results.reader import EffectResults
 from .drawing.figure import FigureKind
 from .drawing.selection import Drawing, Nothing, Selection
-from .drawing.style import PALETTE, chart, diverging_map, symmetric_limit
+from .drawing.style import PALETTE, diverging_map, panels, symmetric_limit
 from .drawing.words import shorten
 
 __all__ = ["Values"]
@@ -68,18 +68,18 @@ def _engines(selection: Selection) -> Sequence[EngineResults | EffectResults]:
     return [*selection.engines, *selection.effects]
 
 
-def _strange(found: EngineResults | EffectResults, selection: Selection) -> Iterator[_Array]:
+def _strange(results: EngineResults | EffectResults, selection: Selection) -> Iterator[_Array]:
     """The arrays of an engine that no kind of figure knows."""
-    known = [name for kind in _other_kinds() for name in kind.knows(found)]
-    strangers = [name for name in found.names if not any(fnmatchcase(name, pattern) for pattern in known)]
+    known = [name for kind in _other_kinds() for name in kind.knows(results)]
+    strangers = [name for name in results.names if not any(fnmatchcase(name, pattern) for pattern in known)]
     # what names the places of an axis belongs to the values along it
-    sources = {source for name in strangers for axis in found.axes_of(name) for source in _sources(axis)}
+    sources = {source for name in strangers for axis in results.axes_of(name) for source in _sources(axis)}
     for name in (name for name in strangers if name not in sources):
-        axes = found.axes_of(name)
-        values = found.read(name, selection.rows if axes[:1] == ("row",) else None)
+        axes = results.axes_of(name)
+        values = results.read(name, selection.rows if axes[:1] == ("row",) else None)
         if values.ndim and values.size and values.dtype.kind in "biuf":
-            places = _places(found, selection, axes, values)
-            yield _Array(found.label, name, values.astype(np.float64), axes, places)
+            places = _places(results, selection, axes, values)
+            yield _Array(results.label, name, values.astype(np.float64), axes, places)
 
 
 def _sources(axis: str) -> tuple[str, ...]:
@@ -97,11 +97,11 @@ def _other_kinds() -> Iterator[FigureKind]:
 
 
 def _places(
-    found: EngineResults | EffectResults, selection: Selection, axes: tuple[str, ...], values: np.ndarray
+    results: EngineResults | EffectResults, selection: Selection, axes: tuple[str, ...], values: np.ndarray
 ) -> dict[str, np.ndarray]:
     places: dict[str, np.ndarray] = {}
     for axis, length in zip(axes, values.shape, strict=True):
-        candidates = [found.read(source) for source in _sources(axis) if source in found.names]
+        candidates = [results.read(source) for source in _sources(axis) if source in results.names]
         if axis == "row":
             candidates = [np.array([f"row {number}" for number in selection.results.rows.id[selection.rows]])]
         fitting = [names for names in candidates if names.shape == (length,)]
@@ -114,18 +114,13 @@ def _places(
 
 
 def _figure(selection: Selection, array: _Array) -> Figure:
-    panels = array.panels[:_MOST_PANELS]
-    across = min(3, len(panels))
-    down = -(-len(panels) // across)
-    figure = chart(2.0 + 3.6 * across, 1.0 + 2.8 * down)
-    grid = figure.subplots(down, across, squeeze=False).ravel()
+    positions = array.panels[:_MOST_PANELS]
+    figure, grid = panels(len(positions), 3, (3.6, 2.8), room=(2.0, 1.0))
     limit = symmetric_limit(array.values)
-    for axes, panel in zip(grid, panels, strict=False):
+    for axes, panel in zip(grid, positions, strict=True):
         _draw(axes, array, array.values[panel], limit)
         words = [_place(array, axis, position) for axis, position in zip(array.axes, panel, strict=False)]
         axes.set_title(", ".join(words), loc="left")
-    for axes in grid[len(panels) :]:
-        axes.set_axis_off()
     title = f"{selection.results.path.name}: {shorten(array.label, 30)}, {shorten(array.name, 40)}"
     figure.suptitle(title, x=0.01, ha="left", fontweight="bold")
     return figure

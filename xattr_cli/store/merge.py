@@ -46,11 +46,11 @@ def merge_parts(
     Raises:
         StoreError: a part cannot be read or contradicts another, or `output` cannot be written.
     """
-    found = survey(parts, rows)
+    surveyed = survey(parts, rows)
     with checkpointed_hdf5(output, MergeState(state, parts)) as (writer, checkpoints):
         if checkpoints.is_complete:
             return
-        targets = _targets(writer.file, found, checkpoints.filled)
+        targets = _targets(writer.file, surveyed, checkpoints.filled)
         for number, path in enumerate(parts[checkpoints.parts :], checkpoints.parts + 1):
             with open_part(path) as part:
                 with reading(path):
@@ -60,7 +60,7 @@ def merge_parts(
             writer.check()
             checkpoints.tell(writer, number, lambda: {name: target.progress for name, target in targets.items()})
         name_axes(writer.file)
-        write_attributes(writer.file, {**attributes, **_told(found.code_changes, len(parts))})
+        write_attributes(writer.file, {**attributes, **_told(surveyed.code_changes, len(parts))})
         write_checksums(writer.file, {name: target.checksum.text for name, target in targets.items()})
         writer.check()
 
@@ -71,16 +71,16 @@ def _told(changed: Mapping[str, Sequence[int]], parts: int) -> dict[str, str]:
     return {CODE_CHANGES: "\n".join(lines)} if lines else {}
 
 
-def _targets(file: h5py.File, found: Survey, filled: Mapping[str, Progress]) -> dict[str, _Target]:
+def _targets(file: h5py.File, surveyed: Survey, filled: Mapping[str, Progress]) -> dict[str, _Target]:
     """The datasets of the result; kept open, lest a chunk that two parts share is compressed twice."""
     if filled:
-        return {name: _Target(file[name], entry, *filled[name]) for name, entry in found.entries.items()}
+        return {name: _Target(file[name], entry, *filled[name]) for name, entry in surveyed.entries.items()}
     targets = {}
-    for name, entry in sorted(found.entries.items()):
+    for name, entry in sorted(surveyed.entries.items()):
         compression = entry.compression
         dataset = create_dataset(file, name, entry.shape, entry.dtype, axes=entry.axes, compression=compression)
         targets[name] = _Target(dataset, entry, 0)
-    for name, own in found.attributes.items():
+    for name, own in surveyed.attributes.items():
         write_attributes(targets[name].dataset if name in targets else file.require_group(name), own)
     return targets
 

@@ -190,8 +190,8 @@ class PartSet:
         for fault in broken_seals([path]).values():
             raise StoreError(f"{path}: {fault}. {REPAIR}")
         with open_part(path) as file, reading(path):
-            found = datasets(file[group]) if group in file else {}
-            return {name: data[()] for name, data in found.items() if data.dtype.kind in "biuf"}
+            arrays = datasets(file[group]) if group in file else {}
+            return {name: data[()] for name, data in arrays.items() if data.dtype.kind in "biuf"}
 
     # --- on the way to a part -------------------------------------------------------------------
 
@@ -302,10 +302,10 @@ def _defect(path: Path, expected: Mapping[str, Any]) -> str | None:
         return fault
     try:
         with h5py.File(path, "r", locking=False) as file:
-            found = dict(file.attrs)
+            attributes = dict(file.attrs)
     except (OSError, RuntimeError, KeyError, ValueError) as error:
         return f"cannot be read ({reason(error)})"
-    if found.get("complete") != 1:
+    if attributes.get("complete") != 1:
         return "is not complete"
-    other = [key for key, value in expected.items() if found.get(key) != value]
+    other = [key for key, value in expected.items() if attributes.get(key) != value]
     return f"belongs to another job (other {', '.join(other)})" if other else None

@@ -136,17 +136,17 @@ def survey(parts: Sequence[Path], rows: int) -> Survey:
     alike: list[Mapping[str, Entry]] = []  # entries that were seen before, so that nothing new is to be found
     for number, path in enumerate(parts):
         with open_part(path) as part, reading(path):
-            found = entries_of(part)
+            here = entries_of(part)
             if CODE_CHANGES in part.attrs:
                 seen.code_changes.setdefault(str(part.attrs[CODE_CHANGES]), []).append(number)
-            if not any(found is entries for entries in alike):
+            if not any(here is entries for entries in alike):
                 _collect_attributes(part, seen.attributes)
-                alike = [*alike, found][-2:]
-        if any(entry.axis != "single" for entry in found.values()):
+                alike = [*alike, here][-2:]
+        if any(entry.axis != "single" for entry in here.values()):
             first = first or path
             if path != first:
-                _refuse_odd(path, first, total, found)
-        for name, entry in found.items():
+                _refuse_odd(path, first, total, here)
+        for name, entry in here.items():
             total[name] = total[name].followed_by(entry) if name in total else entry
     for name, entry in total.items():
         if entry.axis == "rows" and entry.shape[0] != rows:
@@ -168,13 +168,13 @@ def _collect_attributes(part: h5py.File, attributes: dict[str, dict[str, Any]]) 
     part.visititems(visit)
 
 
-def _refuse_odd(path: Path, first: Path, total: dict[str, Entry], found: Mapping[str, Entry]) -> None:
-    for name in sorted({*total, *found}):
-        if name in total and name in found:
-            if not total[name].fits(found[name]):
+def _refuse_odd(path: Path, first: Path, total: dict[str, Entry], entries: Mapping[str, Entry]) -> None:
+    for name in sorted({*total, *entries}):
+        if name in total and name in entries:
+            if not total[name].fits(entries[name]):
                 raise StoreError(f"{path}: {name} has another shape, type or axis than before. {REPAIR}")
-        elif (total.get(name) or found[name]).axis != "samples":
-            odd = path if name in found else first
+        elif (total.get(name) or entries[name]).axis != "samples":
+            odd = path if name in entries else first
             raise StoreError(f"{path}: {name} is only in {odd.name} and its like. {REPAIR}")
 
 
@@ -198,11 +198,11 @@ def open_part(path: Path) -> h5py.File:
 
 def datasets(part: h5py.Group) -> dict[str, h5py.Dataset]:
     """All datasets of a file or group by path, in the order of their names."""
-    found: dict[str, h5py.Dataset] = {}
+    by_path: dict[str, h5py.Dataset] = {}
 
     def visit(name: str, item: h5py.HLObject) -> None:
         if isinstance(item, h5py.Dataset):
-            found[name] = item
+            by_path[name] = item
 
     part.visititems(visit)
-    return found
+    return by_path

@@ -111,8 +111,7 @@ def _claims(found: Sequence[Curves], splits: dict[int, list[float]]) -> list[Cla
             f"petals have {mean_of(shares)} of the summed mean |ACE|",
             "yes" if min(shares) > 0.7 else "in part" if min(shares) > 0.5 else "no",
             f"Iris: petals carry {np.mean(shares):.0%} of the average causal effects, in all of {len(found)} "
-            "networks "
-            f"{min(shares):.0%} or more.",
+            f"networks {min(shares):.0%} or more.",
         ),
         Claim(
             "Small petals speak for setosa, large ones for virginica",
@@ -125,8 +124,7 @@ def _claims(found: Sequence[Curves], splits: dict[int, list[float]]) -> list[Cla
             "The effects turn where a decision tree splits",
             "distance from where the curve is 0 to the tree's split, of a range of 1: virginica "
             f"{mean_of(virginica)}, setosa {mean_of(setosa)}; effects are measured from their mean over the "
-            "range, so that "
-            "a curve that falls early and then stays crosses 0 later than it falls",
+            "range, so that a curve that falls early and then stays crosses 0 later than it falls",
             "yes" if away.max() < 0.15 else "in part" if virginica.max() < 0.15 else "no",
         ),
     ]
@@ -158,13 +156,10 @@ def _divisor_table(network: nn.Module) -> Table:
             rows.append([name, size, *(taylor_error(score, drawn, less) for less in (0, 1))])
     note = (
         "Greatest |second-order expansion − mean over the samples| / greatest |mean| with petal width set to 0, "
-        ".1, …, "
-        "1. The expansion stands for the mean over the samples at hand, and their covariance has divisor n: "
-        "with it quadratics are exact. The authors' code calls numpy.cov, which estimates another population's "
-        "and "
-        "divides by n − 1; what this adds is 1 / (n − 1) of the second-order term, below the error of the "
-        "expansion "
-        "itself on the network. So n stays."
+        ".1, …, 1. The expansion stands for the mean over the samples at hand, and their covariance has divisor "
+        "n: with it quadratics are exact. The authors' code calls numpy.cov, which estimates another population's "
+        "and divides by n − 1; what this adds is 1 / (n − 1) of the second-order term, below the error of the "
+        "expansion itself on the network. So n stays."
     )
     columns = {"score": "", "samples": ",d", "divisor n (here)": ".1e", "divisor n − 1 (the authors)": ".1e"}
     return Table("The divisor of the covariance", columns, rows, note)

@@ -104,11 +104,9 @@ def _claims(found: Sequence[Latents]) -> list[Claim]:
     return [
         Claim(
             "Latents that the decoder does not use have no effect, those that it uses have one",
-            f"in use ({USED} nats or more) are {counts} of {len(used[0])} latents; mean |ACE| of a pixel over "
-            "all digits: in "
-            f"use {min(busy):.4f} to {max(busy):.4f}, idle (at most {IDLE} nats) "
-            f"{max(idle, default=np.nan):.4f} at most; rank "
-            f"correlation with what a latent tells {mean_of(told)}",
+            f"in use ({USED} nats or more) are {counts} of {len(used[0])} latents; mean |ACE| of a pixel over all "
+            f"digits: in use {min(busy):.4f} to {max(busy):.4f}, idle (at most {IDLE} nats) "
+            f"{max(idle, default=np.nan):.4f} at most; rank correlation with what a latent tells {mean_of(told)}",
             "yes" if apart else "in part" if np.mean(told) > 0.7 else "no",
             f"Latents of digits, all ten classes: mean |ACE| is {np.mean(busy):.3f} of those in use, "
             f"{np.mean(idle):.4f} of idle "

@@ -121,8 +121,7 @@ def _claims(found: Sequence[Reading]) -> list[Claim]:
             f"{np.mean(rising):.0%} of the steps, as the last inputs do move the state of this network",
             "yes" if all(first) and share > 0.8 else "in part" if share > 0.5 else "no",
             f"Sequences: ACE gives the three steps that decide {share:.0%}, IG "
-            f"{np.mean(early['integrated_gradients']):.0%}, "
-            f"saliency {np.mean(early['saliency']):.0%}.",
+            f"{np.mean(early['integrated_gradients']):.0%}, saliency {np.mean(early['saliency']):.0%}.",
         ),
         Claim(
             "Integrated gradients smear over later steps, ACE does not",

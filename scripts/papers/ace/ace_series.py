@@ -56,11 +56,10 @@ def _table(found: list[dict[str, np.ndarray]]) -> Table:
     rows = [[name, *(mean_of([one[name][place] for one in found], ".3f") for place in range(3))] for name in order]
     columns = {"input": "", "mean |ACE| on a": "", "on b": "", "on c": ""}
     note = (
-        "In place of the paper's aircraft data. Inputs are [step, channel] of 12 steps, counted from 0, "
-        "channels a, "
-        "b, c; the effect is that on the step after the last, rolled out through the network's own predictions. b "
-        "is caused by a three steps before (step 9), and, as a and b remember themselves (0.5 and 0.2), by a four "
-        "steps before: tanh(a / 2) + tanh(a) / 5; c causes nothing in a and b. Steps looked back on (tau: auto): "
-        f"{len({name.partition('[')[2].split(',')[0] for name in found[0]})}."
+        "In place of the paper's aircraft data. Inputs are [step, channel] of 12 steps, counted from 0, channels "
+        "a, b, c; the effect is that on the step after the last, rolled out through the network's own "
+        "predictions. b is caused by a three steps before (step 9), and, as a and b remember themselves (0.5 and "
+        "0.2), by a four steps before: tanh(a / 2) + tanh(a) / 5; c causes nothing in a and b. Steps looked back "
+        f"on (tau: auto): {len({name.partition('[')[2].split(',')[0] for name in found[0]})}."
     )
     return Table("A series with a known cause: its inputs", columns, rows, note)

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import yaml
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 from torch import Tensor, nn
@@ -16,10 +15,7 @@ from torch.nn.functional import cross_entropy
 from scripts.benchmarks.benchlib import Table
 from scripts.networks.descent import descend
 from scripts.networks.image_networks import stretched, strided
-from scripts.papers.paper_jobs import Claim
-from xattr_cli.job.config import parse_job
-from xattr_cli.pipeline.run import run_job
-from xattr_cli.store.results.reader import Results
+from scripts.papers.paper_jobs import Claim, run_sections
 
 __all__ = ["Fault", "fault_claims", "fault_table", "networks_found"]
 
@@ -77,11 +73,8 @@ def _found(network: nn.Module, factory: str, kwargs: dict[str, int], folder: Pat
         "model": {"kind": "python", "factory": factory, "kwargs": kwargs, "checkpoint": "model.pt"},
         "dataset": {"kind": "arrays", "path": "test.npz", "labels": "y"},
         "engines": {"integrated_gradients": {}, "saliency": {}},
-        "compute": {"device": "cpu", "threads": 1},
-        "output": {"path": "attributions.h5"},
     }
-    run_job(parse_job(yaml.safe_dump(job), folder=folder), overwrite=True)
-    with Results.open(folder / "attributions.h5") as results:
+    with run_sections(folder, job, "attributions") as results:
         maps, gradients = (
             results.engine(name).attribution(slice(None)).reshape(len(test_x), -1)
             for name in ("integrated_gradients", "saliency")

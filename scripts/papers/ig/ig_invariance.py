@@ -11,16 +11,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import yaml
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
 
 from scripts.benchmarks.benchlib import Table
 from scripts.networks import train_digits
-from scripts.papers.paper_jobs import Claim, claim_table, rank_correlation
-from xattr_cli.job.config import parse_job
-from xattr_cli.pipeline.run import run_job
-from xattr_cli.store.results.reader import Results
+from scripts.papers.paper_jobs import Claim, claim_table, rank_correlation, run_sections
 
 __all__ = ["PAIRED", "pair", "tables"]
 
@@ -76,11 +72,8 @@ def _maps(folder: Path, which: str, points: Tensor, constants: Sequence[float] =
         "dataset": {"kind": "arrays", "path": "points.npz"},
         "score": "raw",
         "engines": {"integrated_gradients": {"rtol": 1e-3}, "deeplift": {}},
-        "compute": {"device": "cpu", "threads": 1},
-        "output": {"path": f"{which}.h5"},
     }
-    run_job(parse_job(yaml.safe_dump(job), folder=folder), overwrite=True)
-    with Results.open(folder / f"{which}.h5") as results:
+    with run_sections(folder, job, which) as results:
         ours = [results.engine(name).attribution(slice(None)) for name in ("integrated_gradients", "deeplift")]
     return np.stack([*ours, relevance(pair(which, *constants), points)])
 
@@ -125,14 +118,11 @@ def _claims(rows: dict[str, np.ndarray], apart: np.ndarray) -> list[Claim]:
         Claim(
             "Integrated gradients are the same for two implementations of one function; DeepLIFT and LRP are not",
             f"at (3, 1), f and g: {told}. Of {apart.shape[1]} points of random pairs maps differ at "
-            f"{differ[0]:.0%} "
-            f"(integrated gradients), {differ[1]:.0%} (DeepLIFT) and {differ[2]:.0%} (LRP), by "
-            f"{np.median(apart[1]):.0%} "
-            f"and {np.median(apart[2]):.0%} in the middle",
+            f"{differ[0]:.0%} (integrated gradients), {differ[1]:.0%} (DeepLIFT) and {differ[2]:.0%} (LRP), by "
+            f"{np.median(apart[1]):.0%} and {np.median(apart[2]):.0%} in the middle",
             "yes" if invariant and broken else "in part" if invariant else "no",
             f"Two implementations of one function: DeepLIFT tells them apart at {differ[1]:.0%} of the points, "
-            "LRP at "
-            f"{differ[2]:.0%}, integrated gradients at {differ[0]:.0%}.",
+            f"LRP at {differ[2]:.0%}, integrated gradients at {differ[0]:.0%}.",
         )
     ]
 
@@ -150,9 +140,8 @@ def _pair_table(rows: dict[str, np.ndarray], apart: np.ndarray) -> Table:
     columns = {"method": "", "f at (3, 1)": "", "g at (3, 1)": "", "points at which f and g differ": ".0%",
                "distance, median": ".0%"}  # fmt: skip
     note = (
-        "f = ReLU(ReLU(x₁) − 1 − ReLU(x₂)), g = ReLU(ReLU(x₁ − 1) − ReLU(x₂)), baseline (0, 0), as in the "
-        "paper's figure 7; "
-        f"then {apart.shape[1]} points of pairs with random constants. LRP by a_i w_ij, without biases."
+        "f = ReLU(ReLU(x₁) − 1 − ReLU(x₂)), g = ReLU(ReLU(x₁ − 1) − ReLU(x₂)), baseline (0, 0), as in the paper's "
+        f"figure 7; then {apart.shape[1]} points of pairs with random constants. LRP by a_i w_ij, without biases."
     )
     return Table("Two implementations of one function", columns, lines, note)
 
@@ -174,10 +163,8 @@ def _baselines(folder: Path, draws: int, count: int) -> tuple[np.ndarray, np.nda
             "score": "logit",
             "engines": {"integrated_gradients": {"baseline": baseline, "rtol": 0.02}},
             "compute": {"device": "cpu", "threads": 1, "seed": draw + 1},
-            "output": {"path": "digits.h5"},
         }
-        run_job(parse_job(yaml.safe_dump(job), folder=folder), overwrite=True)
-        with Results.open(folder / "digits.h5") as results:
+        with run_sections(folder, job, "digits") as results:
             engine = results.engine("integrated_gradients")
             maps.append(engine.attribution(slice(None)).reshape(count, -1))
             changes.append(engine.score_input - engine.score_baseline)
@@ -205,12 +192,9 @@ def _baseline_claim(maps: np.ndarray, changes: np.ndarray, starts: np.ndarray) -
     return Claim(
         "A random picture will do as a baseline, as a black one does: several of them agree",
         f"{len(maps) - 1} noise pictures as baselines: a map's spread over them is {found['spread']:.0%} of its "
-        "size; rank "
-        f"correlation of two draws {found['two draws']:.2f}, of two means of {(len(maps) - 1) // 2} "
-        f"{found['two means']:.2f}, "
-        f"of the mean with the map from black {found['mean and black']:.2f}; the score of a noise picture is "
-        f"{near:.0%} of "
-        "the change (black or noise are to have none)",
+        f"size; rank correlation of two draws {found['two draws']:.2f}, of two means of {(len(maps) - 1) // 2} "
+        f"{found['two means']:.2f}, of the mean with the map from black {found['mean and black']:.2f}; the score "
+        f"of a noise picture is {near:.0%} of the change (black or noise are to have none)",
         "yes" if found["two draws"] > 0.8 else "in part" if found["two means"] > 0.8 else "no",
         f"One random baseline says little: maps vary by {found['spread']:.0%} over draws; two means of "
         f"{(len(maps) - 1) // 2} agree with {found['two means']:.2f}.",
@@ -226,9 +210,7 @@ def _baseline_table(maps: np.ndarray, changes: np.ndarray, starts: np.ndarray) -
     digits = len(load_digits().target)
     note = (
         f"Digits CNN, {maps.shape[1]} held-out digits of {digits:,}, logit of the predicted class, "
-        f"{len(maps) - 1} noise "
-        "pictures each, drawn per digit; spread: standard deviation over the draws, relative to the mean map; "
-        "the others "
-        "are rank correlations of pixels."
+        f"{len(maps) - 1} noise pictures each, drawn per digit; spread: standard deviation over the draws, "
+        "relative to the mean map; the others are rank correlations of pixels."
     )
     return Table("Random baselines", columns, rows, note)

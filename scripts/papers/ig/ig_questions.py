@@ -8,16 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import yaml
 
 from scripts.benchmarks.benchlib import Table
 from scripts.networks.questions import CLASSES, predictions, questions, train_questions
-from scripts.papers.paper_jobs import Claim, claim_table, mean_of
-from xattr_cli.job.config import parse_job
-from xattr_cli.pipeline.run import run_job
+from scripts.papers.paper_jobs import Claim, claim_table, mean_of, run_sections
 from xattr_cli.reports.gallery import plot_all
 from xattr_cli.reports.html.phrases import Phrase, phrases
-from xattr_cli.store.results.reader import Results
 
 __all__ = ["Rules", "by_rules", "tables"]
 
@@ -80,11 +76,8 @@ def _fold(
         "target": "predicted",
         "score": "margin",
         "engines": {"integrated_gradients": {"baseline": {"kind": "token", "token": "pad"}, "rtol": 0.1}},
-        "compute": {"device": "cpu", "threads": 1},
-        "output": {"path": "questions.h5"},
     }
-    run_job(parse_job(yaml.safe_dump(job), folder=folder), overwrite=True)
-    with Results.open(folder / "questions.h5") as results:
+    with run_sections(folder, job, "questions") as results:
         engine = results.engine("integrated_gradients")
         found = phrases(results, engine, results.explained[0], range(len(CLASSES)), MOST)
         if seed == 0:
@@ -133,20 +126,17 @@ def _claims(found: Sequence[Fold]) -> list[Claim]:
         Claim(
             "Attributions find trigger phrases that make sense, such as “how many” and “who”",
             f"surest phrases of the first network: {triggers}; the words that one would expect (who; where, "
-            "country, "
-            f"city; how many, year) are among the first ten of their class in {np.mean(named):.0%}",
+            f"country, city; how many, year) are among the first ten of their class in {np.mean(named):.0%}",
             "yes" if np.mean(named) >= 0.9 else "in part" if np.mean(named) > 0.5 else "no",
         ),
         Claim(
             "The phrases are rules: they can be checked by predicting with them alone",
             f"held-out questions right: network {mean_of(network)}, its rules alone {mean_of(ruled)}, the "
-            "commonest class "
-            f"{mean_of(common)}; rules say what the network says in {mean_of(agreeing)}",
+            f"commonest class {mean_of(common)}; rules say what the network says in {mean_of(agreeing)}",
             "yes" if np.mean(ruled) > np.mean(common) + 0.5 * (np.mean(network) - np.mean(common)) else "in part"
             if np.mean(ruled) > np.mean(common) else "no",
-            f"Real questions: held out, the network is right in {np.mean(network):.0%}, the phrases that it "
-            "rests on alone in "
-            f"{np.mean(ruled):.0%}, the commonest class in {np.mean(common):.0%}.",
+            f"Real questions: held out, the network is right in {np.mean(network):.0%}, the phrases that it rests "
+            f"on alone in {np.mean(ruled):.0%}, the commonest class in {np.mean(common):.0%}.",
         ),
     ]  # fmt: skip
 
@@ -164,8 +154,7 @@ def _rule_table(found: Sequence[Fold]) -> Table:
     note = (
         "Phrases of one to three words in at least three questions that the first network takes for the class, "
         "integrated gradients of its log-odds against the best other class, padding as baseline; by the nearer "
-        "end of "
-        "the 95 % interval of the mean."
+        "end of the 95 % interval of the mean."
     )
     return Table("Question classification: rules", columns, rows, note)
 

@@ -8,13 +8,10 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
-import yaml
 
 from scripts.benchmarks.benchlib import Table
 from scripts.networks.translation import FEMININE, LENGTH, NOUNS, encoded, phrases, train_translator
-from scripts.papers.paper_jobs import Claim, claim_table, mean_of
-from xattr_cli.job.config import parse_job
-from xattr_cli.pipeline.run import run_job
+from scripts.papers.paper_jobs import Claim, claim_table, mean_of, run_sections
 from xattr_cli.store.results.reader import Results
 
 __all__ = ["Alignment", "tables"]
@@ -97,11 +94,8 @@ def _alignment(folder: Path, seed: int, quick: bool) -> Alignment:
         "target": "all",
         "score": "raw",
         "engines": {"integrated_gradients": {"baseline": {"kind": "zero"}, "rtol": 0.05}, "input_x_gradient": {}},
-        "compute": {"device": "cpu", "threads": 1},
-        "output": {"path": "alignment.h5"},
     }
-    run_job(parse_job(yaml.safe_dump(job), folder=folder), overwrite=True)
-    with Results.open(folder / "alignment.h5") as results:
+    with run_sections(folder, job, "alignment") as results:
         maps = {name: _by_place(results, name, len(pairs)) for name in METHODS}
     return Alignment(right, pairs, maps)
 
@@ -129,20 +123,17 @@ def _claims(found: Sequence[Alignment]) -> list[Claim]:
         Claim(
             "Integrated gradients align what a translation network writes with what it has read",
             f"the greatest attribution of a written word lies on the word that it comes from in {mean_of(own)} "
-            "(chance "
-            f"{chance:.2f}), and on that or the noun that it agrees with in {mean_of(loose)}; input × gradient: "
-            f"{mean_of(other)}, less in {ahead} of {len(found)} networks",
+            f"(chance {chance:.2f}), and on that or the noun that it agrees with in {mean_of(loose)}; input × "
+            f"gradient: {mean_of(other)}, less in {ahead} of {len(found)} networks",
             "yes" if np.mean(own) > 0.8 else "in part" if np.mean(own) > 2 * chance else "no",
             f"Translation without attention: {np.mean(own):.0%} of the written words are aligned with their "
-            "origin (chance "
-            f"{chance:.0%}, input × gradient {np.mean(other):.0%}).",
+            f"origin (chance {chance:.0%}, input × gradient {np.mean(other):.0%}).",
         ),
         Claim(
             "Alignments show what a word depends on beside its origin (here the gender of the noun)",
             "share of the absolute attribution that the noun has of an article (le, la, un, une), "
             f"{mean_of([both[0] for both in gender])}, against {mean_of([both[1] for both in gender])} that it "
-            "has of the "
-            "verb, which does not agree with it",
+            "has of the verb, which does not agree with it",
             "yes" if all(both[0] > both[1] for both in gender) else "in part",
         ),
     ]  # fmt: skip
@@ -169,8 +160,7 @@ def _kind_table(found: Sequence[Alignment]) -> Table:
     columns = {"written word": "", **{f"on its origin, {label}": "" for label in METHODS.values()}}
     note = (
         f"Mean ± standard deviation over networks, {ROWS} held-out sentences each; {len(FEMININE)} of "
-        f"{len(NOUNS)} nouns are "
-        "feminine."
+        f"{len(NOUNS)} nouns are feminine."
     )
     return Table("Translation: alignment by kind of word", columns, rows, note)
 

@@ -133,10 +133,9 @@ def _claims(found: Sequence[Patients], names: Sequence[str]) -> list[Claim]:
         Claim(
             "Interactions tell more: pairs change what a feature means, and networks agree on them",
             f"all pairs together have {weight:.2f} of the size of all main effects; rank correlation of the 435 "
-            "pairs' "
-            f"strengths between two networks {mean_of(between or [1.0])}; of the {SHOWN} strongest, "
-            f"{len(redundant)} are of "
-            "features that are correlated by more than .5 (two measurements of one thing)",
+            f"pairs' strengths between two networks {mean_of(between or [1.0])}; of the {SHOWN} strongest, "
+            f"{len(redundant)} are of features that are correlated by more than .5 (two measurements of one "
+            "thing)",
             "yes" if not between or np.mean(between) > 0.7 else "in part" if np.mean(between) > 0.4 else "no",
             f"Lumps in the breast: two networks agree on the strengths of 435 pairs with a rank correlation of "
             f"{np.mean(between or [1.0]):.2f}; pairs weigh {weight:.2f} of the main effects.",
@@ -144,8 +143,7 @@ def _claims(found: Sequence[Patients], names: Sequence[str]) -> list[Claim]:
         Claim(
             "Dependence plots coloured by the partner show how it changes the effect",
             f"of the {SHOWN} strongest pairs, the interaction follows the product of both values with a rank "
-            "correlation "
-            f"beyond ±.5 in {same:.0%} (clinical.png)",
+            f"correlation beyond ±.5 in {same:.0%} (clinical.png)",
             "yes" if same > 0.8 else "in part" if same > 0.5 else "no",
         ),
     ]  # fmt: skip

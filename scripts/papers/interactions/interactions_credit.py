@@ -106,9 +106,8 @@ def _claim(strengths: np.ndarray, significance: np.ndarray) -> Claim:
     return Claim(
         "On real tables interactions of networks are those that are in the data",
         f"rank correlation with the p values of products in logistic regressions, over {len(mean)} pairs: "
-        f"{agreement:.2f}; "
-        f"{common} of the first {SHOWN} are the same ({SHOWN**2 / len(mean):.1f} by chance); between two networks "
-        f"{mean_of(between or [1.0])}",
+        f"{agreement:.2f}; {common} of the first {SHOWN} are the same ({SHOWN**2 / len(mean):.1f} by chance); "
+        f"between two networks {mean_of(between or [1.0])}",
         "yes" if agreement > 0.5 else "in part" if agreement > 0.2 else "no",
     )
 

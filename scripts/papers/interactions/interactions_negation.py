@@ -13,17 +13,13 @@ from pathlib import Path
 import numpy as np
 import torch
 import transformers
-import yaml
 from matplotlib.figure import Figure
 
 from scripts.benchmarks.benchlib import Table
 from scripts.networks.language_training import train_movies
-from scripts.papers.paper_jobs import Claim, claim_table, mean_of, trained_once
-from xattr_cli.job.config import parse_job
-from xattr_cli.pipeline.run import run_job
+from scripts.papers.paper_jobs import Claim, claim_table, mean_of, run_sections, trained_once
 from xattr_cli.reports.drawing.style import diverging_map, styled
 from xattr_cli.reports.interactions.matrix import row_matrix
-from xattr_cli.store.results.reader import Results
 
 __all__ = ["Sentence", "adjective_pairs", "negation", "tables"]
 
@@ -105,11 +101,8 @@ def explained(folder: Path, model: Path, asked: Sequence[str]) -> list[Sentence]
         "score": {"margin": {"against": "negative"}},
         "engines": {"integrated_hessians": {"baseline": {"kind": "token", "token": "pad"}, "groups": "tokens",
                                             "rtol": 0.1}},
-        "compute": {"device": "cpu", "threads": 1},
-        "output": {"path": "negation.h5"},
     }  # fmt: skip
-    run_job(parse_job(yaml.safe_dump(job), folder=folder), overwrite=True)
-    with Results.open(folder / "negation.h5") as results:
+    with run_sections(folder, job, "negation") as results:
         engine = results.engine("integrated_hessians")
         found = []
         for row in range(len(results.rows)):
@@ -150,8 +143,7 @@ def _claims(found: Sequence[Sentence]) -> list[Claim]:
         Claim(
             "Negation is an interaction: “not” and the adjective act together against what the adjective says",
             "Γ + Γᵀ of “not” and the adjective, positive where it strengthens the adjective: "
-            f"{mean_of(flips, '+.2f')} of "
-            f"log-odds, below 0 in {against:.0%} of {len(flips)} sentences",
+            f"{mean_of(flips, '+.2f')} of log-odds, below 0 in {against:.0%} of {len(flips)} sentences",
             "yes" if against >= 0.9 else "in part" if against > 0.6 else "no",
             f"Sentiment transformer: “not” and its adjective interact against the adjective in {against:.0%} of "
             "sentences.",
@@ -173,10 +165,9 @@ def _random_claim(trained: Sequence[Sentence], random: Sequence[Sequence[Sentenc
     return Claim(
         "What is found is what was learnt: a network with random weights has no such interactions",
         f"|Γ + Γᵀ| of “not” and the adjective: trained {np.mean(own):.2f}, random {mean_of(theirs, '.4f')} of "
-        "log-odds "
-        f"({len(random)} networks), {ratio:,.0f} times less, and against the adjective in {np.mean(signs):.0%}; "
-        "all "
-        f"interactions over all main effects: trained {np.mean([one.size for one in trained]):.2f}, random "
+        f"log-odds ({len(random)} networks), {ratio:,.0f} times less, and against the adjective in "
+        f"{np.mean(signs):.0%}; all interactions over all main effects: trained "
+        f"{np.mean([one.size for one in trained]):.2f}, random "
         f"{np.mean([one.size for every in random for one in every]):.2f}",
         "yes" if ratio > 10 else "in part" if ratio > 2 else "no",
     )

@@ -88,15 +88,12 @@ def _falling_claim(errors: np.ndarray) -> Claim:
     always = bool((np.diff(errors, axis=1) < 0).all())
     return Claim(
         "The double integral over samples and the single one here have the same value",
-        f"path-explain's distance from ours at 1e-9 goes from {errors[:, 0].mean():.1%} with {samples[0]} "
-        "samples to "
-        f"{last.mean():.2%} with {samples[-1]}, as samples to the power of −{mean_of(power)}, in all networks "
-        "at every step"
-        f"{'' if always else ' but some'}: extrapolated to none",
+        f"path-explain's distance from ours at 1e-9 goes from {errors[:, 0].mean():.1%} with {samples[0]} samples "
+        f"to {last.mean():.2%} with {samples[-1]}, as samples to the power of −{mean_of(power)}, in all networks "
+        f"at every step{'' if always else ' but some'}: extrapolated to none",
         "yes" if always and power.mean() > 0.4 else "in part" if power.mean() > 0.4 else "no",
         f"path-explain comes to our value: {errors[:, 0].mean():.1%} away with {samples[0]} samples, "
-        f"{last.mean():.2%} "
-        f"with {samples[-1]}; ours takes about ten gradients for {WITHIN:.0%}.",
+        f"{last.mean():.2%} with {samples[-1]}; ours takes about ten gradients for {WITHIN:.0%}.",
     )
 
 
@@ -106,9 +103,8 @@ def _error_table(errors: np.ndarray) -> Table:
         for place, samples in enumerate(SAMPLES[: errors.shape[1]])
     ]
     note = (
-        f"GELU networks {FEATURES}-64-64-1, {ROWS} rows, float64, zero baseline: relative Frobenius distance "
-        "from ours "
-        "at a tolerance of 1e-9, mean over rows, mean ± standard deviation over networks."
+        f"GELU networks {FEATURES}-64-64-1, {ROWS} rows, float64, zero baseline: relative Frobenius distance from "
+        "ours at a tolerance of 1e-9, mean over rows, mean ± standard deviation over networks."
     )
     columns = {"samples of path-explain": ",d", "distance, %": ""}
     return Table("path-explain's error as its samples rise", columns, rows, note)
@@ -162,8 +158,7 @@ def _beta_table(nodes: np.ndarray, moved: np.ndarray, theirs: np.ndarray) -> Tab
                "the score moves by, %": ""}  # fmt: skip
     note = (
         f"ReLU networks {FEATURES}-64-64-1 with softplus ln(1 + exp(βz)) / β in place of ReLU; the score moves "
-        "by: mean "
-        "over rows, relative to the change of the score. 95 nodes are the most that a row is given."
+        "by: mean over rows, relative to the change of the score. 95 nodes are the most that a row is given."
     )
     return Table("Samples against β", columns, rows, note)
 
@@ -224,15 +219,12 @@ def _time_claim(lines: list[list[Any]]) -> Claim:
     grown = lines[-3][2] / max(lines[0][2], 1e-9)
     return Claim(
         "Integrated Hessians are practical for many features, single rows and pairs cost a fraction",
-        f"all pairs of {lines[-3][0]} features take {lines[-3][2]:.1f} s for {TIMED_ROWS} rows, {grown:.0f} "
-        "times those of "
-        f"{lines[0][0]}; a row {lines[-2][2]:.2f} s, a pair {lines[-1][2]:.2f} s; path-explain with "
-        f"{THEIR_SAMPLES} samples "
-        f"takes {min(ratios):.0f} to {max(ratios):,.0f} times as long",
+        f"all pairs of {lines[-3][0]} features take {lines[-3][2]:.1f} s for {TIMED_ROWS} rows, {grown:.0f} times "
+        f"those of {lines[0][0]}; a row {lines[-2][2]:.2f} s, a pair {lines[-1][2]:.2f} s; path-explain with "
+        f"{THEIR_SAMPLES} samples takes {min(ratios):.0f} to {max(ratios):,.0f} times as long",
         "yes" if lines[-2][2] < lines[-3][2] / 5 else "in part",
         f"Time, {lines[-3][0]} features × {TIMED_ROWS} rows: all pairs {lines[-3][2]:.1f} s, one pair "
-        f"{lines[-1][2]:.2f} s; "
-        f"path-explain {lines[-3][3]:,.0f} s (foreseen).",
+        f"{lines[-1][2]:.2f} s; path-explain {lines[-3][3]:,.0f} s (foreseen).",
     )
 
 
@@ -244,11 +236,9 @@ def _time_table(lines: list[list[Any]]) -> Table:
     }  # fmt: skip
     note = (
         f"GELU networks features-128-128-1, {TIMED_ROWS} rows, one thread, processor time; ours at {WITHIN:.0%}, "
-        f"path-explain with the {THEIR_SAMPLES} samples of its README, foreseen from a part of its loops. A "
-        "plain Hessian is "
-        f"one node, and no attribution; Shapley interactions: shapiq's permutation sampling with {BUDGET:,} "
-        "coalitions a "
-        "row, timed on one row, few for 500 features, whose pairs are 124,750."
+        f"path-explain with the {THEIR_SAMPLES} samples of its README, foreseen from a part of its loops. A plain "
+        "Hessian is one node, and no attribution; Shapley interactions: shapiq's permutation sampling with "
+        f"{BUDGET:,} coalitions a row, timed on one row, few for 500 features, whose pairs are 124,750."
     )
     return Table("The timing grid", columns, lines, note)
 

@@ -72,11 +72,9 @@ def leading_claim(areas: Sequence[Areas]) -> Claim:
     holds, level, fails = (verdicts.count(word) for word in ("holds", "level", "fails"))
     return Claim(
         "Networks that lose the interactions named by integrated or expected Hessians lose most",
-        f"one of both is ahead of all others in {holds} of {len(verdicts)} settings, level in {level}, behind "
-        f"in {fails} "
-        "(a plain Hessian leads there: the data reward to know the terms, not the sample)",
+        f"one of both is ahead of all others in {holds} of {len(verdicts)} settings, level in {level}, behind in "
+        f"{fails} (a plain Hessian leads there: the data reward to know the terms, not the sample)",
         "yes" if holds == len(verdicts) else "in part" if holds + level > fails else "no",
         f"Remove and retrain: integrated or expected Hessians lead in {holds} of {len(verdicts)} settings, are "
-        "level in "
-        f"{level}, behind in {fails}.",
+        f"level in {level}, behind in {fails}.",
     )

@@ -42,8 +42,7 @@ def _claim(found: np.ndarray) -> Claim:
         f"greatest |IG| {mean_of(attributions)}, Γ₁₂ + Γ₂₁ {mean_of(pair)} (exact: 0 and −1)",
         "yes" if attributions.max() < 0.1 and np.abs(pair + 1).max() < 0.1 else "no",
         f"Exclusive or: at (1, 1) attributions are {attributions.mean():.2f}, the interaction is "
-        f"{pair.mean():.2f} (exact: "
-        "0 and −1).",
+        f"{pair.mean():.2f} (exact: 0 and −1).",
     )
 
 

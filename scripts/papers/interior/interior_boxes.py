@@ -60,9 +60,8 @@ def tables(folder: Path, quick: bool) -> list[Table]:
         shutil.copyfile(folder / "strips.gif", RESULTS / "reproduce_interior_strips.gif")
     names = [PHOTOGRAPHS[row].name for row in told]
     note = (
-        f"{len(told)} of {count} photographs, those whose boxes cover at most {MOST:.0%}; the boxes were drawn "
-        "by hand "
-        "(scripts/networks/photo_boxes.py). Logit of the predicted class, from black."
+        f"{len(told)} of {count} photographs, those whose boxes cover at most {MOST:.0%}; the boxes were drawn by "
+        "hand (scripts/networks/photo_boxes.py). Logit of the predicted class, from black."
     )
     claims = [*_place_claims(maps, inside, told), _ablation_claim(falls)]
     return [
@@ -107,8 +106,7 @@ def _place_claims(maps: Mapping[str, np.ndarray], inside: np.ndarray, told: Sequ
             + ", ".join(f"{label} {value:.0%}" for label, value in pointed.items()),
             holds,
             f"Boxes of photographs (area {area:.0%}): {share[OWN].mean():.0%} of the positive attribution is "
-            "inside, of "
-            f"gradients at the image {share[AT_IMAGE].mean():.0%}.",
+            f"inside, of gradients at the image {share[AT_IMAGE].mean():.0%}.",
         )
     ]
 

@@ -153,8 +153,7 @@ def _brief(network: Network) -> str:
     }
     return (
         f"{network.name.partition(',')[0]}: half of the change is made by α = {halves['probability']:.2f} after "
-        "the softmax and "
-        f"by {halves['logit']:.2f} before it."
+        f"the softmax and by {halves['logit']:.2f} before it."
     )
 
 

@@ -74,9 +74,8 @@ def _tails(diagnostics: FlowDiagnostics) -> Iterator[str]:
         if p < TAIL_SIGNIFICANCE / len(diagnostics.noise_names):
             yield (
                 f"the noise of {name!r} has heavier tails than a normal one: it reaches {largest:.1f}, which "
-                f"{diagnostics.rows} normal draws do with p = {p:.1g}. Tails so far out lie beyond the "
-                "splines, and do "
-                "not come back: transform the column, or leave its outliers out."
+                f"{diagnostics.rows} normal draws do with p = {p:.1g}. Tails so far out lie beyond the splines, "
+                "and do not come back: transform the column, or leave its outliers out."
             )
 
 
@@ -87,11 +86,9 @@ def _dependence(diagnostics: FlowDiagnostics) -> Iterator[str]:
         if diagnostics.dependence_p[i, j] < bound:
             yield (
                 f"the noise of {diagnostics.noise_names[i]!r} and of {diagnostics.noise_names[j]!r} is not "
-                "independent: "
-                f"distance correlation {diagnostics.dependence[i, j]:.2f} over {len(diagnostics.noise)} rows (p = "
-                f"{diagnostics.dependence_p[i, j]:.1g}). The flow is under-trained, or the graph lacks an edge "
-                "or a "
-                "common cause."
+                f"independent: distance correlation {diagnostics.dependence[i, j]:.2f} over "
+                f"{len(diagnostics.noise)} rows (p = {diagnostics.dependence_p[i, j]:.1g}). The flow is "
+                "under-trained, or the graph lacks an edge or a common cause."
             )
 
 

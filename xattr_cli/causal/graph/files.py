@@ -105,19 +105,19 @@ def _nodes(mapping: Any, where: str) -> dict[Any, list[Any] | None]:
     return {node: _names(columns, f"{where}: nodes.{node}") for node, columns in mapping.items()}
 
 
-def _edges(given: Any, where: str) -> list[tuple[Any, Any]]:
-    pairs = [] if given is None else given
+def _edges(content: Any, where: str) -> list[tuple[Any, Any]]:
+    pairs = [] if content is None else content
     if not isinstance(pairs, list) or not all(isinstance(pair, list) and len(pair) == 2 for pair in pairs):
         raise JobError(f"{where}: edges must be a list of pairs [cause, effect], such as [[a, b], [b, c]].")
     return [(cause, effect) for cause, effect in pairs]
 
 
-def _parent_edges(given: Any, where: str) -> list[tuple[Any, Any]]:
-    if not isinstance(given, Mapping):
+def _parent_edges(content: Any, where: str) -> list[tuple[Any, Any]]:
+    if not isinstance(content, Mapping):
         raise JobError(f"{where}: parents must be a mapping from each node to the list of its parents.")
     return [
         (cause, effect)
-        for effect, causes in given.items()
+        for effect, causes in content.items()
         for cause in _names(causes, f"{where}: the parents of {effect}") or ()
     ]
 

@@ -86,9 +86,9 @@ def _sections(graph: Any, path: Path) -> Mapping[str, Any]:
     return {"nodes": nodes, "edges": [[cause, effect] for cause, effect in graph.edges()]}
 
 
-def _columns(given: Any) -> Any:
+def _columns(content: Any) -> Any:
     """The attribute `columns` of a node; a text holds names with commas."""
-    return [name.strip() for name in given.split(",")] if isinstance(given, str) else given
+    return [name.strip() for name in content.split(",")] if isinstance(content, str) else content
 
 
 def _networkx(path: Path) -> Any:

@@ -40,10 +40,10 @@ def status(job: str, overrides: tuple[str, ...], as_json: bool, watch: bool) -> 
     reader = StatusReader(_output(job, overrides))
     try:
         while True:
-            found = reader.read()
-            text = json.dumps(found.as_json()) if as_json else status_text(found)
+            state = reader.read()
+            text = json.dumps(state.as_json()) if as_json else status_text(state)
             click.echo(text if not watch or as_json else f"{text}\n")
-            if not watch or found.state == "done":
+            if not watch or state.state == "done":
                 return
             time.sleep(SECONDS_BETWEEN_LOOKS)
     except KeyboardInterrupt:  # of somebody who has watched enough
@@ -58,40 +58,40 @@ def _output(job: str, overrides: tuple[str, ...]) -> Path:
     return read_job(job, overrides).output.path
 
 
-def status_text(found: JobStatus) -> str:
+def status_text(state: JobStatus) -> str:
     """A status for people, a fact a line."""
-    lines = [f"output   {found.output}", f"state    {found.state}{_state_note(found)}"]
-    if found.rows is not None and found.rows_done is not None:
-        share = f" ({found.rows_done / found.rows:.1%})" if found.rows else ""
-        parts = f", {found.parts_done:,} of {found.parts:,} parts" if found.parts is not None else ""
-        lines.append(f"rows     {found.rows_done:,} of {found.rows:,}{share}{parts}")
-    if found.steps_kept:
-        lines.append(f"steps    {found.steps_kept} of studies of the whole dataset are kept")
-    if found.rows_per_second is not None and found.seconds_left is not None:
-        left = timedelta(seconds=round(found.seconds_left))
-        lines.append(f"rate     {found.rows_per_second:,.3g} rows/s, {left} left")
-    if found.workers:
-        lines.append(f"at work  {_workers_text(found)}")
-    for label, counts in found.engines.items():
+    lines = [f"output   {state.output}", f"state    {state.state}{_state_note(state)}"]
+    if state.rows is not None and state.rows_done is not None:
+        share = f" ({state.rows_done / state.rows:.1%})" if state.rows else ""
+        parts = f", {state.parts_done:,} of {state.parts:,} parts" if state.parts is not None else ""
+        lines.append(f"rows     {state.rows_done:,} of {state.rows:,}{share}{parts}")
+    if state.steps_kept:
+        lines.append(f"steps    {state.steps_kept} of studies of the whole dataset are kept")
+    if state.rows_per_second is not None and state.seconds_left is not None:
+        remaining = timedelta(seconds=round(state.seconds_left))
+        lines.append(f"rate     {state.rows_per_second:,.3g} rows/s, {remaining} left")
+    if state.workers:
+        lines.append(f"at work  {_workers_text(state)}")
+    for label, counts in state.engines.items():
         named = [f"{count:,} {name.replace('_', ' ')}" for name, count in counts.items() if count]
         lines.append(f"engine   {label}: {', '.join(named) or 'no rows yet'}")
     return "\n".join(lines)
 
 
-def _state_note(found: JobStatus) -> str:
-    if found.state == "computed":
+def _state_note(state: JobStatus) -> str:
+    if state.state == "computed":
         return "; now: xattr-cli merge JOB"
-    if found.state == "stopped":
+    if state.state == "stopped":
         return "; nobody is at work, the same command goes on"
-    if found.state == "merging" and found.merged_parts is not None:
-        return f", {found.merged_parts:,} of {found.parts:,} parts"
+    if state.state == "merging" and state.merged_parts is not None:
+        return f", {state.merged_parts:,} of {state.parts:,} parts"
     return ""
 
 
-def _workers_text(found: JobStatus) -> str:
-    shards = [worker.shard for worker in found.workers if worker.shard is not None]
+def _workers_text(state: JobStatus) -> str:
+    shards = [worker.shard for worker in state.workers if worker.shard is not None]
     if not shards:
-        return found.workers[0].holder
-    listed = ", ".join(f"{worker.shard} ({worker.holder})" for worker in found.workers[:_LISTED_WORKERS])
+        return state.workers[0].holder
+    listed = ", ".join(f"{worker.shard} ({worker.holder})" for worker in state.workers[:_LISTED_WORKERS])
     more = f", and {len(shards) - _LISTED_WORKERS} more" if len(shards) > _LISTED_WORKERS else ""
     return f"{len(shards)} shard{'s' if len(shards) > 1 else ''}: {listed}{more}"

@@ -14,14 +14,14 @@ from ...untrusted.yaml_text import parse_yaml
 __all__ = ["with_options"]
 
 
-def with_options(plugin: Any, given: Iterable[str], where: str) -> Any:
+def with_options(plugin: Any, settings: Iterable[str], where: str) -> Any:
     """A plugin with the options of `KEY=VALUE` texts, whose values are YAML.
 
     Raises:
         JobError: names the option that is wrong, and what is allowed.
     """
     values: dict[str, Any] = {}
-    for text in given:
+    for text in settings:
         key, equals, value = text.partition("=")
         if not equals:
             raise JobError(f"--set {text}: must be KEY=VALUE.")

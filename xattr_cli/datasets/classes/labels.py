@@ -77,23 +77,23 @@ def name_labels(names: Sequence[str], key: str, class_names: Sequence[str] = ())
     Raises:
         DataError: a label is not among `class_names`, or is there several times.
     """
-    found = sorted(set(names))
-    if not class_names and all(name.isdecimal() and str(int(name)) == name for name in found):
+    different = sorted(set(names))
+    if not class_names and all(name.isdecimal() and str(int(name)) == name for name in different):
         # as texts, "10" would come before "2"
-        note = f"labels: texts {found[0]} … are taken as class numbers"
+        note = f"labels: texts {different[0]} … are taken as class numbers"
         return Labels(np.array([int(name) for name in names], dtype=np.int64), note=note)
-    classes = list(class_names) or found
-    _check_unambiguous(found, classes, key)
-    unknown = [name for name in found if name not in classes]
-    if unknown and len(unknown) == len(found) == len(classes):
-        numbers = {name: number for number, name in enumerate(found)}
+    classes = list(class_names) or different
+    _check_unambiguous(different, classes, key)
+    unknown = [name for name in different if name not in classes]
+    if unknown and len(unknown) == len(different) == len(classes):
+        numbers = {name: number for number, name in enumerate(different)}
     elif unknown:
         raise DataError(
             f"{key}: {unknown[0]!r} is not among the {len(classes)} class names."
             f"{suggestion(unknown[0], classes if len(classes) <= 20 else [], nearest(unknown[0], classes))}"
         )
     else:
-        numbers = {name: classes.index(name) for name in found}
+        numbers = {name: classes.index(name) for name in different}
     values = np.array([numbers[name] for name in names], dtype=np.int64)
     if class_names and not unknown:  # as the job says
         return Labels(values, tuple(classes))
@@ -126,9 +126,9 @@ def _vectors(values: np.ndarray, key: str, class_names: Sequence[str]) -> Labels
     return Labels(np.full(len(values), np.nan), tuple(class_names), finite, note)
 
 
-def _check_unambiguous(found: Sequence[str], classes: Sequence[str], key: str) -> None:
+def _check_unambiguous(different: Sequence[str], classes: Sequence[str], key: str) -> None:
     # many lists of ImageNet have two cranes: fine in plots, but a label must mean one of them
-    shared = next((name for name in found if classes.count(name) > 1), None)
+    shared = next((name for name in different if classes.count(name) > 1), None)
     if shared is not None:
         numbers = ", ".join(str(number) for number, name in enumerate(classes) if name == shared)
         raise DataError(

@@ -156,8 +156,8 @@ def _resized(size: tuple[int, int], wanted: int | tuple[int, int]) -> tuple[int,
     return int(wanted * width / height), wanted
 
 
-def _cropped(picture: Image.Image, wanted: int | tuple[int, int]) -> Image.Image:
-    height, width = wanted if isinstance(wanted, tuple) else (wanted, wanted)
+def _cropped(picture: Image.Image, size: int | tuple[int, int]) -> Image.Image:
+    height, width = size if isinstance(size, tuple) else (size, size)
     if picture.width < width or picture.height < height:
         raise DataError(
             f"the picture is {picture.height} x {picture.width}, too small for "

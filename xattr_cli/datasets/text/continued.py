@@ -154,9 +154,8 @@ class PromptSamples(PaddedSamples):
         if not apart:
             return ()
         return (
-            f"{apart} of {len(self._outputs)} continuations and their contrasts differ in length: tokens "
-            "without a counterpart have no row of their own (target: {select: continuation, reduce: sum} takes "
-            "them all)",
+            f"{apart} of {len(self._outputs)} continuations and their contrasts differ in length: tokens without "
+            "a counterpart have no row of their own (target: {select: continuation, reduce: sum} takes them all)",
         )
 
 

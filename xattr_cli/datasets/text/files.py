@@ -121,8 +121,8 @@ def read_text_file(path: Path, key: str) -> TextFile:
 
 def _read_lines(path: Path, _key: str) -> tuple[list[dict[str, Any]], list[int]]:
     numbered = enumerate(path.read_text(encoding="utf-8-sig").split("\n"), 1)
-    found = [(number, line.strip()) for number, line in numbered if line.strip()]
-    return [{LINE: line} for _, line in found], [number for number, _ in found]
+    numbered_texts = [(number, line.strip()) for number, line in numbered if line.strip()]
+    return [{LINE: line} for _, line in numbered_texts], [number for number, _ in numbered_texts]
 
 
 def _read_csv(path: Path, key: str) -> tuple[list[dict[str, Any]], list[int]]:

@@ -64,12 +64,12 @@ class PromptDataset(DatasetSource):
     def beside(self, model: Plugin) -> DatasetSource:
         """The prompts with the model's tokenizer, unless they name one, and with what its decoder begins with."""
         folder, start = getattr(model, "tokenizer_folder", None), getattr(model, "decoder_start", None)
-        found: dict[str, Any] = {}
+        options: dict[str, Any] = {}
         if self.tokenizer is None and callable(folder):
-            found["tokenizer"] = folder()
+            options["tokenizer"] = folder()
         if self.decoder_start is None and callable(start):
-            found["decoder_start"] = start()
-        return self.model_copy(update=found)
+            options["decoder_start"] = start()
+        return self.model_copy(update=options)
 
     def open(self) -> Samples:
         """Read and tokenize prompts and continuations.
@@ -81,8 +81,8 @@ class PromptDataset(DatasetSource):
         tokenizer = Tokenizer.named(self.tokenizer)
         file = read_text_file(self.path, "dataset.path").head(self.limit)
         segments = self._segments(file, tokenizer)
-        encoded = [self._encoded(found, tokenizer) for found in segments]
-        names = list(dict.fromkeys(name for found in segments for name in found.names))
+        encoded = [self._encoded(segment, tokenizer) for segment in segments]
+        names = list(dict.fromkeys(name for segment in segments for name in segment.names))
         prompts = Prompts(
             ids=[ids for ids, _ in encoded],
             segments=[[names.index(n) if n else -1 for n in own] for _, own in encoded],
@@ -102,11 +102,11 @@ class PromptDataset(DatasetSource):
         return samples
 
     def _segments(self, file: TextFile, tokenizer: Tokenizer) -> list[Segmented]:
-        found = []
+        segments = []
         for record, value in enumerate(file.values(self.prompt, "dataset.prompt")):
             where = f"dataset.prompt: {file.where(record)}"
-            found.append(segmented(value, where, self.separator, tokenizer.chat if self.chat else None))
-        return found
+            segments.append(segmented(value, where, self.separator, tokenizer.chat if self.chat else None))
+        return segments
 
     def _encoded(self, prompt: Segmented, tokenizer: Tokenizer) -> tuple[list[int], list[str]]:
         """Numbers of the tokens, and the segment of each; empty for tokens of none."""
@@ -121,11 +121,11 @@ class PromptDataset(DatasetSource):
         column = getattr(self, option)
         if column is None:
             return None
-        found = [tokenizer.encode(text) for text in file.texts(column, f"dataset.{option}")]
-        for record, ids in enumerate(found):
+        outputs = [tokenizer.encode(text) for text in file.texts(column, f"dataset.{option}")]
+        for record, ids in enumerate(outputs):
             if not ids:
                 raise DataError(f"dataset.{option}: {file.where(record)}: the text has no tokens.")
-        return found
+        return outputs
 
     def _check_lengths(self, samples: PromptSamples, file: TextFile, tokenizer: Tokenizer) -> None:
         most: Any = tokenizer.most_tokens

@@ -59,15 +59,15 @@ class Tokenizer(Vocabulary):
             raise DataError(
                 f"dataset.tokenizer: {path}: a slow tokenizer; save a fast one (tokenizer.json) there."
             )
-        found = self._tokenizer
-        self._named = _special_tokens(found)
+        tokenizer = self._tokenizer
+        self._named = _special_tokens(tokenizer)
         meaningful = {self._named.get(name) for name in _MEANINGFUL}
-        added = {number for number, token in found.added_tokens_decoder.items() if token.special}
+        added = {number for number, token in tokenizer.added_tokens_decoder.items() if token.special}
         self.ids = "input_ids"
-        self.special = frozenset({*found.all_special_ids, *added} - meaningful)
+        self.special = frozenset({*tokenizer.all_special_ids, *added} - meaningful)
         self.pad = self._named.get("pad", self._named.get("eos", 0))
-        self.most_tokens = int(found.model_max_length) if found.model_max_length < _NO_LIMIT else None
-        self._is_bytes = "ByteLevel" in type(found.backend_tokenizer.decoder).__name__
+        self.most_tokens = int(tokenizer.model_max_length) if tokenizer.model_max_length < _NO_LIMIT else None
+        self._is_bytes = "ByteLevel" in type(tokenizer.backend_tokenizer.decoder).__name__
 
     @classmethod
     def named(cls, path: Path | None) -> Tokenizer:
@@ -94,19 +94,19 @@ class Tokenizer(Vocabulary):
     def number(self, token: str) -> int:
         if token.lower() in self._named:
             return int(self._named[token.lower()])
-        known = self._tokenizer.get_vocab()
-        if token in known:
-            return int(known[token])
+        vocabulary = self._tokenizer.get_vocab()
+        if token in vocabulary:
+            return int(vocabulary[token])
         if token.lower() in _NAMED:
             raise DataError(f"the tokenizer has no {token} token. It has: {', '.join(self._named) or 'none'}.")
         pieces = self.names(self.encode(token))
-        match = nearest(token, known)
+        match = nearest(token, vocabulary)
         hint = f" Did you mean {match!r}?" if match else ""
         raise DataError(f"the vocabulary has no token {token!r}; it is made of {pieces}.{hint}")
 
     def encode(self, text: str) -> list[int]:
-        found = self._tokenizer(text, add_special_tokens=False, truncation=False, verbose=False)
-        return list(found["input_ids"])
+        encoded = self._tokenizer(text, add_special_tokens=False, truncation=False, verbose=False)
+        return list(encoded["input_ids"])
 
     def names(self, ids: Sequence[int] | np.ndarray) -> list[str]:
         numbers = [int(number) for number in ids]
@@ -128,8 +128,8 @@ class Tokenizer(Vocabulary):
         """
         options: dict[str, Any] = {"truncation": most is not None, "padding": False, "verbose": False}
         options |= {"max_length": most, "return_token_type_ids": True, "return_attention_mask": False}
-        found = self._tokenizer(list(texts), None if partners is None else list(partners), **options)
-        return Encoded(found["input_ids"], found["token_type_ids"])
+        encoded = self._tokenizer(list(texts), None if partners is None else list(partners), **options)
+        return Encoded(encoded["input_ids"], encoded["token_type_ids"])
 
     def located(self, text: str, *, framed: bool) -> tuple[list[int], list[int]]:
         """Numbers of the tokens of a text, and where in it each begins; -1 of those that are none of its own.
@@ -138,13 +138,13 @@ class Tokenizer(Vocabulary):
             text: to tokenize.
             framed: with the special tokens that the model knows texts with.
         """
-        found = self._tokenizer(
+        encoded = self._tokenizer(
             text, add_special_tokens=framed, return_offsets_mapping=True, return_special_tokens_mask=True,
             truncation=False, verbose=False,
         )  # fmt: skip
-        added = found["special_tokens_mask"] if framed else [0] * len(found["input_ids"])
-        starts = [-1 if own else begin for own, (begin, _) in zip(added, found["offset_mapping"], strict=True)]
-        return list(found["input_ids"]), starts
+        added = encoded["special_tokens_mask"] if framed else [0] * len(encoded["input_ids"])
+        starts = [-1 if own else begin for own, (begin, _) in zip(added, encoded["offset_mapping"], strict=True)]
+        return list(encoded["input_ids"]), starts
 
     def chat(self, messages: Sequence[Mapping[str, str]]) -> str:
         """A conversation as the model's template writes it, up to where the answer begins.
@@ -187,11 +187,11 @@ class Tokenizer(Vocabulary):
 
 def _special_tokens(tokenizer: Any) -> dict[str, int]:
     """Name -> number of the special tokens that a tokenizer has."""
-    known = tokenizer.get_vocab()
-    found: dict[str, int] = {}
+    vocabulary = tokenizer.get_vocab()
+    special: dict[str, int] = {}
     for name, spellings in _NAMED.items():
-        candidates = [getattr(tokenizer, f"{name}_token_id", None), *map(known.get, spellings)]
+        candidates = [getattr(tokenizer, f"{name}_token_id", None), *map(vocabulary.get, spellings)]
         numbers = [int(number) for number in candidates if number is not None]
         if numbers:
-            found[name] = numbers[0]
-    return found
+            special[name] = numbers[0]
+    return special

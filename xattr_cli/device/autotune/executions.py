@@ -124,15 +124,15 @@ def _affordable(trial: Trial, candidates: Sequence[Execution], budget: float) ->
     return chosen
 
 
-def _is_enough(found: Measured, base: Measured, how: Execution) -> bool:
+def _is_enough(measured: Measured, base: Measured, how: Execution) -> bool:
     """Whether a way is so much faster than the plain one that others of its kind need not be tried."""
-    same_kind = (found.how.arithmetic, found.how.compiled) == (how.arithmetic, how.compiled)
-    return same_kind and found.verdict == "" and found.seconds < ENOUGH * base.seconds
+    same_kind = (measured.how.arithmetic, measured.how.compiled) == (how.arithmetic, how.compiled)
+    return same_kind and measured.verdict == "" and measured.seconds < ENOUGH * base.seconds
 
 
-def _judged(found: Measured, tolerance: float) -> Measured:
-    drifts = found.verdict == "" and not found.drift <= tolerance
-    return replace(found, verdict="drifts") if drifts else found
+def _judged(measured: Measured, tolerance: float) -> Measured:
+    drifts = measured.verdict == "" and not measured.drift <= tolerance
+    return replace(measured, verdict="drifts") if drifts else measured
 
 
 def _sorted(measured: list[Measured]) -> list[Measured]:
@@ -179,12 +179,12 @@ def _tried(trial: Trial, how: Execution, truth: Tensor) -> Measured:
         return Measured(how, nothing, nothing, f"fails: {str(error).strip().partition(chr(10))[0]}"[:200])
 
 
-def _timed(trial: Trial, how: Execution, found: TrialOutcome, drift: float) -> Measured:
-    return Measured(how, trial.seconds(how) if found.seconds is None else found.seconds, drift, "")
+def _timed(trial: Trial, how: Execution, outcome: TrialOutcome, drift: float) -> Measured:
+    return Measured(how, trial.seconds(how) if outcome.seconds is None else outcome.seconds, drift, "")
 
 
-def _drift(found: Tensor, truth: Tensor) -> float:
-    apart, size = (found - truth).norm(dim=1), truth.norm(dim=1)
+def _drift(maps: Tensor, truth: Tensor) -> float:
+    apart, size = (maps - truth).norm(dim=1), truth.norm(dim=1)
     return float(torch.where(apart == 0, 0.0, apart / size).max())
 
 

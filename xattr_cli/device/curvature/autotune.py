@@ -101,8 +101,8 @@ class _Trial:
             return least if is_out_of_memory(error) else None
         return least
 
-    def _most_lanes(self, wanted: int) -> int:
-        return min(wanted, self.scorer.packing.rows)
+    def _most_lanes(self, directions: int) -> int:
+        return min(directions, self.scorer.packing.rows)
 
     def _agrees(self, products: Tensor, truth: Tensor) -> bool:
         common = min(len(products), len(truth))

@@ -16,7 +16,7 @@ from ..packing import Packing
 from ..scorer import Rows, Scorer
 from .hvp import WAYS, Products, Score
 
-__all__ = ["CurvedField", "SecondOrder", "hessian_vector_products", "products_of_call", "score_at"]
+__all__ = ["CurvedField", "SecondOrder", "products_of_call", "score_at"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -94,39 +94,6 @@ class CurvedField:
             return Forms(part, values, gradients, forms[0] if len(forms) == 1 else torch.cat(forms, dim=1))
 
         return call
-
-
-def hessian_vector_products(
-    scorer: Scorer,
-    how: SecondOrder,
-    points: Tensor,
-    directions: Tensor,
-    context: Mapping[str, Tensor],
-    target: Tensor,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Scores, gradients and products H v at any number of points.
-
-    Arguments:
-        scorer: the network.
-        how: settled for it.
-        points, context: (n, D) points and what goes with them.
-        directions: (n, R, D).
-        target: (n,) output that is differentiated at each point.
-
-    Returns:
-        (n,), (n, D) and (n, R, D).
-    """
-
-    def call(part: slice, rows: int, chunk: int) -> tuple[Tensor, Tensor, Tensor]:
-        chunks = torch.split(directions[part].transpose(0, 1), chunk)
-        here = {name: tensor[part] for name, tensor in context.items()}
-        evaluated = products_of_call(scorer, how.way, points[part], iter(chunks), here, target[part], rows)
-        return evaluated[0], evaluated[1], torch.cat(list(evaluated[2])).transpose(0, 1)
-
-    with scorer.exact_arithmetic():
-        pieces = list(_packed(scorer, how, len(points), directions.shape[1:], call))
-    values, gradients, products = zip(*pieces, strict=True)
-    return torch.cat(values), torch.cat(gradients), torch.cat(products)
 
 
 def products_of_call(

@@ -23,13 +23,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from ...errors import ModelError
 from ...models.surgery.activations import is_guard
 from ...models.surgery.constants import READS_NO_VALUES, tensors_in
 from ...models.surgery.smoothing import SmoothedModule
 from ...models.surgery.table import KINKED
+from ...models.watching import OperationWatch, python_functions
 from .smoothness import is_smooth
 
 __all__ = ["Kink", "LayerTracker", "check_curved", "locate_kinks"]
@@ -127,22 +127,17 @@ def check_curved(
     return kinks
 
 
-class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Sees every operation of ATen, and follows what depends on the inputs, with a gradient or without."""
+class _Watch(OperationWatch):  # type: ignore[no-untyped-call]
+    """Follows what depends on the inputs, with a gradient or without."""
 
     def __init__(self, layers: LayerTracker) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.layers = layers
         self.kinks: set[Kink] = set()
         self._made: dict[int, Tensor] = {}  # kept alive: the identity of a freed tensor is given to another
         self._known: set[object] = set()
 
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        return False  # nothing is compiled here, and the guard against it would import the compiler
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
+    def see(self, func: Any, args: Any, kwargs: Any) -> Any:
         output = func(*args, **kwargs)
         tensors = list(tensors_in((args, kwargs)))
         with_gradient = any(tensor.requires_grad for tensor in tensors)
@@ -167,18 +162,11 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def look_for_functions(self, output: object) -> None:
         """Note the autograd Functions written in Python of which a layer's output was made."""
-        waiting = [tensor.grad_fn for tensor in tensors_in((output,))]
-        while waiting:
-            node = waiting.pop()
-            if node is None or node in self._known:
-                continue
-            self._known.add(node)
-            name = type(node).__name__
-            if issubclass(type(node), torch.autograd.function.BackwardCFunction) and name not in _IDENTITIES:
+        for name in python_functions(output, self._known):
+            if name not in _IDENTITIES:
                 self._add(
                     name.removesuffix("Backward"), "an autograd Function of Python code, which is not seen through"
                 )
-            waiting += [following for following, _ in node.next_functions]
 
     def _add(self, operation: str, reason: str = "") -> None:
         self.kinks.add(Kink(self.layers.name, operation, reason))

@@ -7,8 +7,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
+
+from ...models.watching import OperationWatch, python_functions
 
 __all__ = ["SMOOTH_OPERATIONS", "is_smooth", "kinked_operations"]
 
@@ -35,11 +36,11 @@ Those that choose by a mask, such as `where`, are as smooth as the mask: a compa
 """
 
 
-class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class _Recorder(OperationWatch):  # type: ignore[no-untyped-call]
     """Notes the kinked operations on what depends on `source`; on anything, if that is None."""
 
     def __init__(self, source: Tensor | None) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.seen = False
         self.kinked: set[str] = set()
         self._follows = source is not None
@@ -48,14 +49,8 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if source is not None:
             self._note(source)
 
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        # nothing is compiled here, and the guard against it would import the compiler: 2 s at every start
-        return False
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def see(self, func: Any, args: Any, kwargs: Any) -> Any:
         self.seen = True
-        kwargs = kwargs or {}
         depends = not self._follows or any(map(self._is_dependent, _tensors((args, kwargs))))
         if depends and not is_smooth(func, args, kwargs):
             self.kinked.add(func.overloadpacket.__name__)
@@ -94,7 +89,7 @@ def kinked_operations(forward: Callable[[], object], source: Tensor | None = Non
         output = forward()
     if not recorder.seen:
         return ["(none could be seen)"]
-    return sorted(recorder.kinked | _python_functions(output))
+    return sorted(recorder.kinked.union(python_functions(output, set())))
 
 
 def is_smooth(func: Any, args: Any, kwargs: Any) -> bool:
@@ -130,19 +125,3 @@ _DEPENDING_ON_ARGUMENTS: dict[str, Callable[[dict[str, Any]], bool]] = {
     "_to_copy": lambda given: _keeps_floating(given["self"], given.get("dtype")),
     "copy": lambda given: _keeps_floating(given["src"], given["self"].dtype),
 }
-
-
-def _python_functions(output: object) -> set[str]:
-    """Names of the autograd Functions written in Python on the way to `output`: what they do is unseen."""
-    functions: set[str] = set()
-    known: set[object] = set()
-    waiting = [getattr(output, "grad_fn", None)]
-    while waiting:
-        node = waiting.pop()
-        if node is None or node in known:
-            continue
-        known.add(node)
-        if isinstance(node, torch.autograd.function.BackwardCFunction):
-            functions.add(type(node).__name__)
-        waiting += [following for following, _ in node.next_functions]
-    return functions

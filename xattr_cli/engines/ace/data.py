@@ -149,14 +149,14 @@ class PaddingMask:
             real &= self._by_length(context[self._lengths].cpu().numpy(), steps)
         return np.repeat(real, spec.size // steps, axis=1)
 
-    def _by_length(self, given: np.ndarray, steps: int) -> np.ndarray:
-        if given.ndim == 2 and given.shape[1] == steps:
-            return given.astype(bool)
-        if given.ndim == 1 or given.shape[1:] == (1,):
-            return np.arange(steps) < given.reshape(-1, 1)
+    def _by_length(self, lengths: np.ndarray, steps: int) -> np.ndarray:
+        if lengths.ndim == 2 and lengths.shape[1] == steps:
+            return lengths.astype(bool)
+        if lengths.ndim == 1 or lengths.shape[1:] == (1,):
+            return np.arange(steps) < lengths.reshape(-1, 1)
         raise JobError(
-            f"lengths: {self._lengths!r} has shape {given.shape[1:]} per sample; a number of steps, or a mask of "
-            f"the {steps} steps, is needed."
+            f"lengths: {self._lengths!r} has shape {lengths.shape[1:]} per sample; a number of steps, or a mask "
+            f"of the {steps} steps, is needed."
         )
 
 

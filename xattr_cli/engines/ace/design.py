@@ -39,7 +39,7 @@ class InterventionDesign:
 
 def design(
     options: AceOptions,
-    wanted: Sequence[FeatureSelection],
+    selected: Sequence[FeatureSelection],
     names: Sequence[str],
     summary: DataSummary,
     *,
@@ -50,7 +50,7 @@ def design(
 
     Arguments:
         options: of the engine.
-        wanted: features and groups.
+        selected: features and groups.
         names: (D,) of all features.
         summary: of the data.
         bounds: (D,) twice, the range of features for which none is given: data or quantiles.
@@ -60,10 +60,10 @@ def design(
         JobError: a feature that does not vary, one that looks categorical, or a range or levels that do not fit.
     """
     ranges = _Ranges(options, names, summary, bounds)
-    levels = _Levels(options, wanted, names, summary)
-    _refuse_categorical(wanted, ranges, levels, summary)
+    levels = _Levels(options, selected, names, summary)
+    _refuse_categorical(selected, ranges, levels, summary)
     interventions, constant = [], []
-    for feature in wanted:
+    for feature in selected:
         if levels.given(feature):
             interventions.append(levels.intervention(feature))
             continue
@@ -75,7 +75,7 @@ def design(
     _treat_constant(options, constant)
     if not interventions:
         raise JobError("features: none of them varies in the data, so that there is nothing to study.")
-    for text in (*ranges.remarks(wanted), *levels.remarks()):
+    for text in (*ranges.remarks(selected), *levels.remarks()):
         warn(text)
     return InterventionDesign(Interventions.of(interventions), tuple(feature.name for feature in constant))
 
@@ -132,12 +132,12 @@ class _Ranges:
         """(members,) twice."""
         return self._lower[feature.members], self._upper[feature.members]
 
-    def remarks(self, wanted: Sequence[FeatureSelection]) -> list[str]:
+    def remarks(self, selected: Sequence[FeatureSelection]) -> list[str]:
         """Ranges that reach beyond the data."""
         lowest, highest = self._summary.lowest, self._summary.highest
         slack = 1e-6 * (highest - lowest)
         beyond = self.explicit & ((self._lower < lowest - slack) | (self._upper > highest + slack))
-        studied = {int(i) for feature in wanted for i in feature.members}
+        studied = {int(i) for feature in selected for i in feature.members}
         places = [int(i) for i in np.flatnonzero(beyond) if int(i) in studied]
         if not places:
             return []
@@ -158,13 +158,13 @@ class _Levels:
     def __init__(
         self,
         options: AceOptions,
-        wanted: Sequence[FeatureSelection],
+        selected: Sequence[FeatureSelection],
         names: Sequence[str],
         summary: DataSummary,
     ) -> None:
         self._summary = summary
         self._names = names
-        self._by_name = {feature.name: feature for feature in wanted}
+        self._by_name = {feature.name: feature for feature in selected}
         self._from_data = options.levels == "data"
         self._given = {} if isinstance(options.levels, str) else dict(options.levels)
         for name in self._given:
@@ -261,9 +261,9 @@ def looks_categorical(feature: FeatureSelection, summary: DataSummary) -> bool:
 
 
 def _refuse_categorical(
-    wanted: Sequence[FeatureSelection], ranges: _Ranges, levels: _Levels, summary: DataSummary
+    selected: Sequence[FeatureSelection], ranges: _Ranges, levels: _Levels, summary: DataSummary
 ) -> None:
-    for feature in wanted:
+    for feature in selected:
         if levels.given(feature) or ranges.explicit[feature.members].all():
             continue
         single = [FeatureSelection("", feature.members[[k]]) for k in range(len(feature.members))]
@@ -276,8 +276,7 @@ def _refuse_categorical(
         if feature.is_group:
             raise JobError(
                 f"groups.{feature.name}: every member takes but a few values ({listed}), which looks like the "
-                "columns "
-                f"of one category. Set levels: {{{feature.name}: one_hot}}, or list the levels."
+                f"columns of one category. Set levels: {{{feature.name}: one_hot}}, or list the levels."
             )
         raise JobError(
             f"features: {feature.name!r} takes only the values {listed}, which looks categorical: nothing lies "

@@ -69,12 +69,12 @@ class Found:
 
 
 def assemble_effects(
-    found: Found, names: Sequence[str], *, order: int | None, most: int
+    estimated: Found, names: Sequence[str], *, order: int | None, most: int
 ) -> dict[str, np.ndarray | tuple[str, ...]]:
     """All values of a study that follow from the curves.
 
     Arguments:
-        found: the curves.
+        estimated: the curves.
         names: (D,) of all inputs.
         order: of all regressors; None to choose each by its evidence.
         most: highest order that is tried.
@@ -82,9 +82,9 @@ def assemble_effects(
     Raises:
         RunError: an expectation is not finite.
     """
-    interventions = found.interventions
-    curves = next(iter(found.curves.values()))
-    for name, each in found.curves.items():
+    interventions = estimated.interventions
+    curves = next(iter(estimated.curves.values()))
+    for name, each in estimated.curves.items():
         _refuse_nonfinite(name, each.mean, interventions)
     regressors = _regressors(interventions, curves.mean, order, most)
     by_quadrature = _mean_over_grid(interventions, curves.mean)
@@ -95,7 +95,7 @@ def assemble_effects(
         "features": interventions.names,
         **interventions.arrays(),
         "samples": curves.samples,
-        "estimators": tuple(found.curves),
+        "estimators": tuple(estimated.curves),
         "interventional": curves.mean,
         "interventional_error": curves.error,
         "ace": ace,
@@ -107,8 +107,8 @@ def assemble_effects(
         "fit/mean": fitted,
         "fit/deviation": deviation,
     }
-    if len(found.curves) > 1:
-        values |= _both(interventions, found.curves)
+    if len(estimated.curves) > 1:
+        values |= _both(interventions, estimated.curves)
     return values
 
 

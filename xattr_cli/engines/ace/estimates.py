@@ -245,8 +245,8 @@ def _stages(cost: np.ndarray) -> Iterator[list[int]]:
         yield stage
 
 
-def _preferred(study: Study, found: Mapping[str, object]) -> list[str]:
+def _preferred(study: Study, estimates: Mapping[str, object]) -> list[str]:
     """The empirical mean first: it has no Taylor error; alone the Taylor estimate if that was asked for."""
     if study.options.estimator == "taylor":
         return ["taylor"]
-    return [name for name in ("empirical", "taylor") if name in found]
+    return [name for name in ("empirical", "taylor") if name in estimates]

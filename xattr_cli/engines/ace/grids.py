@@ -82,11 +82,11 @@ def pair_effects(
     """
     pairs = check_pairs(options, interventions.names, population.names)
     grids = [_Grid(population, interventions, pair, options.pair_alphas) for pair in pairs]
-    found = [
+    of_pairs = [
         population.once(f"pair-{number}", partial(grid.run, presence, choice)) for number, grid in enumerate(grids)
     ]
-    values = {name: _stacked([one[name.removeprefix("pair/")] for one in found]) for name in PAIR_AXES}
-    return values, sum(int(one["samples"]) * grid.cells for one, grid in zip(found, grids, strict=True))
+    values = {name: _stacked([one[name.removeprefix("pair/")] for one in of_pairs]) for name in PAIR_AXES}
+    return values, sum(int(one["samples"]) * grid.cells for one, grid in zip(of_pairs, grids, strict=True))
 
 
 def check_pairs(options: AceOptions, studied: Sequence[str], names: Sequence[str]) -> list[tuple[int, int]]:
@@ -104,11 +104,11 @@ def check_pairs(options: AceOptions, studied: Sequence[str], names: Sequence[str
     return [(first, second) for first, second in places]
 
 
-def _position(given: str | int, studied: Sequence[str], names: Sequence[str]) -> int:
-    wanted = names[given] if isinstance(given, int) and given < len(names) else str(given)
+def _position(feature: str | int, studied: Sequence[str], names: Sequence[str]) -> int:
+    wanted = names[feature] if isinstance(feature, int) and feature < len(names) else str(feature)
     if wanted in studied:
         return list(studied).index(wanted)
-    raise JobError(f"pairs: {given!r} is none of the features that are studied.{suggestion(wanted, studied)}")
+    raise JobError(f"pairs: {feature!r} is none of the features that are studied.{suggestion(wanted, studied)}")
 
 
 def _stacked(arrays: Sequence[np.ndarray]) -> np.ndarray:

@@ -84,19 +84,19 @@ class AceOptions(PopulationEngine):
 
     @field_validator("range")
     @classmethod
-    def _ranges_have_width(cls, given: Any) -> Any:
-        pairs = given if isinstance(given, dict) else {"": given} if isinstance(given, tuple) else {}
+    def _ranges_have_width(cls, ranges: Any) -> Any:
+        pairs = ranges if isinstance(ranges, dict) else {"": ranges} if isinstance(ranges, tuple) else {}
         for name, pair in pairs.items():
             if name == "quantiles":
                 cls._check_quantiles(pair, pairs)
             elif not isinstance(pair, tuple) or not pair[0] < pair[1] or not np.isfinite(pair).all():
                 of = f" of {name!r}" if name else ""
                 raise ValueError(f"the range{of} must be [low, high] with low < high, such as [0, 1]")
-        return given
+        return ranges
 
     @staticmethod
-    def _check_quantiles(given: Any, pairs: Mapping[str, Any]) -> None:
-        low, high = given if isinstance(given, tuple) else (given, 1 - given)
+    def _check_quantiles(quantiles: Any, pairs: Mapping[str, Any]) -> None:
+        low, high = quantiles if isinstance(quantiles, tuple) else (quantiles, 1 - quantiles)
         if len(pairs) > 1 or not 0 <= low < high <= 1:
             raise ValueError(
                 "quantiles stands alone, and is a share below one half, such as 0.05, or two rising ones in [0, 1]"
@@ -104,14 +104,14 @@ class AceOptions(PopulationEngine):
 
     @field_validator("covariance")
     @classmethod
-    def _one_representation(cls, given: Any) -> Any:
-        if isinstance(given, dict):
-            retained, probes = given.get("retained"), given.get("probes")
-            if len(given) != 1 or not (0 < (retained or 1) <= 1):
+    def _one_representation(cls, covariance: Any) -> Any:
+        if isinstance(covariance, dict):
+            retained, probes = covariance.get("retained"), covariance.get("probes")
+            if len(covariance) != 1 or not (0 < (retained or 1) <= 1):
                 raise ValueError("must be {retained: a share in (0, 1]}, or {probes: how many random directions}")
             if probes is not None and (probes < 2 or probes != int(probes)):
                 raise ValueError("probes must be an integer of at least 2, such as 64")
-        return given
+        return covariance
 
     @model_validator(mode="after")
     def _fitting(self) -> Any:

@@ -82,14 +82,14 @@ def _design(
     population: Population,
     presence: PaddingMask,
     summary: DataSummary,
-    wanted: Sequence[FeatureSelection],
+    selected: Sequence[FeatureSelection],
     warn: Callable[[str], None],
 ) -> InterventionDesign:
     bounds = summary.lowest, summary.highest
     if options.quantiles is not None:
         shares = options.quantiles
         bounds = quantiles(population, presence, summary, shares)
-    return design(options, wanted, population.names, summary, bounds=bounds, warn=warn)
+    return design(options, selected, population.names, summary, bounds=bounds, warn=warn)
 
 
 def expected_evaluations(options: AceOptions, population: Population) -> int:
@@ -167,9 +167,9 @@ def _layout(study: Study) -> dict[str, np.ndarray | tuple[str, ...]]:
     return values
 
 
-def _spread(spec: InputSpec, given: np.ndarray | None, otherwise: float) -> np.ndarray:
+def _spread(spec: InputSpec, values: np.ndarray | None, otherwise: float) -> np.ndarray:
     """(size,) offset or scale of every coordinate."""
-    return np.broadcast_to(otherwise if given is None else given, spec.shape).reshape(-1).astype(np.float64)
+    return np.broadcast_to(otherwise if values is None else values, spec.shape).reshape(-1).astype(np.float64)
 
 
 def _feedback(study: Study) -> dict[str, np.ndarray | tuple[str, ...]]:

@@ -84,9 +84,8 @@ def _named(members: Mapping[str, Sequence[FeatureKey]], specs: Sequence[InputSpe
             if index[coordinate] != LEFT_OUT:
                 other = list(members)[index[coordinate]]
                 raise JobError(
-                    f"groups.{group}: the feature {names[coordinate]!r} is in the group {other!r} too; groups "
-                    "may not "
-                    "overlap: the interactions of a feature with itself would be counted twice."
+                    f"groups.{group}: the feature {names[coordinate]!r} is in the group {other!r} too; groups may "
+                    "not overlap: the interactions of a feature with itself would be counted twice."
                 )
             index[coordinate] = number
     return Membership(tuple(members), index)

@@ -72,61 +72,61 @@ class Partition:
     segments: Tensor | None = None
 
 
-def partition(block: Block, wanted: PartitionRequest, screen: Callable[[], Tensor]) -> Partition:
+def partition(block: Block, request: PartitionRequest, screen: Callable[[], Tensor]) -> Partition:
     """The groups that the options ask for.
 
     Arguments:
         block: rows.
-        wanted: the options.
+        request: the options.
         screen: first-order attributions (rows, D), by which `top` chooses.
 
     Raises:
         JobError: an option names what there is not, or leaves coordinates out without saying so.
     """
     specs = block.scorer.layout.specs
-    groups = wanted.groups
+    groups = request.groups
     segments = _segments(block, specs, groups.size) if groups.kind == "segments" and groups.size else None
     is_of_prompts = groups.kind == "segments" and not groups.size
     if is_of_prompts:
         known, index = _of_prompts(block, specs)
     elif segments is not None:
-        known = Membership(tuple(f"segment {i}" for i in range(wanted.groups.size)), np.empty(0, np.int64))
+        known = Membership(tuple(f"segment {i}" for i in range(request.groups.size)), np.empty(0, np.int64))
         index = _of_pixels(segments, specs[0])
     else:
-        known = membership(wanted.groups, specs)
+        known = membership(request.groups, specs)
         index = torch.from_numpy(known.index).to(block.inputs.device)
-        _refuse_left_out(known, block, wanted)
-    if wanted.top is not None:
-        return _top(known.names, index, wanted, screen(), segments)
-    chosen = positions(wanted.features, known.names, "features")
+        _refuse_left_out(known, block, request)
+    if request.top is not None:
+        return _top(known.names, index, request, screen(), segments)
+    chosen = positions(request.features, known.names, "features")
     names = tuple(known.names[position] for position in chosen) if chosen else known.names
     if chosen:
         index = _renumbered(index, chosen)
     # whether a token of a prompt is in no segment differs from part to part, which must have the same groups
-    return _with_rest(index, names, wanted, segments, has_rest=is_of_prompts or bool((index == LEFT_OUT).any()))
+    return _with_rest(index, names, request, segments, has_rest=is_of_prompts or bool((index == LEFT_OUT).any()))
 
 
 def _with_rest(
-    index: Tensor, names: tuple[str, ...], wanted: PartitionRequest, segments: Tensor | None, *, has_rest: bool
+    index: Tensor, names: tuple[str, ...], request: PartitionRequest, segments: Tensor | None, *, has_rest: bool
 ) -> Partition:
     """Give what is in no group a group of its own, shown unless it is dropped."""
     count = len(names)
     index = torch.where(index == LEFT_OUT, count, index)
     total = count + has_rest
-    shown = count if wanted.rest == "drop" else total
+    shown = count if request.rest == "drop" else total
     names = (*names, REST)[:shown]
     rows = torch.arange(shown, device=index.device)
-    if wanted.row is not None:
-        rows = rows[positions([wanted.row], names, "row")]
+    if request.row is not None:
+        rows = rows[positions([request.row], names, "row")]
     grouping = Grouping(index, total, rows, shown)
-    return Partition(grouping, names, () if wanted.row is None else (names[int(rows[0])],), None, segments)
+    return Partition(grouping, names, () if request.row is None else (names[int(rows[0])],), None, segments)
 
 
 def _top(
-    names: tuple[str, ...], index: Tensor, wanted: PartitionRequest, attributions: Tensor, segments: Tensor | None
+    names: tuple[str, ...], index: Tensor, request: PartitionRequest, attributions: Tensor, segments: Tensor | None
 ) -> Partition:
     """For every row the groups with the largest attributions; all others are its rest."""
-    rows, count = len(attributions), min(int(wanted.top or 0), len(names))
+    rows, count = len(attributions), min(int(request.top or 0), len(names))
     every = torch.where(index == LEFT_OUT, len(names), index).expand(rows, -1)
     sums = attributions.new_zeros(rows, len(names) + 1).scatter_add_(1, every, attributions)
     sizes = sums[:, : len(names)].abs().nan_to_num(0.0)
@@ -134,7 +134,7 @@ def _top(
     rank = torch.full_like(sums, count, dtype=torch.int64)
     places = torch.arange(count, device=rank.device).expand_as(chosen)
     rank.scatter_(1, chosen, places)
-    shown = count if wanted.rest == "drop" else count + 1
+    shown = count if request.rest == "drop" else count + 1
     grouping = Grouping(rank.gather(1, every), count + 1, torch.arange(shown, device=rank.device), shown)
     return Partition(grouping, names, top=chosen, segments=segments)
 
@@ -146,18 +146,17 @@ def _renumbered(index: Tensor, chosen: list[int]) -> Tensor:
     return renumbered
 
 
-def _refuse_left_out(known: Membership, block: Block, wanted: PartitionRequest) -> None:
+def _refuse_left_out(known: Membership, block: Block, request: PartitionRequest) -> None:
     left_out = np.flatnonzero(known.index == LEFT_OUT)
-    if not len(left_out) or wanted.rest is not None or wanted.features or wanted.top:
+    if not len(left_out) or request.rest is not None or request.features or request.top:
         return
     names = feature_names(block.scorer.layout.specs)
     listed = ", ".join(names[coordinate] for coordinate in left_out[:_MOST_LISTED]) + (
         ", …" if len(left_out) > _MOST_LISTED else ""
     )
     raise JobError(
-        f"groups: {len(left_out)} of {len(known.index)} features are in no group ({listed}). Put them into "
-        "one, or "
-        "say what becomes of them: rest: group makes them one more group, rest: drop leaves them out."
+        f"groups: {len(left_out)} of {len(known.index)} features are in no group ({listed}). Put them into one, "
+        "or say what becomes of them: rest: group makes them one more group, rest: drop leaves them out."
     )
 
 
@@ -166,9 +165,8 @@ def _of_prompts(block: Block, specs: tuple[InputSpec, ...]) -> tuple[Membership,
     named = [spec for spec in block.scorer.inputs if spec.categories and spec.sequence]
     if not named or all(spec.sequence != named[0].sequence for spec in specs):
         raise JobError(
-            "groups: segments: the explained tensors are no prompts of several segments. Use dataset kind "
-            "prompts with lists, mappings or conversations as prompts; {segments: 50} makes superpixels of a "
-            "picture."
+            "groups: segments: the explained tensors are no prompts of several segments. Use dataset kind prompts "
+            "with lists, mappings or conversations as prompts; {segments: 50} makes superpixels of a picture."
         )
     segment, known = block.rows.context[named[0].name], Membership(named[0].categories, np.empty(0, np.int64))
     real = block.rows.context[real_key(named[0].sequence)]

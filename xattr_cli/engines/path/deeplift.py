@@ -46,10 +46,10 @@ class DeepLift(LocalEngine):
 
     def check(self, probe: Block) -> None:
         probe.check_baseline(self.baseline)
-        found = probe.probe_secants(self.baseline)
-        if not found.serves:
+        slopes = probe.probe_secants(self.baseline)
+        if not slopes.serves:
             raise ModelError(
-                f"engine deeplift: this network has no rescale rule: {found.reason}. Use integrated_gradients."
+                f"engine deeplift: this network has no rescale rule: {slopes.reason}. Use integrated_gradients."
             )
 
     def explain(self, block: Block) -> Explanation:

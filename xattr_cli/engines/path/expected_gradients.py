@@ -83,17 +83,17 @@ class ExpectedGradients(LocalEngine):
     def explain(self, block: Block) -> Explanation:
         if self._takes_all(block):
             rule = BackgroundRule(self.rtol, self.max_draws, block.seed, block.memory_bytes)
-            found = block.expectation_over(self.baseline, rule)
+            expectation = block.expectation_over(self.baseline, rule)
         else:
-            found = block.expectation(self.baseline, self._rule(block))
+            expectation = block.expectation(self.baseline, self._rule(block))
         return Explanation(
-            attribution=found.attribution,
-            relative_error=found.relative_error,
-            evaluations=found.evaluations,
+            attribution=expectation.attribution,
+            relative_error=expectation.relative_error,
+            evaluations=expectation.evaluations,
             score_input=block.input_scores(),
             score_baseline=block.background_scores(self.baseline),
-            status=found.status,
-            maps={"standard_error": found.standard_error},
+            status=expectation.status,
+            maps={"standard_error": expectation.standard_error},
         )
 
 

@@ -88,14 +88,14 @@ class IntegratedGradients(PathEngine):
 
     def explain(self, block: Block) -> Explanation:
         sweep = block.path(self.path())
-        found, gradient = sweep.integral, sweep.integral.mean_gradient
+        integral, gradient = sweep.integral, sweep.integral.mean_gradient
         given = Explanation(
             attribution=sweep.path.delta * gradient,
-            relative_error=found.relative_error,
-            evaluations=found.evaluations,
-            score_input=found.score_input,
-            score_baseline=found.score_baseline,
-            status=found.status,
+            relative_error=integral.relative_error,
+            evaluations=integral.evaluations,
+            score_input=integral.score_input,
+            score_baseline=integral.score_baseline,
+            status=integral.status,
             maps={} if self.hypothetical is None else {"hypothetical": self._hypothetical(block, gradient)},
         )
         return given if self.multiply_by_inputs else _mean_gradient(given, gradient)

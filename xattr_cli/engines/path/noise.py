@@ -46,14 +46,14 @@ class SmoothGrad(LocalEngine):
         from .noisy_maps import NoisyMaps
 
         noisy = NoisyMaps(block, self.of, self.sigma, self.relative, self.baseline, self.nodes)
-        found = noisy.over_draws(self.draws, self.over)
+        averaged = noisy.over_draws(self.draws, self.over)
         scores = block.input_scores()
         nothing = (scores.double() * 0).nan_to_num()
         return Explanation(
-            attribution=found.values,
-            relative_error=found.relative_error,
+            attribution=averaged.values,
+            relative_error=averaged.relative_error,
             evaluations=nothing.long() + self.draws * (self.nodes if self.of == "integrated_gradients" else 1),
             score_input=scores,
             status=(nothing + int(Status.NOT_JUDGED)).char(),
-            maps={"standard_error": found.standard_error},
+            maps={"standard_error": averaged.standard_error},
         )

@@ -34,13 +34,13 @@ class Coalitions:
     names: tuple[str, ...]
 
     @classmethod
-    def of(cls, block: Block, wanted: PartitionRequest, baseline: object) -> Coalitions:
+    def of(cls, block: Block, request: PartitionRequest, baseline: object) -> Coalitions:
         """The groups that the options of an engine ask for.
 
         Raises:
             JobError: an option names what there is not.
         """
-        found = partition(block, wanted, lambda: block.inputs)
+        found = partition(block, request, lambda: block.inputs)
         index = found.grouping.index.expand_as(block.inputs)
         return cls(block, block.reference(baseline), index, found.names)
 

@@ -53,8 +53,7 @@ class ShapleyValues(RemovalEngine):
         if groups > self.exact_up_to and least > self.max_evaluations:
             raise JobError(
                 f"max_evaluations: {self.max_evaluations}: {groups} groups take {least} scores a row at least. "
-                "Raise it, "
-                "or take features together with groups, such as {patches: 16}."
+                "Raise it, or take features together with groups, such as {patches: 16}."
             )
 
     def explain(self, block: Block) -> Explanation:
@@ -63,17 +62,17 @@ class ShapleyValues(RemovalEngine):
 
         game = Coalitions.of(block, self, self.baseline)
         if game.groups <= self.exact_up_to:
-            found = exact_values(game)
+            sampled = exact_values(game)
         else:
-            found = sampled_values(game, rtol=self.rtol, most=self.max_evaluations)
+            sampled = sampled_values(game, rtol=self.rtol, most=self.max_evaluations)
         return Explanation(
-            attribution=game.spread(found.values, shared=True),
-            relative_error=found.relative_error,
-            evaluations=found.evaluations,
-            score_input=found.score_input,
-            score_baseline=found.score_baseline,
-            status=found.status,
-            curves={"group_effect": found.values, "standard_error": found.standard_error},
+            attribution=game.spread(sampled.values, shared=True),
+            relative_error=sampled.relative_error,
+            evaluations=sampled.evaluations,
+            score_input=sampled.score_input,
+            score_baseline=sampled.score_baseline,
+            status=sampled.status,
+            curves={"group_effect": sampled.values, "standard_error": sampled.standard_error},
             axes={"group_effect": ("group",), "standard_error": ("group",)},
             constants={"groups": game.names},
         )

@@ -105,22 +105,22 @@ _DISTRIBUTIONS = {
 _FORMS = ", ".join(f"{{{kind}: [{d.names}]}}" for kind, d in _DISTRIBUTIONS.items())
 
 
-def _fitting(given: Any) -> Any:
-    if not isinstance(given, dict):
-        return given
-    if len(given) != 1:
+def _fitting(content: Any) -> Any:
+    if not isinstance(content, dict):
+        return content
+    if len(content) != 1:
         raise ValueError(f"must be one of {_FORMS}, {{values: [...]}}")
-    ((kind, numbers),) = given.items()
+    ((kind, numbers),) = content.items()
     if not numbers or not all(map(isfinite, numbers)):
         raise ValueError(f"{kind} needs finite numbers")
     if kind == "values":
-        return given
+        return content
     known = _DISTRIBUTIONS[kind]
     if len(numbers) != known.names.count(",") + 1 or not known.holds(*numbers):
         raise ValueError(
             f"{kind} must be [{known.names}] with {known.must}, such as {{{kind}: [{known.example}]}}"
         )
-    return given
+    return content
 
 
 Feature = str | Annotated[int, Field(ge=0)]

@@ -90,7 +90,7 @@ class ContributionStudies:
         if options.measure == "entropy":
             response = self._causal_response(model, lambda points: self.population.predicted(self._placed(points)))
             asked = entropy_rule(options, response.nodes, has_arrows=has_arrows, memory_bytes=memory)
-            return self._estimate_entropies(response, asked), asked.exact
+            return self._estimate(response, asked), asked.exact
         response = self._causal_response(model, self._scores)
         rule = rule_of(
             options,
@@ -222,50 +222,38 @@ class ContributionStudies:
             epsilon=torch.finfo(population.scorer.dtype).eps,
         )
 
-    def _estimate(self, response: Response, rule: Rule) -> Contributions:
+    def _estimate(self, response: Response, rule: Rule | EntropyRule) -> Contributions:
         population = self.population
-        contributions = estimate_contributions(
-            response,
-            rule,
-            lambda stream: population.generator(1 + stream),
-            step=population.once,
-            progress=population.progress,
-        )
-        self._judge(contributions, rule.rtol)
-        return contributions
 
-    def _estimate_entropies(self, response: Response, rule: EntropyRule) -> Contributions:
-        population = self.population
-        contributions = estimate_entropies(
-            response,
-            rule,
-            lambda stream: population.generator(1 + stream),
-            classes=population.outputs,
-            targets=population.targets,
-            step=population.once,
-            progress=population.progress,
-        )
-        self._judge(contributions, rule.rtol)
-        return contributions
+        def generators(stream: int) -> np.random.Generator:
+            return population.generator(1 + stream)
 
-    def _judge(self, contributions: Contributions, rtol: float) -> None:
+        if isinstance(rule, EntropyRule):
+            contributions = estimate_entropies(
+                response, rule, generators, classes=population.outputs, targets=population.targets,
+                step=population.once, progress=population.progress,
+            )  # fmt: skip
+        else:
+            contributions = estimate_contributions(
+                response, rule, generators, step=population.once, progress=population.progress
+            )
         self._refuse_constant(contributions)
         widest = float(contributions.half_width.nan_to_num().max())
-        if widest > rtol:
-            self.population.warn(
+        if widest > rule.rtol:
+            population.warn(
                 f"not converged: the widest 95 % interval of a share is ± {widest:.2g} after "
-                f"{contributions.evaluations:,} evaluations, but rtol is {rtol:g}. Raise max_evaluations "
-                "or rtol."
+                f"{contributions.evaluations:,} evaluations, but rtol is {rule.rtol:g}. Raise max_evaluations or "
+                "rtol."
             )
+        return contributions
 
     def _refuse_constant(self, contributions: Contributions) -> None:
         constant = contributions.is_constant
         if constant.all():
             raise RunError(
                 f"the output is constant: all {len(constant)} outputs studied stay the same (such as "
-                f"{float(contributions.mean[0]):.6g}) over {contributions.draws:,} draws of the inputs, so "
-                "there is no variance "
-                "to share out. Look at the checkpoint, the score and the scaling of the inputs."
+                f"{float(contributions.mean[0]):.6g}) over {contributions.draws:,} draws of the inputs, so there "
+                "is no variance to share out. Look at the checkpoint, the score and the scaling of the inputs."
             )
         names = [name for name, same in zip(self.population.target_names, constant, strict=True) if same]
         if names:

@@ -168,26 +168,26 @@ def compare(a: Results, b: Results) -> ResultDifference:
     return ResultDifference(a, b, matching, changed, _moved(a, b, matching), engines, effects, reasons)
 
 
-def _compare_engine(one: EngineResults, two: EngineResults, matching: Matching) -> EngineDifference:
+def _compare_engine(ours: EngineResults, theirs: EngineResults, matching: Matching) -> EngineDifference:
     rows_a, rows_b = matching.rows
-    found = list(_blocks(one, two, matching))
+    pieces = list(_blocks(ours, theirs, matching))
     names = ("distance", "rank_correlation", "sign_flips", "allowed", "beyond", "judged")
     empty = differences(np.empty((0, 1)), np.empty((0, 1)), np.empty(0), np.empty(0))
-    joined = {name: np.concatenate([getattr(piece, name) for piece in [empty, *found]]) for name in names}
+    joined = {name: np.concatenate([getattr(piece, name) for piece in [empty, *pieces]]) for name in names}
     return EngineDifference(
         MapDifferences(**joined),
-        two.score_input[rows_b] - one.score_input[rows_a],
-        int((one.status[rows_a] != two.status[rows_b]).sum()),
+        theirs.score_input[rows_b] - ours.score_input[rows_a],
+        int((ours.status[rows_a] != theirs.status[rows_b]).sum()),
     )
 
 
-def _blocks(one: EngineResults, two: EngineResults, matching: Matching) -> Iterator[MapDifferences]:
-    size = sum(int(np.prod(shape)) for shape in one.tensors.values())
+def _blocks(ours: EngineResults, theirs: EngineResults, matching: Matching) -> Iterator[MapDifferences]:
+    size = sum(int(np.prod(shape)) for shape in ours.tensors.values())
     step = max(1, BLOCK_BYTES // (8 * max(1, size)))
     rows_a, rows_b = matching.rows
     for start in range(0, len(rows_a), step):
         at, bt = rows_a[start : start + step], rows_b[start : start + step]
-        yield differences(_flat(one, at), _flat(two, bt), one.relative_error[at], two.relative_error[bt])
+        yield differences(_flat(ours, at), _flat(theirs, bt), ours.relative_error[at], theirs.relative_error[bt])
 
 
 def _flat(engine: EngineResults, rows: np.ndarray) -> np.ndarray:
@@ -217,14 +217,14 @@ def _shapes(engine: EngineResults) -> str:
 
 
 def _spread(values: np.ndarray) -> dict[str, float] | None:
-    found = values[np.isfinite(values)]
-    if len(found) == 0:
+    finite = values[np.isfinite(values)]
+    if len(finite) == 0:
         return None
-    low, median, high = np.quantile(found, [0.05, 0.5, 0.95])
+    low, median, high = np.quantile(finite, [0.05, 0.5, 0.95])
     return {
         "p5": float(low),
         "median": float(median),
         "p95": float(high),
-        "max": float(found.max()),
-        "min": float(found.min()),
+        "max": float(finite.max()),
+        "min": float(finite.min()),
     }

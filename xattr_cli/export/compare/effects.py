@@ -29,7 +29,7 @@ class EffectDifference:
 def compare_effects(a: EffectResults, b: EffectResults) -> dict[str, EffectDifference]:
     """Differences of all floating arrays that both have in one shape, by name; standard errors are units."""
     names = [name for name in a.names if name in b and not name.endswith(_ERROR)]
-    found = {}
+    compared = {}
     for name in names:
         one, two = a.read(name), b.read(name)
         if one.dtype.kind == "f" and one.shape == two.shape and one.ndim:
@@ -37,8 +37,8 @@ def compare_effects(a: EffectResults, b: EffectResults) -> dict[str, EffectDiffe
             errors = [_standard_error(each, name, one.shape) for each in (a, b)]
             with np.errstate(divide="ignore", invalid="ignore"):
                 scaled = None if errors[0] is None or errors[1] is None else apart / np.hypot(errors[0], errors[1])
-            found[name] = EffectDifference(_greatest(apart), None if scaled is None else _greatest(scaled))
-    return found
+            compared[name] = EffectDifference(_greatest(apart), None if scaled is None else _greatest(scaled))
+    return compared
 
 
 def _standard_error(effects: EffectResults, name: str, shape: tuple[int, ...]) -> np.ndarray | None:

@@ -75,9 +75,9 @@ def ranks(values: np.ndarray) -> np.ndarray:
         >>> ranks(np.array([[10.0, 30.0, 10.0]]))
         array([[1.5, 3. , 1.5]])
     """
-    found = np.empty(values.shape)
+    ranked = np.empty(values.shape)
     for row, numbers in enumerate(values):
         _, place, count = np.unique(numbers, return_inverse=True, return_counts=True)
         last = np.cumsum(count)
-        found[row] = (last - (count - 1) / 2)[place]
-    return found
+        ranked[row] = (last - (count - 1) / 2)[place]
+    return ranked

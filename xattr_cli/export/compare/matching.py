@@ -70,10 +70,10 @@ def _keys(file: Results) -> np.ndarray | None:
 
 def _first(keys: Any) -> dict[Any, int]:
     """Key → the first place that has it."""
-    found: dict[Any, int] = {}
+    first: dict[Any, int] = {}
     for place, key in enumerate(keys):
-        found.setdefault(key, place)
-    return found
+        first.setdefault(key, place)
+    return first
 
 
 def _common(places: Sequence[dict[Any, int]]) -> tuple[np.ndarray, ...]:

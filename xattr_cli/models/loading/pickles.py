@@ -29,8 +29,7 @@ def refuse(path: Path, option: str, code: Sequence[str]) -> ModelError:
         f"{option}: {path}: reading it would run code: the pickle in it asks for {shown}"
         + (" (it seems to hold a whole pickled network)" if whole else "")
         + f".{from_script(code)} A pickle can do anything that its author likes, with your rights. Better save "
-        "the weights "
-        "alone, with torch.save(network.state_dict(), path); or, if you trust whoever made the file, "
+        "the weights alone, with torch.save(network.state_dict(), path); or, if you trust whoever made the file, "
         "set model.trust_pickle: true."
     )
 
@@ -43,10 +42,8 @@ def from_script(names: Sequence[str]) -> str:
     name = own[0].removeprefix("__main__.")
     return (
         f" The class {name} was defined in the script that saved it (__main__), and cannot be imported from "
-        "there: put "
-        "it into a file next to the job file, save network.state_dict() and load that with model: "
-        f"{{kind: python, "
-        f"factory: 'file:{name}', checkpoint: …}}."
+        "there: put it into a file next to the job file, save network.state_dict() and load that with model: "
+        f"{{kind: python, factory: 'file:{name}', checkpoint: …}}."
     )
 
 

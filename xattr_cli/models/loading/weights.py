@@ -147,12 +147,12 @@ def _match_precision(network: nn.Module, tensors: Mapping[str, Any]) -> tuple[st
     return (f"the weights are {_name(dtype)}: so is the network now",)
 
 
-def _precision_note(own: set[torch.dtype], given: set[torch.dtype]) -> tuple[str, ...]:
-    if not own or given <= own:
+def _precision_note(own: set[torch.dtype], dtypes: set[torch.dtype]) -> tuple[str, ...]:
+    if not own or dtypes <= own:
         return ()
-    exact = all(_holds(wide, narrow) for wide in own for narrow in given)
+    exact = all(_holds(wide, narrow) for wide in own for narrow in dtypes)
     how = "widened exactly" if exact else "rounded where they are wider"
-    return (f"the weights are {_names(given)}: {how} to the network's {_names(own)}",)
+    return (f"the weights are {_names(dtypes)}: {how} to the network's {_names(own)}",)
 
 
 def _holds(wide: torch.dtype, narrow: torch.dtype) -> bool:
@@ -200,16 +200,15 @@ def _misfit(checkpoint: Checkpoint, faults: list[str], own: Mapping[str, Any]) -
     )
 
 
-def _way_out(own: list[str], given: list[str]) -> str:
+def _way_out(own: list[str], keys: list[str]) -> str:
     """Where in the file the network's names are, if they only lie deeper."""
-    known = set(given)
+    known = set(keys)
     first = own[0] if own else ""
-    for name in given:
+    for name in keys:
         prefix = name.removesuffix(f".{first}")
         if prefix != name and all(f"{prefix}.{other}" in known for other in own):
             return f"All of the network's names follow {prefix!r}: let model.checkpoint_key end with it."
     return (
         "The network must be built as it was when its weights were saved: compare model.kwargs. If what differs "
-        "is "
-        "no part of it, model.strict: report notes it and goes on."
+        "is no part of it, model.strict: report notes it and goes on."
     )

@@ -45,6 +45,18 @@ class PathExpectation:
     evaluations: Tensor
     status: Tensor
 
+    @classmethod
+    def unknown(cls, input: Tensor) -> PathExpectation:
+        """Of rows (rows, D) before anything is known of them: quarantined until they are closed."""
+        unknown = input.new_full((len(input),), torch.nan, dtype=torch.float64)
+        return cls(
+            attribution=torch.full_like(input, torch.nan),
+            standard_error=torch.full_like(input, torch.nan),
+            relative_error=unknown,
+            evaluations=torch.zeros_like(unknown, dtype=torch.int64),
+            status=torch.full_like(unknown, Status.QUARANTINED, dtype=torch.int8),
+        )
+
 
 @dataclass(frozen=True)
 class _BackgroundPoints:
@@ -132,7 +144,7 @@ def expected_path_gradient(
     """
     rows, dim = input.shape
     sketch = CountSketch(dim, SKETCH_SIZE, device=input.device, dtype=torch.float64)
-    result = _nothing_yet(input)
+    result = PathExpectation.unknown(input)
     open_rows = torch.arange(rows, device=input.device)
     tally = Tally(rows, dim, input)
     count = rule.replicates
@@ -186,17 +198,6 @@ def _evaluate(
             total.index_add_(0, slot[part], points.delta(part) * evaluation.gradients)
         estimates = total.double() / size
         tally.add(estimates, sketch(estimates))
-
-
-def _nothing_yet(input: Tensor) -> PathExpectation:
-    rows = input.new_full((len(input),), torch.nan, dtype=torch.float64)
-    return PathExpectation(
-        attribution=torch.full_like(input, torch.nan),
-        standard_error=torch.full_like(input, torch.nan),
-        relative_error=rows,
-        evaluations=torch.zeros_like(rows, dtype=torch.int64),
-        status=torch.full_like(rows, Status.QUARANTINED, dtype=torch.int8),
-    )
 
 
 def _close(result: PathExpectation, rows: Tensor, tally: Tally, rule: SamplingRule) -> Tensor:

@@ -75,17 +75,9 @@ def gradient_over_background(
         >>> found.attribution.round(decimals=3).tolist()  # (3, 3) from the first baseline, (2, 3) from the second
         [[2.5, 3.0]]
     """
-    rows = len(input)
-    unknown = input.new_full((rows,), torch.nan, dtype=torch.float64)
-    result = PathExpectation(
-        attribution=torch.full_like(input, torch.nan),
-        standard_error=torch.full_like(input, torch.nan),
-        relative_error=unknown,
-        evaluations=torch.zeros_like(unknown, dtype=torch.int64),
-        status=torch.full_like(unknown, Status.QUARANTINED, dtype=torch.int8),
-    )
+    result = PathExpectation.unknown(input)
     baselines = _Baselines.of(background)
-    every = torch.arange(rows, device=input.device)
+    every = torch.arange(len(input), device=input.device)
     groups = [every[target == one] for one in torch.unique(target)] if alike_in_context else [every]
     for some in groups:
         control = _Control.of(field, input, baselines, some) if alike_in_context else None
@@ -186,11 +178,11 @@ class _Control:
 
 def _gradients(field: Field, input: Tensor, start: Tensor, row: Tensor, which: Tensor, t: float) -> Tensor:
     """(k, D) at an end of paths."""
-    found = input.new_empty(len(row), input.shape[1])
+    gradients = input.new_empty(len(row), input.shape[1])
     points = _Points(input, start, row, which, torch.full_like(input[:1, 0], t).expand(len(row)))
     for evaluation in field.gradients(points):
-        found[evaluation.part] = evaluation.gradients
-    return found
+        gradients[evaluation.part] = evaluation.gradients
+    return gradients
 
 
 class _Sampling:
@@ -288,10 +280,10 @@ class _Sampling:
         group, sums = self.group[slot, stratum], torch.zeros_like(self.sums)
         for evaluation in self.field.gradients(points):
             part = evaluation.part
-            left = points.delta(part) * evaluation.gradients
+            contribution = points.delta(part) * evaluation.gradients
             if self.control is not None:
-                left = left - self.control.at(points, part)
-            sums.index_put_((slot[part], group[part]), left, accumulate=True)
+                contribution = contribution - self.control.at(points, part)
+            sums.index_put_((slot[part], group[part]), contribution, accumulate=True)
         return sums / len(offsets)
 
     def _close(self, refined: int) -> None:

@@ -56,11 +56,11 @@ def opposite_positions(random: np.random.Generator, order: np.ndarray) -> np.nda
     pairs = len(order) // 2
     begin = (_spread(random, pairs) + random.random(pairs)) / (2 * max(pairs, 1))
     begin = begin + random.integers(2, size=pairs) / 2
-    found = np.empty(len(order))
-    found[order[0 : 2 * pairs : 2]] = begin
-    found[order[1 : 2 * pairs : 2]] = begin + 0.5
-    found[order[2 * pairs :]] = random.random(len(order) - 2 * pairs)  # the last one of an odd number
-    return np.asarray((found + random.random()) % 1)
+    positions = np.empty(len(order))
+    positions[order[0 : 2 * pairs : 2]] = begin
+    positions[order[1 : 2 * pairs : 2]] = begin + 0.5
+    positions[order[2 * pairs :]] = random.random(len(order) - 2 * pairs)  # the last one of an odd number
+    return np.asarray((positions + random.random()) % 1)
 
 
 def _spread(random: np.random.Generator, count: int) -> np.ndarray:

@@ -51,24 +51,24 @@ def imputed(images: Tensor, missing: Tensor) -> Tensor:
     return known + _solved(product, wanted, start)
 
 
-def _solved(product: Callable[[Tensor], Tensor], wanted: Tensor, found: Tensor) -> Tensor:
+def _solved(product: Callable[[Tensor], Tensor], target: Tensor, solution: Tensor) -> Tensor:
     """Conjugate gradients for many systems (n, channels) at once, each with its own step lengths."""
-    residual = wanted - product(found)
+    residual = target - product(solution)
     direction, square = residual.clone(), _dot(residual, residual)
-    goal = RTOL**2 * _dot(wanted, wanted)
-    for _ in range(10 * (wanted.shape[2] + wanted.shape[3]) + 100):
+    goal = RTOL**2 * _dot(target, target)
+    for _ in range(10 * (target.shape[2] + target.shape[3]) + 100):
         going = square > goal
         if not bool(going.any()):
             break
         image = product(direction)
         step = torch.where(going, square / _dot(direction, image).clamp(min=torch.finfo(square.dtype).tiny), 0.0)
-        found = found + step * direction
+        solution = solution + step * direction
         residual = residual - step * image
         before, square = square, _dot(residual, residual)
         direction = residual + square / before.clamp(min=torch.finfo(square.dtype).tiny) * direction
-    return found
+    return solution
 
 
-def _dot(one: Tensor, other: Tensor) -> Tensor:
+def _dot(a: Tensor, b: Tensor) -> Tensor:
     """(n, channels, 1, 1) inner products."""
-    return (one * other).sum(dim=(2, 3), keepdim=True)
+    return (a * b).sum(dim=(2, 3), keepdim=True)

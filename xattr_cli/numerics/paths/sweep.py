@@ -153,19 +153,19 @@ def _nothing_yet(path: StraightPath, marks: int) -> PathIntegral:
     )
 
 
-def _close(result: PathIntegral, rows: Tensor, found: PathPass, rtol: float) -> Tensor:
+def _close(result: PathIntegral, rows: Tensor, closed: PathPass, rtol: float) -> Tensor:
     """Write down the rows that are done; (open,) bool, those that are not."""
-    result.evaluations[rows] += found.evaluations
-    result.score_input[rows], result.score_baseline[rows] = found.score_input, found.score_baseline
-    finite = torch.isfinite(found.running).all(dim=(1, 2))
-    finite &= torch.isfinite(found.score_input + found.score_baseline)
-    converged = finite & (found.relative_error <= rtol)
-    sure = converged if found.doubt is None else converged & (found.relative_error * found.doubt <= rtol)
+    result.evaluations[rows] += closed.evaluations
+    result.score_input[rows], result.score_baseline[rows] = closed.score_input, closed.score_baseline
+    finite = torch.isfinite(closed.running).all(dim=(1, 2))
+    finite &= torch.isfinite(closed.score_input + closed.score_baseline)
+    converged = finite & (closed.relative_error <= rtol)
+    sure = converged if closed.doubt is None else converged & (closed.relative_error * closed.doubt <= rtol)
     # a rule that refines nothing now, as where squares of huge gradients overflow, will not do so later either
-    done = sure | (finite & (found.exhausted | (found.evaluations == 0)))
+    done = sure | (finite & (closed.exhausted | (closed.evaluations == 0)))
     closing = rows[done]
-    result.running[closing] = found.running[done]
-    result.relative_error[closing] = found.relative_error[done].nan_to_num(nan=torch.inf, posinf=torch.inf)
+    result.running[closing] = closed.running[done]
+    result.relative_error[closing] = closed.relative_error[done].nan_to_num(nan=torch.inf, posinf=torch.inf)
     status = torch.where(converged, Status.CONVERGED, Status.NOT_CONVERGED)
     result.status[closing] = status[done].to(torch.int8)
     return finite & ~done

@@ -137,11 +137,11 @@ def estimate_entropies(
     sampler = _Sampler(response, rule, generators, classes, tuple(targets))
     draws = rule.draws
     while True:
-        cost, found = sampler.cost(draws), []
+        cost, replicates = sampler.cost(draws), []
         for replicate in range(rule.replicates):
             progress(cost * replicate // rule.replicates, cost)
-            found.append(step(f"grids-{draws}-{replicate}", sampler.work(replicate, draws)))
-        result = _summarise(found, draws, cost, rule)
+            replicates.append(step(f"grids-{draws}-{replicate}", sampler.work(replicate, draws)))
+        result = _summarise(replicates, draws, cost, rule)
         if result.converged or cost + sampler.cost(2 * draws) > rule.max_evaluations:
             progress(cost, cost)
             return result
@@ -271,15 +271,15 @@ class _Grids:
         for start in range(0, draws, rows):
             takes_u = members[start : start + rows, None, response.owner].to(self.u.device)
             points = torch.where(takes_u, self.u[start : start + rows, None], self.v[None])
-            found = response.outputs(points.flatten(0, 1)).to("cpu", torch.int64).view(-1, draws)
-            self._counts += torch.bincount(found.flatten(), minlength=self.sampler.classes)
-            yield found
+            classes = response.outputs(points.flatten(0, 1)).to("cpu", torch.int64).view(-1, draws)
+            self._counts += torch.bincount(classes.flatten(), minlength=self.sampler.classes)
+            yield classes
 
 
 def _summarise(
-    found: Sequence[Mapping[str, np.ndarray]], draws: int, cost: int, rule: EntropyRule
+    replicates: Sequence[Mapping[str, np.ndarray]], draws: int, cost: int, rule: EntropyRule
 ) -> Contributions:
-    parts = {name: torch.from_numpy(np.stack([one[name] for one in found])) for name in found[0]}
+    parts = {name: torch.from_numpy(np.stack([one[name] for one in replicates])) for name in replicates[0]}
     whole = parts.pop("whole")[:, FINE]
     whole = whole * (whole.mean(dim=0) > 0)
     estimates = {name: _estimate(values, whole) for name, values in parts.items()}
@@ -291,7 +291,7 @@ def _summarise(
         variance=mean_of(whole[:, 1:]),
         mean=whole[:, :1].mean(dim=0).expand(whole.shape[1] - 1),
         half_width=widths[1:],
-        draws=draws * len(found),
+        draws=draws * len(replicates),
         evaluations=cost,
         converged=bool((known <= rule.rtol).all()),
     )

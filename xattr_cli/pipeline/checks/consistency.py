@@ -70,9 +70,9 @@ def check_autograd(session: Session, probe: Block) -> tuple[str, ...]:
     every = torch.arange(rows, device=probe.inputs.device)
     starts = [_starts(session, probe, baseline, every)[0] for baseline in gradient_baselines(session.job.engines)]
     for start in starts or [_others(probe.inputs)]:
-        found = check_slopes(probe.field, StraightPath(start, probe.inputs), t)
-        if _is_contradicted(found.contradicts.flatten(), found.informative.flatten()):
-            text = _contradiction(session, probe, found)
+        slopes = check_slopes(probe.field, StraightPath(start, probe.inputs), t)
+        if _is_contradicted(slopes.contradicts.flatten(), slopes.informative.flatten()):
+            text = _contradiction(session, probe, slopes)
             if not session.job.allow_inconsistent:
                 raise ModelError(f"{text} {_ADVICE}")
             return (f"{text} Allowed by allow_inconsistent: no row counts as converged.",)
@@ -96,11 +96,11 @@ def _is_contradicted(contradicts: Tensor, informative: Tensor) -> bool:
     return count >= FEWEST and count >= SHARE * int(informative.sum())
 
 
-def _contradiction(session: Session, probe: Block, found: SlopeCheck) -> str:
-    count, of = int(found.contradicts.sum()), int(found.informative.sum())
-    apart = torch.where(found.contradicts, (found.slope - found.difference).abs(), -1.0)
+def _contradiction(session: Session, probe: Block, slopes: SlopeCheck) -> str:
+    count, of = int(slopes.contradicts.sum()), int(slopes.informative.sum())
+    apart = torch.where(slopes.contradicts, (slopes.slope - slopes.difference).abs(), -1.0)
     worst = int(apart.argmax())
-    t, slope, difference = (float(x.flatten()[worst]) for x in (found.t, found.slope, found.difference))
+    t, slope, difference = (float(x.flatten()[worst]) for x in (slopes.t, slopes.slope, slopes.difference))
     return (
         f"autograd is not the derivative of this network: at {count} of {of} points on the paths to the first "
         f"rows the score changes otherwise than its gradient says (at t = {t:.3g} of a path by {difference:.4g} "
@@ -117,10 +117,10 @@ def _places(session: Session, probe: Block) -> str:
         with torch.enable_grad(), scorer.exact_arithmetic():
             return scorer.graded(filled.detach().requires_grad_(), filling)
 
-    found = locate_detachments(scorer.module, forward)
-    if not found:
+    detachments = locate_detachments(scorer.module, forward)
+    if not detachments:
         return "No detached value is seen in its operations: look for code that is compiled or a program."
-    listed = "; ".join(map(str, found[:_MOST_LISTED])) + ("; …" if len(found) > _MOST_LISTED else "")
+    listed = "; ".join(map(str, detachments[:_MOST_LISTED])) + ("; …" if len(detachments) > _MOST_LISTED else "")
     return f"Seen on the way: {listed}."
 
 
@@ -130,7 +130,7 @@ _MOST_LISTED = 4
 # --- row by row ---------------------------------------------------------------------------------
 
 
-def with_consistency(session: Session, engine: Engine, block: Block, found: Explanation) -> Explanation:
+def with_consistency(session: Session, engine: Engine, block: Block, explanation: Explanation) -> Explanation:
     """What an engine has found, its rows marked whose gradients do not add up to the score.
 
     Of a network that is known to be inconsistent, all rows of engines that ask for gradients are. Of any other,
@@ -139,53 +139,55 @@ def with_consistency(session: Session, engine: Engine, block: Block, found: Expl
     (jumps of the score, say, which have no gradient).
     """
     if not engine.differentiates:
-        return found
+        return explanation
     if session.contradictions:
-        return replace(found, status=_marked(found, torch.ones_like(found.relative_error, dtype=torch.bool)))
+        return replace(
+            explanation, status=_marked(explanation, torch.ones_like(explanation.relative_error, dtype=torch.bool))
+        )
     if not isinstance(getattr(engine, "baseline", None), Baseline) or engine.second_order:
-        return found
+        return explanation
     sampled = session.baselines.bound(engine.baseline).is_several  # type: ignore[attr-defined]
-    doubtful = _doubtful(found, getattr(engine, "rtol", 0.0), SAMPLED if sampled else 1.0).nonzero()[:, 0]
+    doubtful = _doubtful(explanation, getattr(engine, "rtol", 0.0), SAMPLED if sampled else 1.0).nonzero()[:, 0]
     if not len(doubtful):
-        return found
-    inconsistent = torch.zeros_like(found.relative_error, dtype=torch.bool)
-    gap, evaluations = _gap(found), found.evaluations.clone()
+        return explanation
+    inconsistent = torch.zeros_like(explanation.relative_error, dtype=torch.bool)
+    gap, evaluations = _gap(explanation), explanation.evaluations.clone()
     for some in torch.split(
         doubtful, session.scorer.packing.rows
     ):  # copies of their inputs and baselines are made
         starts = _starts(session, block, engine.baseline, some, gap[some])  # type: ignore[attr-defined]
         inconsistent[some], cost = _look_closer(block, starts, some, gap[some])
         evaluations[some] += cost
-    return replace(found, status=_marked(found, inconsistent), evaluations=evaluations)
+    return replace(explanation, status=_marked(explanation, inconsistent), evaluations=evaluations)
 
 
-def _marked(found: Explanation, inconsistent: Tensor) -> Tensor:
-    status = torch.zeros_like(found.relative_error) if found.status is None else found.status
+def _marked(explanation: Explanation, inconsistent: Tensor) -> Tensor:
+    status = torch.zeros_like(explanation.relative_error) if explanation.status is None else explanation.status
     return torch.where(inconsistent & (status != Status.QUARANTINED), Status.INCONSISTENT, status).to(torch.int8)
 
 
-def _gap(found: Explanation) -> Tensor:
+def _gap(explanation: Explanation) -> Tensor:
     """(rows,) float64, completeness gap; 0 within the rounding of the scores."""
-    if found.score_baseline is None:
-        return torch.zeros_like(found.relative_error)
-    ends = torch.stack([found.score_input, found.score_baseline])
-    gap = found.attribution.double().sum(dim=1) - (ends[0].double() - ends[1].double())
+    if explanation.score_baseline is None:
+        return torch.zeros_like(explanation.relative_error)
+    ends = torch.stack([explanation.score_input, explanation.score_baseline])
+    gap = explanation.attribution.double().sum(dim=1) - (ends[0].double() - ends[1].double())
     rounding = GAP_ROUNDING * torch.finfo(ends.dtype).eps * ends.double().abs().amax(dim=0)
     return torch.where(gap.abs() <= rounding, 0.0, gap)
 
 
-def _doubtful(found: Explanation, rtol: float, factor: float) -> Tensor:
+def _doubtful(explanation: Explanation, rtol: float, factor: float) -> Tensor:
     """(rows,) bool, whose gap exceeds both error bar and tolerance; not those of NaN.
 
     Rows that ended early without having converged claim nothing, and a closer look would be dearer than they were.
     """
-    if found.status is None:
-        return torch.zeros_like(found.relative_error, dtype=torch.bool)
-    size = torch.linalg.vector_norm(found.attribution, dim=1, dtype=torch.float64)
-    known = (BEYOND * found.relative_error.double()).clamp(min=rtol)
-    exhausted = (found.status == Status.NOT_CONVERGED) & (found.evaluations >= BISECTION_EVALUATIONS)
-    worthwhile = (found.status == Status.CONVERGED) | exhausted
-    return worthwhile & (_gap(found).abs() > torch.where(size > 0, factor * known * size, 0.0))
+    if explanation.status is None:
+        return torch.zeros_like(explanation.relative_error, dtype=torch.bool)
+    size = torch.linalg.vector_norm(explanation.attribution, dim=1, dtype=torch.float64)
+    explained_by_error = (BEYOND * explanation.relative_error.double()).clamp(min=rtol)
+    exhausted = (explanation.status == Status.NOT_CONVERGED) & (explanation.evaluations >= BISECTION_EVALUATIONS)
+    worthwhile = (explanation.status == Status.CONVERGED) | exhausted
+    return worthwhile & (_gap(explanation).abs() > torch.where(size > 0, factor * explained_by_error * size, 0.0))
 
 
 def _look_closer(block: Block, starts: Sequence[Tensor], doubtful: Tensor, gap: Tensor) -> tuple[Tensor, int]:
@@ -195,16 +197,16 @@ def _look_closer(block: Block, starts: Sequence[Tensor], doubtful: Tensor, gap: 
     field = block.scorer.field(block.rows.take(rows))
     path = StraightPath(torch.cat(list(starts)), block.inputs[rows])
     # the same nodes in all of them, so that no row depends on the others
-    found = check_slopes(field, path, node_positions(1, ROW_NODES).expand(len(rows), -1))
+    slopes = check_slopes(field, path, node_positions(1, ROW_NODES).expand(len(rows), -1))
     shape = (paths, len(doubtful), ROW_NODES)
-    contradicts = found.contradicts.view(shape).transpose(0, 1).flatten(1)
-    informative = found.informative.view(shape).transpose(0, 1).flatten(1)
+    contradicts = slopes.contradicts.view(shape).transpose(0, 1).flatten(1)
+    informative = slopes.informative.view(shape).transpose(0, 1).flatten(1)
     count = contradicts.sum(dim=1)
     contradicted = (count >= FEWEST) & (count >= SHARE * informative.sum(dim=1))
     refined = unexplained_change(field, path)
-    unexplained, left = (x.view(paths, -1) for x in (refined.change, refined.persists))
+    unexplained, remaining = (x.view(paths, -1) for x in (refined.change, refined.persists))
     # the gap over a background is a mean of what is unexplained on its paths, so some have as much
-    persists = ((left > PERSISTS) & (unexplained.abs() > gap.abs() / 2) & (unexplained * gap < 0)).any(dim=0)
+    persists = ((remaining > PERSISTS) & (unexplained.abs() > gap.abs() / 2) & (unexplained * gap < 0)).any(dim=0)
     return contradicted | persists, paths * (3 * ROW_NODES + BISECTION_EVALUATIONS)
 
 

@@ -150,18 +150,18 @@ def _first_outputs(trial: _Trial, asked: Any, mask: str) -> tuple[_Trial, list[A
         ways.append(replace(trial, scorer=replace(trial.scorer, withheld=trial.scorer.withheld | {mask})))
     for way in ways:
         for sizes in [(fixed,)] if fixed else [CALLS]:
-            found = _tried(way, sizes)
-            if found is not None:
-                return replace(way, sizes=sizes), found, ()
+            outputs = _tried(way, sizes)
+            if outputs is not None:
+                return replace(way, sizes=sizes), outputs, ()
     if fixed:
         return trial, None, ()
     for way in ways:
         for rows in [asked] if isinstance(asked, int) else HARD_WIRED:
-            found = _tried(way, (rows,))
-            if found is not None and (rows in (1, asked) or _counts(found[0], rows)):
+            outputs = _tried(way, (rows,))
+            if outputs is not None and (rows in (1, asked) or _counts(outputs[0], rows)):
                 packing = Packing(rows, fixed=True)
                 settled = replace(way, scorer=replace(way.scorer, packing=packing), sizes=(rows,))
-                return settled, found, (f"the network runs in batches of {rows} only, and so it does here",)
+                return settled, outputs, (f"the network runs in batches of {rows} only, and so it does here",)
     return trial, None, ()
 
 
@@ -209,9 +209,8 @@ def _shape(outputs: Sequence[Tensor], sizes: Sequence[int]) -> tuple[tuple[int, 
         told = " and ".join(f"{tuple(t.shape)} for {n} samples" for t, n in zip(outputs, sizes, strict=True))
         raise ModelError(
             f"the model returns a tensor of shape {told}: no axis of it counts the samples, and each needs a "
-            "score "
-            "of its own. If it averages or sums over the batch, let it return what it averages; name another part "
-            "of its output as model.output if it returns several."
+            "score of its own. If it averages or sums over the batch, let it return what it averages; name "
+            "another part of its output as model.output if it returns several."
         )
     return (*first[: axes[0]], *first[axes[0] + 1 :]), axes[0]
 
@@ -281,16 +280,16 @@ def _positions_note(view: OutputView) -> str:
 def _scale(trial: _Trial, samples: Samples) -> Scale:
     """Whether outputs are probabilities already: at the samples, and wherever inputs are pushed."""
     first = trial.scorer.packing.rows if trial.scorer.packing.fixed else min(len(samples), PROBE_SAMPLES)
-    found = _classes_last(trial, trial.context, first)
-    if found is None or not _in_unit(found):
+    outputs = _classes_last(trial, trial.context, first)
+    if outputs is None or not _in_unit(outputs):
         return "free"
-    if found.shape[-1] > 1 and bool(((found.sum(dim=-1) - 1).abs() <= SUM_TOLERANCE).all()):
+    if outputs.shape[-1] > 1 and bool(((outputs.sum(dim=-1) - 1).abs() <= SUM_TOLERANCE).all()):
         return "probabilities"
     for context, rows in _pushed(trial, samples):
         beyond = _classes_last(trial, context, rows)
         if beyond is not None and not _in_unit(beyond):
             return "free"
-    return "probability" if found.shape[-1] == 1 else "independent"
+    return "probability" if outputs.shape[-1] == 1 else "independent"
 
 
 def _in_unit(values: Tensor) -> bool:
@@ -313,12 +312,12 @@ def _classes_last(trial: _Trial, context: Mapping[str, Tensor], rows: int) -> Te
     """(rows, ..., classes) outputs; None if the network does not run there, or returns integers."""
     view = trial.scorer.view
     try:
-        given = {name: _repeated(tensor, rows) for name, tensor in context.items()}
-        found = view.rows_first(trial.picked(given, rows), rows)
+        inputs = {name: _repeated(tensor, rows) for name, tensor in context.items()}
+        outputs = view.rows_first(trial.picked(inputs, rows), rows)
     except Interrupted:
         raise
     except Exception:  # far from data a network may refuse its inputs
         return None
-    if not found.is_floating_point():
+    if not outputs.is_floating_point():
         return None
-    return found[:, None] if found.ndim == 1 else found.movedim(1 + view.class_axis, -1)
+    return outputs[:, None] if outputs.ndim == 1 else outputs.movedim(1 + view.class_axis, -1)

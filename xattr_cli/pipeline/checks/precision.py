@@ -52,10 +52,10 @@ def _at(scorer: Scorer, rows: Rows) -> tuple[Tensor, Tensor]:
     """(rows,) scores and (rows, D) gradients at the inputs."""
     count = scorer.packing.rows if scorer.packing.fixed else len(rows)
     with scorer.exact_arithmetic():
-        [found] = scorer.gradients_of_call(rows.inputs, rows.context, [rows.target], count)
-    return found
+        [evaluated] = scorer.gradients_of_call(rows.inputs, rows.context, [rows.target], count)
+    return evaluated
 
 
-def _apart(one: Tensor, other: Tensor) -> float:
+def _apart(values: Tensor, exact: Tensor) -> float:
     """Relative L2 distance."""
-    return float(torch.linalg.vector_norm(one - other) / torch.linalg.vector_norm(other).clamp(min=1e-30))
+    return float(torch.linalg.vector_norm(values - exact) / torch.linalg.vector_norm(exact).clamp(min=1e-30))

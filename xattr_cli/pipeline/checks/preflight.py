@@ -17,6 +17,7 @@ from ...job.target import Mask
 from ...registry import Plugin
 from ...samples import Batch, InputSpec, Layout
 from .reasons import does_not_run
+from .targets import outputs_text
 
 __all__ = [
     "check_background",
@@ -315,9 +316,9 @@ def check_class_count(names: Sequence[str], targets: int) -> None:
         DataError: their numbers differ.
     """
     if names and len(names) != targets and (len(names), targets) != (2, 1):
-        given = "1 name" if len(names) == 1 else f"{len(names)} names"
+        named = "1 name" if len(names) == 1 else f"{len(names)} names"
         raise DataError(
-            f"dataset.class_names: {given}, but {_outputs(targets)}. Name every output, in their order."
+            f"dataset.class_names: {named}, but {outputs_text(targets)}. Name every output, in their order."
         )
 
 
@@ -352,7 +353,7 @@ def check_labels(labels: np.ndarray | None, targets: int, first: int = 0, *, pat
         examples = ", ".join(f"sample {first + i} has {labels[i]:g}" for i in wrong[:3])
         raise DataError(
             f"dataset.labels: {len(wrong)} of {len(labels)} labels are out of range ({examples}); "
-            f"{_outputs(targets)}."
+            f"{outputs_text(targets)}."
         )
 
 
@@ -375,14 +376,6 @@ def check_values_finite(batch: Batch) -> None:
             f"dataset: {bad.sum()} of {len(batch)} samples looked at contain NaN or infinity (samples {listed}). "
             "Clean the data, or set dataset.bad_rows: quarantine to explain the others."
         )
-
-
-def _outputs(targets: int) -> str:
-    return (
-        "the model has one output, number 0"
-        if targets == 1
-        else f"the model has {targets} outputs, 0 to {targets - 1}"
-    )
 
 
 def _names(names: list[str]) -> str:

@@ -15,8 +15,7 @@ LONGEST_REASON = 300
 HINTS: Mapping[str, str] = {
     r"missing value for argument|missing \d+ required|missing a required":
         "The network takes more than the dataset hands over: name further inputs (dataset.inputs), or constants "
-        "that "
-        "are no tensors as model.call: {NAME: value}.",
+        "that are no tensors as model.call: {NAME: value}.",
     r"positional arguments? but|too many positional|but (got|received) \d+ argument":
         "The dataset hands over more inputs than the network takes: name the right ones in dataset.inputs.",
     r"indices' to have one of the following scalar types":
@@ -25,13 +24,11 @@ HINTS: Mapping[str, str] = {
         "An id lies beyond the table that it is looked up in: check the vocabulary or the codes of the "
         "categories.",
     r"same dtype|scalar type|expected m1 and m2|Input type .* (weight|bias) type|Half|BFloat16":
-        "Set dataset.dtype to what the network was trained on; compute: {precision: as_stored} leaves the "
-        "weights of "
-        "a network that casts inside as they are.",
+        "Set dataset.dtype to what the network was trained on; compute: {precision: as_stored} leaves the weights "
+        "of a network that casts inside as they are.",
     r"object has no attribute|not subscriptable|string indices|indices must be":
-        "The network seems to want a mapping or an object, and gets tensors in the dataset's order: wrap it, "
-        "with kind "
-        "python, in a module whose forward makes one of them.",
+        "The network seems to want a mapping or an object, and gets tensors in the dataset's order: wrap it, with "
+        "kind python, in a module whose forward makes one of them.",
     r"is invalid for input of size|invalid for input":
         "A fixed number of rows seems to be built in: set compute.batch_rows to it, or replace it by -1 or "
         "len(x).",
@@ -49,6 +46,5 @@ def does_not_run(scorer: Scorer, rows: int, error: Exception) -> ModelError:
     first = " ".join(reason.split("\n")[:2]) if len(reason) < LONGEST_REASON else reason.partition("\n")[0]
     return ModelError(
         f"the model fails with {type(error).__name__}: {first.rstrip('.')}. So it does not run on the dataset's "
-        "inputs "
-        f"({shapes}). {hint}"
+        f"inputs ({shapes}). {hint}"
     )

@@ -26,15 +26,13 @@ def suited(
         meaning = "the probability" if view.scale == "probability" else "the log-odds"
         return score, (
             f"one output and two classes of labels: a binary classifier; the output is {meaning} of class "
-            f"1{named} "
-            "(score: raw takes it as a number)",
+            f"1{named} (score: raw takes it as a number)",
         )
     several = samples.read(0, 1).several
     if several is not None and score.is_of_classes and bool(np.isin(several, (0, 1)).all()):
         raise JobError(
-            f"score: {score}: every sample has several labels (multi-hot), and {score} is of classes of which "
-            "one is "
-            "right. Use score: sigmoid, logit or raw."
+            f"score: {score}: every sample has several labels (multi-hot), and {score} is of classes of which one "
+            "is right. Use score: sigmoid, logit or raw."
         )
     if view.scale == "independent" and score.is_of_classes:
         return _independent(score)
@@ -52,11 +50,11 @@ def doubts(job: Job, view: OutputView, samples: Samples, names: Sequence[str]) -
             "output with target: {index: ...}, or explain all",
         )
     if classes == 1 and labels is not None and np.issubdtype(labels.dtype, np.integer) and not names:
-        found = np.unique(labels[labels >= 0]).tolist()
-        if len(found) == 2 and found != [0, 1]:
+        numbers = np.unique(labels[labels >= 0]).tolist()
+        if len(numbers) == 2 and numbers != [0, 1]:
             return (
-                f"one output and the labels {found[0]} and {found[1]}: explained as a number; those of a binary "
-                "classifier are 0 and 1",
+                f"one output and the labels {numbers[0]} and {numbers[1]}: explained as a number; those of a "
+                "binary classifier are 0 and 1",
             )
     return ()
 
@@ -76,8 +74,7 @@ def _independent(score: Score) -> tuple[Score, tuple[str, ...]]:
         )
     raise JobError(
         f"score: {score}: the outputs are probabilities of independent labels (in [0, 1], but their sum is not "
-        "1), "
-        f"and {score} is of classes of which one is right. Use score: sigmoid, raw or logit."
+        f"1), and {score} is of classes of which one is right. Use score: sigmoid, raw or logit."
     )
 
 

@@ -132,21 +132,20 @@ class _Numbering:
                 if len(place) != 1:
                     raise JobError(
                         f"{key}: {list(place)}: a place of {len(place)} numbers, but "
-                        f"{outputs_text(self.targets)}, "
-                        "one score each. Name several outputs as [3, 5]."
+                        f"{outputs_text(self.targets)}, one score each. Name several outputs as [3, 5]."
                     )
                 [place] = place
             return self._along(place, self.targets, key, named=True)
-        given = place if isinstance(place, tuple) else (place,)
-        if len(given) != len(shape):
+        numbers = place if isinstance(place, tuple) else (place,)
+        if len(numbers) != len(shape):
             raise JobError(
-                f"{key}: {list(given) if len(given) > 1 else given[0]}: each sample has scores of shape "
+                f"{key}: {list(numbers) if len(numbers) > 1 else numbers[0]}: each sample has scores of shape "
                 f"({', '.join(map(str, shape))}): a place takes {len(shape)} numbers, such as "
                 f"{[0] * len(shape)}; or make one score per class of all positions with target.reduce."
             )
         along = [
             self._along(one, size, key, named=axis == self.view.class_axis)
-            for axis, (one, size) in enumerate(zip(given, shape, strict=True))
+            for axis, (one, size) in enumerate(zip(numbers, shape, strict=True))
         ]
         return self.view.targets_at(tuple(along))
 
@@ -170,20 +169,20 @@ class _Numbering:
                 "only classes have names" if self.classes else "the classes have no names; set dataset.class_names"
             )
             raise JobError(f"{key}: {name!r}: {why}, or give its number.")
-        found = [number for number, one in enumerate(self.classes) if one == name]
-        if len(found) != 1:
+        numbers = [number for number, one in enumerate(self.classes) if one == name]
+        if len(numbers) != 1:
             hint = suggestion(name, self.classes if len(self.classes) <= 20 else [], nearest(name, self.classes))
-            if found:
-                hint = f" It is the name of the outputs {', '.join(map(str, found))}; give a number."
+            if numbers:
+                hint = f" It is the name of the outputs {', '.join(map(str, numbers))}; give a number."
             raise JobError(
-                f"{key}: {name!r}: {'several classes have that name' if found else 'no such class'}.{hint}"
+                f"{key}: {name!r}: {'several classes have that name' if numbers else 'no such class'}.{hint}"
             )
         if self.targets == 1 and not self.view.places and len(self.classes) == 2:
             raise JobError(
                 f"{key}: {name!r}: the score is the single output itself, for neither class; use score: logit, of "
                 "which each class has its own."
             )
-        return found[0]
+        return numbers[0]
 
 
 def _of_continuations(samples: Samples) -> np.ndarray:
@@ -205,13 +204,12 @@ def _of_continuations(samples: Samples) -> np.ndarray:
     counts = asked.sum(axis=1)
     if not counts.all():
         raise DataError(
-            f"dataset.contrast: sample {int(np.argmin(counts))}: the continuation and its contrast do not "
-            "differ in a token that both have. Use another contrast, or target: {select: continuation, reduce: "
-            "sum}."
+            f"dataset.contrast: sample {int(np.argmin(counts))}: the continuation and its contrast do not differ "
+            "in a token that both have. Use another contrast, or target: {select: continuation, reduce: sum}."
         )
     places = np.argsort(~asked, axis=1, kind="stable")[:, : counts.max()]
-    found: np.ndarray = np.where(np.arange(counts.max()) < counts[:, None], places, -1)
-    return found
+    positions: np.ndarray = np.where(np.arange(counts.max()) < counts[:, None], places, -1)
+    return positions
 
 
 def _of_column(samples: Samples, name: str, numbering: _Numbering) -> np.ndarray:
@@ -225,10 +223,10 @@ def _of_column(samples: Samples, name: str, numbering: _Numbering) -> np.ndarray
             raise DataError(
                 f"target.column: {name!r}, sample {number}: {str(error).partition(': ')[2]}"
             ) from error
-    found = np.full((len(rows), max(map(len, rows))), -1, dtype=np.int64)
-    for targets, row in zip(found, rows, strict=True):
+    column = np.full((len(rows), max(map(len, rows))), -1, dtype=np.int64)
+    for targets, row in zip(column, rows, strict=True):
         targets[: len(row)] = row
-    return found
+    return column
 
 
 def _cell(cell: object, numbering: _Numbering) -> list[int]:

@@ -13,7 +13,7 @@ from ...store.results.engines import EngineResults
 from ...store.results.reader import Results
 from .selection import spread
 
-__all__ = ["Importance", "attribution_errors", "importances"]
+__all__ = ["Importance", "attribution_errors", "entry_errors", "importances", "mean_interval"]
 
 _SHOWN_ROWS = 1000
 _NORMAL_95 = 1.96
@@ -74,26 +74,33 @@ class _Tally:
         self.squares += (sizes**2).sum(axis=0)
         self.errors += np.nan_to_num(errors).sum(axis=0)
 
-    def interval(self) -> np.ndarray:
-        """(features,) half a 95 % interval; rows may err in the same direction, so errors do not cancel."""
-        mean = self.total / self.count
-        variance = np.maximum(self.squares / self.count - mean**2, 0.0) / max(self.count - 1, 1)
-        return np.hypot(_NORMAL_95 * np.sqrt(variance), self.errors / self.count)
+
+def mean_interval(count: int, total: np.ndarray, squares: np.ndarray, errors: np.ndarray) -> np.ndarray:
+    """(n,) half a 95 % interval of n means, from sums over rows of the values, their squares and their errors.
+
+    Rows may err in the same direction, so errors do not cancel.
+    """
+    variance = np.maximum(squares / count - (total / count) ** 2, 0.0) / max(count - 1, 1)
+    return np.asarray(np.hypot(_NORMAL_95 * np.sqrt(variance), errors / count))
 
 
 def attribution_errors(engine: EngineResults, tensor: str, rows: RowChoice, values: np.ndarray) -> np.ndarray:
-    """(rows, features) error of each attribution at 95 %, for the attributions `values` of those rows.
+    """(rows, features) error of each attribution at 95 %, for the attributions `values` of those rows."""
+    return entry_errors(engine.standard_error(rows, tensor), engine.relative_error[rows], values)
 
-    Its own standard error where the file has one; else the error of the map, which is known as a
-    length only, in equal shares; NaN where that is unknown.
+
+def entry_errors(standard_error: np.ndarray | None, error: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """(rows, ...) error of each of the values (rows, ...) at 95 %.
+
+    Its own standard error where the file has one; else the relative error of a row's values together, (rows,),
+    which is known of their length only, in equal shares; NaN where that is unknown.
     """
-    standard_error = engine.standard_error(rows, tensor)
     if standard_error is not None:
-        return _NORMAL_95 * standard_error
-    error = engine.relative_error[rows]
-    sizes = np.linalg.norm(values.astype(np.float64), axis=1)
-    shares = np.where(np.isfinite(error), error, np.nan) * sizes / np.sqrt(values.shape[1])
-    return np.broadcast_to(shares[:, None], values.shape)
+        return np.asarray(_NORMAL_95 * standard_error)
+    axes = tuple(range(1, values.ndim))
+    sizes = np.linalg.norm(values.astype(np.float64), axis=axes if len(axes) > 1 else 1)
+    shares = np.where(np.isfinite(error), error, np.nan) * sizes / np.sqrt(values[0].size)
+    return np.broadcast_to(np.expand_dims(shares, axes), values.shape)
 
 
 def _summarise(results: Results, engine: EngineResults, tensor: str, target: int, tally: _Tally) -> Importance:
@@ -102,5 +109,5 @@ def _summarise(results: Results, engine: EngineResults, tensor: str, target: int
     shown = np.array(spread((stored if len(stored) else rows).tolist(), _SHOWN_ROWS), np.int64)
     values = engine.attribution(shown, tensor).astype(np.float64)
     finite = np.isfinite(values).all(axis=1)
-    mean = tally.total / tally.count
-    return Importance(target, tally.count, mean, tally.interval(), shown[finite], values[finite])
+    interval = mean_interval(tally.count, tally.total, tally.squares, tally.errors)
+    return Importance(target, tally.count, tally.total / tally.count, interval, shown[finite], values[finite])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +12,7 @@ from ...errors import JobError, suggestion
 from ...store.results.engines import EngineResults
 from ...store.results.reader import EffectResults, Results
 
-__all__ = ["Animation", "Document", "Drawing", "Nothing", "Selection", "select", "spread", "tensors_of"]
+__all__ = ["Animation", "Document", "Drawing", "Nothing", "Selection", "paged", "select", "spread", "tensors_of"]
 
 _TARGETS_PER_SAMPLE = 3
 
@@ -84,10 +84,10 @@ def select(results: Results, engines: Sequence[str] | None, samples: int, rows: 
     for label in chosen:
         if label not in known:
             raise JobError(f"{results.path}: no engine {label!r}.{suggestion(label, known)}")
-    found = tuple(results.engines[label] for label in chosen if label in results.engines)
-    places = _rows_of_samples(results, found, samples) if rows is None else _rows_by_number(results, rows)
+    own = tuple(results.engines[label] for label in chosen if label in results.engines)
+    places = _rows_of_samples(results, own, samples) if rows is None else _rows_by_number(results, rows)
     effects = tuple(results.effects[label] for label in chosen if label in results.effects)
-    return Selection(results, found, places, effects)
+    return Selection(results, own, places, effects)
 
 
 def _rows_by_number(results: Results, rows: Sequence[int]) -> np.ndarray:
@@ -124,10 +124,17 @@ def spread(values: Sequence[int], count: int) -> list[int]:
     return [values[place] for place in np.linspace(0, len(values) - 1, count).round().astype(int)]
 
 
+def paged(stem: str, rows: Sequence[int] | np.ndarray, most: int) -> Iterator[tuple[str, list[int]]]:
+    """The rows of each page, at most `most`, with the stem of its file name: numbered if there are several."""
+    starts = range(0, len(rows), most)
+    for page, start in enumerate(starts, start=1):
+        yield stem if len(starts) == 1 else f"{stem}-{page}", [int(row) for row in rows[start : start + most]]
+
+
 def tensors_of(engines: Sequence[EngineResults]) -> dict[str, list[EngineResults]]:
     """Explained tensor -> the engines that have a map of it."""
-    found: dict[str, list[EngineResults]] = {}
+    engines_of: dict[str, list[EngineResults]] = {}
     for engine in engines:
         for name in engine.tensors:
-            found.setdefault(name, []).append(engine)
-    return found
+            engines_of.setdefault(name, []).append(engine)
+    return engines_of

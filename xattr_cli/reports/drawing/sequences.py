@@ -68,5 +68,5 @@ class Steps:
         sample = int(self.results.rows.sample[row])
         if self._source is None or sample not in self.results.stored:
             return None
-        found = self._source.real([sample])
-        return None if found is None else found[0]
+        real = self._source.real([sample])
+        return None if real is None else real[0]

@@ -19,7 +19,7 @@ from .pictures import blank
 from .style import GREY, WARNING
 from .words import WARNINGS, describe_map, describe_row, fold, shorten
 
-__all__ = ["BAR", "CELL", "GAP", "Sheet", "by_unit", "title_lines", "title_map"]
+__all__ = ["BAR", "CELL", "GAP", "Sheet", "by_unit", "heads_of", "title_lines", "title_map"]
 
 # inches
 CELL, GAP = 1.62, 0.16
@@ -119,3 +119,23 @@ def by_unit(engines: Sequence[EngineResults]) -> list[list[EngineResults]]:
     complete = [engine for engine in engines if np.isfinite(engine.completeness_gap).any()]
     others = [[engine] for engine in engines if engine not in complete]
     return [complete, *others] if complete else others
+
+
+def heads_of(
+    units: Sequence[Sequence[EngineResults]], width: float, first: float = 0.0, *, inset: float = 0.0
+) -> tuple[dict[float, str], float]:
+    """Where the columns of the engines begin, with their labels, and where the last ends; in inches.
+
+    Arguments:
+        units: engines that share a colour bar, which stands behind them.
+        width: of a cell.
+        first: where the first one begins.
+        inset: of a label in its cell.
+    """
+    heads, left = {}, first
+    for unit in units:
+        for engine in unit:
+            heads[left + inset] = engine.label
+            left += width + GAP
+        left += BAR
+    return heads, left

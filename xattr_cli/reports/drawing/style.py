@@ -12,6 +12,7 @@ from typing import Any, ParamSpec, TypeVar
 
 import matplotlib
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.colors import Colormap, LinearSegmentedColormap, ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.font_manager import get_font_names
@@ -29,6 +30,7 @@ __all__ = [
     "diverging_map",
     "ink",
     "missing_glyphs_said_once",
+    "panels",
     "styled",
     "symmetric_limit",
     "value_map",
@@ -99,6 +101,23 @@ def _fonts() -> list[str]:
 def chart(width: float, height: float) -> Figure:
     """A figure of `width` × `height` inches that makes room for its labels by itself."""
     return Figure(figsize=(width, height), layout=ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.1))
+
+
+def panels(
+    count: int, across: int, size: tuple[float, float], room: tuple[float, float], **options: Any
+) -> tuple[Figure, list[Axes]]:
+    """A chart of `count` panels of `size` inches in lines of at most `across`, with `room` around all of them.
+
+    Arguments:
+        options: of `Figure.subplots`.
+    """
+    across = min(across, count)
+    down = -(-count // across)
+    figure = chart(room[0] + size[0] * across, room[1] + size[1] * down)
+    grid: list[Axes] = list(figure.subplots(down, across, squeeze=False, **options).ravel())
+    for spare in grid[count:]:
+        spare.set_axis_off()
+    return figure, grid[:count]
 
 
 @cache

@@ -22,6 +22,7 @@ __all__ = [
     "fold",
     "legend_name",
     "number",
+    "of_target",
     "percent",
     "score_unit",
     "shorten",
@@ -97,6 +98,12 @@ def displayed_feature_names(results: Results, tensor: str, count: int) -> list[s
     known = source.features if source is not None and len(source.features) == count else ()
     noun = "step" if source is not None and source.is_padded else "feature"
     return list(known) or [f"{noun} {place}" for place in range(count)]
+
+
+def of_target(results: Results, label: str, target: int, rows: int) -> str:
+    """What a figure of many rows shows: an engine, the explained output, and how many rows."""
+    output = [] if results.rows.is_regression else [f"target {shorten(results.target_name(target), 40)}"]
+    return ", ".join([label, *output, f"{rows} row{'' if rows == 1 else 's'}"])
 
 
 def percent(share: float) -> str:

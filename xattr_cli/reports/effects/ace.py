@@ -16,7 +16,7 @@ from ...store.results.engines import EngineResults
 from ...store.results.reader import EffectResults
 from ..drawing.figure import FigureKind
 from ..drawing.selection import Drawing, Nothing, Selection
-from ..drawing.style import GREY, PALETTE, chart
+from ..drawing.style import GREY, PALETTE, chart, panels
 from ..drawing.words import ALPHA, shorten
 from . import ace_maps as causal_maps
 from . import ace_pairs
@@ -142,19 +142,14 @@ def _explain(figure: Figure, study: CausalStudy, features: Sequence[int]) -> Non
 def _per_feature(study: CausalStudy, target: int) -> Figure:
     """A panel per feature, in its own units, with the data's distribution under the axis."""
     features = study.strongest_features(_PANELS, [target])
-    across = min(_COLUMNS, len(features))
-    down = -(-len(features) // across)
-    figure = chart(0.9 + 2.7 * across, 0.9 + 2.5 * down)
-    grid = figure.subplots(down, across, squeeze=False, sharey=True).ravel()
-    for axes, feature in zip(grid, features, strict=False):
+    figure, grid = panels(len(features), _COLUMNS, (2.7, 2.5), room=(0.9, 0.9), sharey=True)
+    for axes, feature in zip(grid, features, strict=True):
         axes.axhline(0.0, color=GREY, linewidth=0.7)
         (_draw_levels if study.discrete[feature] else _draw_feature)(axes, study, feature, target)
         axes.set_xlabel(shorten(study.names[feature], 34))
-    for axes in grid[len(features) :]:
-        axes.set_axis_off()
     low, high = _limits(study, features, [target])
     grid[0].set_ylim(low - 0.2 * (high - low), high)  # the data stand in the lowest sixth
-    for axes in grid[::across]:
+    for axes in grid[::_COLUMNS]:
         axes.set_ylabel(f"effect ({study.unit})")
     handles = [
         Line2D([], [], color=PALETTE[0], linewidth=1.8, label="average causal effect"),
@@ -162,7 +157,7 @@ def _per_feature(study: CausalStudy, target: int) -> Figure:
         Patch(color=GREY, alpha=0.35, label=f"± {_BAND:g} standard errors over the data or probes"),
         Patch(color=PALETTE[4], alpha=0.6, label="where the data are"),
     ]
-    figure.legend(handles=handles, loc="outside lower left", ncols=2 if across < _COLUMNS else 4)
+    figure.legend(handles=handles, loc="outside lower left", ncols=2 if len(features) < _COLUMNS else 4)
     title = study.title(f"target {study.target_name(target)}")
     more = f"; {len(features)} of {len(study.names)} features" if len(features) < len(study.names) else ""
     figure.suptitle(title + more, x=0.01, ha="left", fontweight="bold")

@@ -53,11 +53,11 @@ class Contributions(FigureKind):
                 )
 
 
-def _partner(study: ShareStudy, found: Sequence[ShareStudy]) -> ShareStudy:
+def _partner(study: ShareStudy, studies: Sequence[ShareStudy]) -> ShareStudy:
     """Whose first-order and total indices stand beside: a study of independent inputs if there is one."""
     others = [
         other
-        for other in found
+        for other in studies
         if other.effects.engine == "sobol"
         and study.measure == "variance"
         and other.nodes == study.nodes

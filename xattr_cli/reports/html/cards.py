@@ -121,11 +121,11 @@ class Card:
 
 def joined(named: Sequence[tuple[Results, str]]) -> list[list[tuple[Results, str]]]:
     """Files and their names: those of the same data together, those of other data apart."""
-    found: dict[object, list[tuple[Results, str]]] = {}
+    by_data: dict[object, list[tuple[Results, str]]] = {}
     for place, (results, name) in enumerate(named):
         known = results.attributes.get("dataset_hash")
-        found.setdefault(known or place, []).append((results, name))
-    return list(found.values())
+        by_data.setdefault(known or place, []).append((results, name))
+    return list(by_data.values())
 
 
 def cards(files: Sequence[File], prefix: str, beside: Beside | None = None) -> Iterator[Card]:
@@ -295,10 +295,10 @@ def _curves(file: File, row: int, several: bool) -> Iterator[tuple[str, Curve, s
 
 def _pairs(file: File, row: int, several: bool) -> Iterator[tuple[str, Bars]]:
     for engine in file.selection.engines:
-        found = engine.interactions
-        if found is None or engine.status[row] == Status.QUARANTINED:
+        interactions = engine.interactions
+        if interactions is None or engine.status[row] == Status.QUARANTINED:
             continue
-        strongest = row_matrix(file.results, engine, found, row).strongest(_PAIRS)
+        strongest = row_matrix(file.results, engine, interactions, row).strongest(_PAIRS)
         if strongest:
             names = [" × ".join(pair) for pair, _, _ in strongest]
             amounts, errors = (np.array([one[k] for one in strongest], np.float64) for k in (1, 2))

@@ -45,16 +45,16 @@ def heat_maps(file: File) -> list[Heat]:
     return [_heat(file, sample, found) for sample in samples for found in reader.maps(sample)]
 
 
-def _heat(file: File, sample: int, found: OutputMap) -> Heat:
-    ends = [start for _, start in found.parts[1:]] + [len(found.tokens)]
-    parts = tuple((name, end - start) for (name, start), end in zip(found.parts, ends, strict=True) if end > start)
+def _heat(file: File, sample: int, shown: OutputMap) -> Heat:
+    ends = [start for _, start in shown.parts[1:]] + [len(shown.tokens)]
+    parts = tuple((name, end - start) for (name, start), end in zip(shown.parts, ends, strict=True) if end > start)
     key = file.results.keys.get(sample, "")
-    title = f"sample {sample}{f' ({key})' if key else ''}, {found.engine.label}"
+    title = f"sample {sample}{f' ({key})' if key else ''}, {shown.engine.label}"
     lines = tuple(
-        (output, _warning(int(found.engine.status[row])), _cells(values, found.limit))
-        for row, output, values in zip(found.rows.tolist(), found.outputs, found.values, strict=True)
+        (output, _warning(int(shown.engine.status[row])), _cells(values, shown.limit))
+        for row, output, values in zip(shown.rows.tolist(), shown.outputs, shown.values, strict=True)
     )
-    return Heat(title, number(found.limit), parts, found.tokens, lines)
+    return Heat(title, number(shown.limit), parts, shown.tokens, lines)
 
 
 def _warning(status: int) -> str:

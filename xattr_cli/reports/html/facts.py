@@ -103,16 +103,16 @@ class RowFacts:
         return lambda: np.asarray(getattr(engine, name), np.float64)
 
     def _first_finite(self, candidates: list[np.ndarray]) -> np.ndarray:
-        found = np.full(len(self), np.nan)
+        first = np.full(len(self), np.nan)
         for values in reversed(candidates):
-            found = np.where(np.isfinite(values), values, found)
-        return found
+            first = np.where(np.isfinite(values), values, first)
+        return first
 
     def _largest(self, name: str) -> np.ndarray:
-        found = np.full(len(self), np.nan)
+        largest = np.full(len(self), np.nan)
         for engine in self.engines:
-            found = np.fmax(found, getattr(engine, name))
-        return found
+            largest = np.fmax(largest, getattr(engine, name))
+        return largest
 
     def _sum(self, name: str) -> np.ndarray:
         return sum((getattr(engine, name) for engine in self.engines), np.zeros(len(self), np.int64))
@@ -148,18 +148,18 @@ def agreement(parts: Sequence[tuple[EngineResults, np.ndarray]]) -> np.ndarray:
             where it has none.
     """
     ranks = [(engine.tensors, _ranks(engine, rows)) for engine, rows in parts if engine.tensors]
-    found = np.full(len(parts[0][1]) if parts else 0, np.nan)
+    lowest = np.full(len(parts[0][1]) if parts else 0, np.nan)
     for (tensors, first), (others, second) in combinations(ranks, 2):
         if tensors == others:
-            found = np.fmin(found, (first * second).sum(axis=1))
-    return found
+            lowest = np.fmin(lowest, (first * second).sum(axis=1))
+    return lowest
 
 
 def _ranks(engine: EngineResults, rows: np.ndarray) -> np.ndarray:
     """(n, features) ranks of |map|, centred and of length 1, ties at their mean; NaN where there is no map."""
     size = sum(prod(shape) for shape in engine.tensors.values())
     step = -(-size // _MOST_RANKED)
-    found = np.full((len(rows), -(-size // step)), np.nan)
+    standardised = np.full((len(rows), -(-size // step)), np.nan)
     for place, row in enumerate(rows.tolist()):  # one at a time: maps may be large
         if row < 0:
             continue
@@ -168,5 +168,5 @@ def _ranks(engine: EngineResults, rows: np.ndarray) -> np.ndarray:
         _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
         ranks = (np.cumsum(counts) - (counts - 1) / 2)[inverse]
         if np.isfinite(values).all() and len(counts) > 1:
-            found[place] = (ranks - ranks.mean()) / np.linalg.norm(ranks - ranks.mean())
-    return found
+            standardised[place] = (ranks - ranks.mean()) / np.linalg.norm(ranks - ranks.mean())
+    return standardised

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from functools import lru_cache
 from io import BytesIO
 
 import numpy as np
@@ -11,8 +12,8 @@ from PIL import Image
 from ...samples import Status
 from ...store.results.engines import EngineResults
 from ...store.results.reader import Results
-from ..drawing.style import symmetric_limit
 from ..drawing.words import number
+from ..rows.molecule_drawing import Molecule as Structure
 from ..rows.molecule_maps import MoleculeMap
 from ..rows.molecules import ground, maps_of_molecule, molecule_of
 from .images import data_uri
@@ -30,43 +31,30 @@ class MoleculeView(View):
     def __init__(self, results: Results, tensor: str, engines: Sequence[EngineResults]) -> None:
         super().__init__(results, tensor, engines)
         self.engines = engines
+        self._drawn = lru_cache(maxsize=1)(self._read)  # a row is asked for by every engine, one after the other
 
-    def maps(self, row: int, least: Mapping[str, float] | None = None) -> dict[str, Shown]:
-        molecule = molecule_of(self.results, row)
-        if molecule is None:
-            return {}
-        maps = maps_of_molecule(self.results, self.engines, row, molecule)
-        found: dict[str, Shown] = {}
-        for unit in self.units:
-            good = [e for e in unit if e.label in maps and e.status[row] != Status.QUARANTINED]
-            limit = symmetric_limit(*(maps[engine.label].values for engine in good))
-            limit = max(limit, *((least or {}).get(engine.label, 0.0) for engine in unit))
-            for engine in good:
-                one = maps[engine.label]
-                atoms = {atom: ground(value, limit) for atom, value in one.atoms.items()}
-                bonds = {pair: ground(value, limit) for pair, value in one.bonds.items()}
-                drawn = _png(molecule.draw(atoms, bonds, _WIDTH, _HEIGHT))
-                look = Molecule(drawn, molecule.smiles, _note(one))
-                found[engine.label] = Shown((look,), number(limit))
-        return found
-
-    def limits(self, row: int) -> dict[str, float]:
+    def _read(self, row: int) -> dict[str, tuple[Structure, MoleculeMap]]:
+        """Label of an engine -> the molecule of a row, and what the engine says of its atoms and bonds."""
         molecule = molecule_of(self.results, row)
         maps = {} if molecule is None else maps_of_molecule(self.results, self.engines, row, molecule)
-        found: dict[str, float] = {}
-        for unit in self.units:
-            labels = [e.label for e in unit if e.label in maps and e.status[row] != Status.QUARANTINED]
-            if any(maps[label].values.any() for label in labels):
-                found |= dict.fromkeys(labels, symmetric_limit(*(maps[label].values for label in labels)))
-        return found
+        return {label: (molecule, found) for label, found in maps.items() if molecule is not None}
+
+    def _finite(self, unit: Sequence[EngineResults], row: int) -> dict[EngineResults, np.ndarray]:
+        drawn = self._drawn(row)
+        good = [e for e in unit if e.label in drawn and e.status[row] != Status.QUARANTINED]
+        return {engine: drawn[engine.label][1].values for engine in good}
 
     def show(self, engine: EngineResults, row: int, values: np.ndarray, limit: float) -> Shown:
-        return self.maps(row)[engine.label]
+        molecule, attributed = self._drawn(row)[engine.label]
+        atoms = {atom: ground(value, limit) for atom, value in attributed.atoms.items()}
+        bonds = {pair: ground(value, limit) for pair, value in attributed.bonds.items()}
+        drawn = _png(molecule.draw(atoms, bonds, _WIDTH, _HEIGHT))
+        return Shown((Molecule(drawn, molecule.smiles, _note(attributed)),), number(limit))
 
 
-def _note(found: MoleculeMap) -> str:
-    parts = ["bits of the fingerprint, shared equally among their atoms"] if found.of_bits else []
-    parts += [f"not drawn: {number(found.elsewhere)}"] if found.elsewhere else []
+def _note(attributed: MoleculeMap) -> str:
+    parts = ["bits of the fingerprint, shared equally among their atoms"] if attributed.of_bits else []
+    parts += [f"not drawn: {number(attributed.elsewhere)}"] if attributed.elsewhere else []
     return "; ".join(parts)
 
 

@@ -100,8 +100,8 @@ def _of_target(results: Results, engine: EngineResults, reader: TokenReader, tar
         values = reader.per_token(engine.reduced([row], reader.tensor), row)[0]
         for words, mean in _means_in(list(words_of(pieces, values))):
             means[words].append(mean)
-    found = {words: _phrase(words, values) for words, values in means.items() if len(values) >= _FEWEST}
-    ranked = sorted(_told(found), key=lambda phrase: -phrase.surely)
+    frequent = {words: _phrase(words, values) for words, values in means.items() if len(values) >= _FEWEST}
+    ranked = sorted(_told(frequent), key=lambda phrase: -phrase.surely)
     raising = tuple(phrase for phrase in ranked[:most] if phrase.surely > 0)
     lowering = tuple(phrase for phrase in ranked[::-1][:most] if phrase.surely < 0)
     return Phrases(target, texts, raising, lowering)
@@ -141,15 +141,15 @@ def _phrase(words: tuple[str, ...], values: Sequence[float]) -> Phrase:
     return Phrase(" ".join(words), len(values), float(np.mean(values)), error)
 
 
-def _told(found: dict[tuple[str, ...], Phrase]) -> list[Phrase]:
+def _told(frequent: dict[tuple[str, ...], Phrase]) -> list[Phrase]:
     """All phrases but those that stand in a longer one only, unless they are surer than that."""
     hidden: set[tuple[str, ...]] = set()
-    for words, phrase in found.items():
+    for words, phrase in frequent.items():
         for start in range(len(words)):
             for end in range(start + 1, len(words) + 1):
-                inner = found.get(words[start:end])
+                inner = frequent.get(words[start:end])
                 if inner is None or end - start == len(words):
                     continue
                 if inner.texts == phrase.texts and abs(inner.surely) <= abs(phrase.surely):
                     hidden.add(words[start:end])
-    return [phrase for words, phrase in found.items() if words not in hidden]
+    return [phrase for words, phrase in frequent.items() if words not in hidden]

@@ -150,16 +150,16 @@ def _files(
     group: Sequence[tuple[Results, str]], engines: Sequence[str] | None, rows: str, where: Sequence[str]
 ) -> list[File]:
     """Files of the same data; the first says which rows are shown."""
-    found: list[File] = []
+    files: list[File] = []
     for results, name in group:
         labels = None if engines is None else [e for e in engines if e in (*results.engines, *results.effects)]
         file = file_of(results, name, labels)
-        if not found:
+        if not files:
             file = replace(file, chosen=choose(file.facts, rows, where))
         if where and not len(file.chosen.rows):
             raise JobError(f"{results.path}: no row fulfils --where {' and '.join(where)}.")
-        found.append(file)
-    return found
+        files.append(file)
+    return files
 
 
 def file_of(results: Results, name: str, engines: Sequence[str] | None = None) -> File:
@@ -276,10 +276,10 @@ def _told(file: File, several: bool) -> str:
     return f"{name}{shown:,} of {total:,} rows{words}"
 
 
-def _filters(found: Sequence[Card]) -> list[tuple[str, list[str]]]:
+def _filters(shown: Sequence[Card]) -> list[tuple[str, list[str]]]:
     """Name of a column of words -> what it may be filtered by."""
     values: dict[str, dict[str, None]] = {}
-    for card in found:
+    for card in shown:
         for cell in card.cells:
             if cell.name in _FILTERED:
                 values.setdefault(cell.name, {})[cell.text] = None
@@ -290,9 +290,11 @@ def _filters(found: Sequence[Card]) -> list[tuple[str, list[str]]]:
     ]
 
 
-def _layers(found: Sequence[Card]) -> set[str]:
+def _layers(cards_shown: Sequence[Card]) -> set[str]:
     """What of pictures can be hidden."""
-    maps = (one.shown for card in found for group in card.groups for one in group.maps if one.shown is not None)
+    maps = (
+        one.shown for card in cards_shown for group in card.groups for one in group.maps if one.shown is not None
+    )
     pictures = [look for shown in maps for look in shown.looks if isinstance(look, Picture)]
     names = ("raises", "source", "outline")
     return {name for name in names if any(getattr(look, name) for look in pictures)}
@@ -309,9 +311,9 @@ def _means(file: File, several: bool) -> Iterator[Mean]:
     targets = frequent_targets(results, _MOST_TARGETS)
     for view in views_of(results, file.selection.engines, file.chosen.rows.tolist()):
         for engine in (one for unit in view.units for one in unit if view.tensor in one.tensors):
-            found = class_means(results, engine, view.tensor, targets)
-            limit = symmetric_limit(*(one.mean for one in found))
-            looks = [(one, view.mean(one.mean, limit)) for one in found]
+            means = class_means(results, engine, view.tensor, targets)
+            limit = symmetric_limit(*(one.mean for one in means))
+            looks = [(one, view.mean(one.mean, limit)) for one in means]
             classes = tuple(
                 (_class(results, one.target), one.rows, Shown((look,))) for one, look in looks if look is not None
             )
@@ -326,8 +328,8 @@ def _corpora(file: File, several: bool) -> Iterator[Corpus]:
     targets = frequent_targets(results, _MOST_TARGETS)
     for engine in file.selection.engines:
         for tensor in (name for name in engine.tensors if is_text(results, name)):
-            found = phrases(results, engine, tensor, targets, _MOST_PHRASES)
-            told = tuple((_class(results, one.target), one) for one in found if one.raise_ or one.lower)
+            corpora = phrases(results, engine, tensor, targets, _MOST_PHRASES)
+            told = tuple((_class(results, one.target), one) for one in corpora if one.raise_ or one.lower)
             if told:
                 yield Corpus(_title(file, engine.label, tensor, several), score_unit(results), told)
 

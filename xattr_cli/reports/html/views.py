@@ -87,21 +87,21 @@ class View(ABC):
             row: its position.
             least: label of an engine -> where its colours end at the earliest; of `limits` of another file.
         """
-        found: dict[str, Shown] = {}
+        shown: dict[str, Shown] = {}
         for unit in self.units:
             values = self._finite(unit, row)
             limit = max(symmetric_limit(*values.values()), *((least or {}).get(e.label, 0.0) for e in unit))
-            found |= {engine.label: self.show(engine, row, one, limit) for engine, one in values.items()}
-        return found
+            shown |= {engine.label: self.show(engine, row, one, limit) for engine, one in values.items()}
+        return shown
 
     def limits(self, row: int) -> dict[str, float]:
         """Label of an engine -> where its colours end in a row; without engines whose maps are zero."""
-        found: dict[str, float] = {}
+        ends: dict[str, float] = {}
         for unit in self.units:
             values = self._finite(unit, row)
             if any(one.any() for one in values.values()):
-                found |= dict.fromkeys((engine.label for engine in values), symmetric_limit(*values.values()))
-        return found
+                ends |= dict.fromkeys((engine.label for engine in values), symmetric_limit(*values.values()))
+        return ends
 
     def _finite(self, unit: Sequence[EngineResults], row: int) -> dict[EngineResults, np.ndarray]:
         """What is coloured of a row, of each engine that has a map of it."""

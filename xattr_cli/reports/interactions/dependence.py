@@ -15,7 +15,7 @@ from ...store.results.reader import Results
 from ..drawing.pictures import is_vector
 from ..drawing.selection import Drawing, Nothing, spread
 from ..drawing.style import GREY, chart, value_map
-from ..drawing.words import number, score_unit, shorten
+from ..drawing.words import number, of_target, score_unit, shorten
 from .pairs import pair_strengths
 
 __all__ = ["draw"]
@@ -90,10 +90,7 @@ def _figure(
         below.set_xlabel(names[0])
     grid[0, 0].set_ylabel(f"attribution of the feature ({unit})")
     grid[1, 0].set_ylabel(f"Γᵢⱼ + Γⱼᵢ of the pair ({unit})")
-    parts = [engine.label, f"{len(rows)} row{'' if len(rows) == 1 else 's'}"]
-    if not results.rows.is_regression:
-        parts.insert(1, f"target {shorten(results.target_name(target), 40)}")
-    title = f"{results.path.name}: strongest pairs, {', '.join(parts)}"
+    title = f"{results.path.name}: strongest pairs, {of_target(results, engine.label, target, len(rows))}"
     figure.suptitle(title, x=0.01, ha="left", fontweight="bold")
     return figure
 

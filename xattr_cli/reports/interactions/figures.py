@@ -8,7 +8,7 @@ from ...registry import FIGURES
 from ...store.results.engines import EngineResults
 from ...store.results.reader import EffectResults
 from ..drawing.figure import FigureKind
-from ..drawing.selection import Drawing, Nothing, Selection
+from ..drawing.selection import Drawing, Nothing, Selection, paged
 from . import dependence
 from . import overview as interaction_overview
 from .sheet import InteractionSheet
@@ -33,10 +33,6 @@ class Interactions(FigureKind):
             if interactions is None:
                 continue
             yield from interaction_overview.draw(selection.results, engine, interactions)
-            starts = range(0, len(selection.rows), _ROWS_PER_PAGE)
-            for page, start in enumerate(starts, start=1):
-                rows = selection.rows[start : start + _ROWS_PER_PAGE].tolist()
-                figure = InteractionSheet(selection.results, engine, interactions, rows).draw()
-                stem = f"interaction-rows-{engine.label}"
-                yield Drawing(stem if len(starts) == 1 else f"{stem}-{page}", figure)
+            for stem, rows in paged(f"interaction-rows-{engine.label}", selection.rows, _ROWS_PER_PAGE):
+                yield Drawing(stem, InteractionSheet(selection.results, engine, interactions, rows).draw())
             yield from dependence.draw(selection.results, engine, interactions)

@@ -9,7 +9,7 @@ import numpy as np
 from ...store.results.engines import EngineResults
 from ...store.results.interactions import InteractionResults
 from ...store.results.reader import Results
-from .pairs import entry_errors, pair_errors, pair_sums
+from .pairs import matrix_errors, pair_errors, pair_sums
 
 __all__ = ["RowMatrix", "row_matrix"]
 
@@ -61,7 +61,7 @@ class RowMatrix:
 def row_matrix(results: Results, engine: EngineResults, interactions: InteractionResults, row: int) -> RowMatrix:
     """What there is to draw of one row."""
     values = interactions.matrix([row]).astype(np.float64)
-    errors = (pair_errors if interactions.is_square else entry_errors)(engine, [row], values)[0]
+    errors = (pair_errors if interactions.is_square else matrix_errors)(engine, [row], values)[0]
     rows, columns = interactions.rows(row), interactions.columns(row)
     steps = _shown(results, engine, interactions, row) if interactions.is_square else {}
     if not steps:

@@ -16,7 +16,7 @@ from ...store.results.interactions import InteractionResults
 from ...store.results.reader import Results
 from ..drawing.selection import Drawing, Nothing
 from ..drawing.style import GREY, LOWERS, RAISES, chart
-from ..drawing.words import number, score_unit, shorten
+from ..drawing.words import number, of_target, score_unit, shorten
 from .pairs import PairStrengths, brief, pair_strengths
 
 __all__ = ["draw", "name_axes"]
@@ -65,11 +65,8 @@ def _figure(results: Results, engine: EngineResults, names: Sequence[str], stren
     left, right = figure.subplots(1, 2, width_ratios=(side, 5.0))
     _draw_matrix(left, names, strengths, score_unit(results))
     _draw_pairs(right, names, strengths, score_unit(results))
-    rows = f"{strengths.rows} row{'' if strengths.rows == 1 else 's'}"
-    parts = [shorten(engine.label, 30), rows]
-    if not results.rows.is_regression:
-        parts.insert(1, f"target {shorten(results.target_name(strengths.target), 40)}")
-    figure.suptitle(f"{results.path.name}: {', '.join(parts)}", x=0.01, ha="left", fontweight="bold")
+    shown = of_target(results, shorten(engine.label, 30), strengths.target, strengths.rows)
+    figure.suptitle(f"{results.path.name}: {shown}", x=0.01, ha="left", fontweight="bold")
     return figure
 
 

@@ -12,11 +12,11 @@ from ...store.results.arrays import RowChoice
 from ...store.results.engines import EngineResults
 from ...store.results.interactions import InteractionResults
 from ...store.results.reader import Results
+from ..drawing.importance import entry_errors, mean_interval
 from ..drawing.words import shorten
 
-__all__ = ["PairStrengths", "brief", "entry_errors", "pair_errors", "pair_strengths", "pair_sums"]
+__all__ = ["PairStrengths", "brief", "matrix_errors", "pair_errors", "pair_strengths", "pair_sums"]
 
-_NORMAL_95 = 1.96
 _AXIS = re.compile(r"(?<=[\[ ])[a-z]+ (?=\d+[,\]])")
 
 
@@ -65,24 +65,14 @@ def pair_sums(matrices: np.ndarray) -> np.ndarray:
     return np.asarray(matrices + matrices.swapaxes(1, 2))
 
 
-def entry_errors(engine: EngineResults, rows: RowChoice, matrices: np.ndarray) -> np.ndarray:
-    """(rows, matrix rows, columns) error of each entry at 95 %, for the `matrices` of those rows.
-
-    Its own standard error where the file has one; else that of the matrix, which is known as a length only, in
-    equal shares; NaN where it is unknown.
-    """
-    standard_error = _interactions(engine).standard_error(rows)
-    if standard_error is not None:
-        return np.asarray(_NORMAL_95 * standard_error)
-    error = engine.relative_error[rows]
-    sizes = np.linalg.norm(matrices.astype(np.float64), axis=(1, 2))
-    shares = np.where(np.isfinite(error), error, np.nan) * sizes / np.sqrt(matrices[0].size)
-    return np.broadcast_to(shares[:, None, None], matrices.shape)
+def matrix_errors(engine: EngineResults, rows: RowChoice, matrices: np.ndarray) -> np.ndarray:
+    """(rows, matrix rows, columns) error of each entry at 95 %, for the `matrices` of those rows."""
+    return entry_errors(_interactions(engine).standard_error(rows), engine.relative_error[rows], matrices)
 
 
 def pair_errors(engine: EngineResults, rows: RowChoice, matrices: np.ndarray) -> np.ndarray:
     """(rows, groups, groups) error of `pair_sums`: the two halves come from the same products, and err alike."""
-    return pair_sums(entry_errors(engine, rows, matrices))
+    return pair_sums(matrix_errors(engine, rows, matrices))
 
 
 def brief(name: str, width: int) -> str:
@@ -109,8 +99,7 @@ class _Tally:
     def strengths(self, target: int) -> PairStrengths:
         """Means and intervals; rows may err in the same direction, so their errors do not cancel."""
         mean = self.total / self.count
-        variance = np.maximum(self.squares / self.count - mean**2, 0.0) / max(self.count - 1, 1)
-        interval = np.hypot(_NORMAL_95 * np.sqrt(variance), self.errors / self.count)
+        interval = mean_interval(self.count, self.total, self.squares, self.errors)
         order = np.argsort(-mean, kind="stable")
         return PairStrengths(
             target=target,

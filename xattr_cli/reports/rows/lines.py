@@ -16,9 +16,9 @@ from ...registry import FIGURES
 from ...store.results.engines import EngineResults
 from ...store.results.reader import Results
 from ..drawing.figure import FigureKind
-from ..drawing.selection import Drawing, Nothing, Selection, tensors_of
+from ..drawing.selection import Drawing, Nothing, Selection, paged, tensors_of
 from ..drawing.sequences import Steps, is_sequence
-from ..drawing.sheet import BAR, GAP, Sheet, by_unit, title_lines, title_map
+from ..drawing.sheet import BAR, GAP, Sheet, by_unit, heads_of, title_lines, title_map
 from ..drawing.style import GREY, diverging_map, symmetric_limit
 from ..drawing.words import number, score_unit, shorten
 from .token_rows import has_tokens
@@ -47,10 +47,8 @@ class Lines(FigureKind):
         if not shown:
             yield Nothing("no explained tensor runs along steps: steps by features, channels by steps, or a wave")
         for name in shown:
-            starts = range(0, len(selection.rows), _ROWS_PER_PAGE)
-            for page, start in enumerate(starts, start=1):
-                rows = selection.rows[start : start + _ROWS_PER_PAGE].tolist()
-                stem = "lines" + (f"-{name}" if len(shown) > 1 else "") + (f"-{page}" if len(starts) > 1 else "")
+            whole = "lines" + (f"-{name}" if len(shown) > 1 else "")
+            for stem, rows in paged(whole, selection.rows, _ROWS_PER_PAGE):
                 yield Drawing(stem, _LineSheet(results, name, tensors[name], rows).draw())
 
 
@@ -66,12 +64,7 @@ class _LineSheet(Sheet):
         self.traces = min(_TRACES, features)
         self.names = self.steps.names(features)
         self.pitch = _WAVE if features == 1 else _TRACE + _NAME
-        heads, left = {}, 0.0
-        for unit in self.units:
-            for engine in unit:
-                heads[left + _SCALE] = engine.label
-                left += _SCALE + _WIDTH + GAP
-            left += BAR
+        heads, width = heads_of(self.units, _SCALE + _WIDTH, inset=_SCALE)
         more = f" The {_TRACES} features of the largest attributions." if features > _TRACES else ""
         super().__init__(
             results,
@@ -81,7 +74,7 @@ class _LineSheet(Sheet):
                 f"Lines: the input over its steps. Their colour: orange raises the {score_unit(results)} of the "
                 f"target, blue lowers it.{more} ±: reported relative L2 error of the map."
             ),
-            width=left,
+            width=width,
             height=self.traces * self.pitch + _TICKS,
             title_lines=title_lines(engines, rows),
             heads=heads,
@@ -92,9 +85,9 @@ class _LineSheet(Sheet):
         for unit in self.units:
             maps = [self.steps.attribution(engine, row) for engine in unit]
             limit = symmetric_limit(*maps)
-            for engine, found in zip(unit, maps, strict=True):
+            for engine, attribution in zip(unit, maps, strict=True):
                 self._draw_engine(
-                    engine, row, found if values is None else values, found, limit, left + _SCALE, top
+                    engine, row, attribution if values is None else values, attribution, limit, left + _SCALE, top
                 )
                 left += _SCALE + _WIDTH + GAP
             colours = ScalarMappable(Normalize(-limit, limit), diverging_map())
@@ -106,12 +99,12 @@ class _LineSheet(Sheet):
         engine: EngineResults,
         row: int,
         values: np.ndarray,
-        found: np.ndarray,
+        maps: np.ndarray,
         limit: float,
         left: float,
         top: float,
     ) -> None:
-        order = np.argsort(-np.nan_to_num(np.abs(found)).sum(axis=0), kind="stable")[: self.traces]
+        order = np.argsort(-np.nan_to_num(np.abs(maps)).sum(axis=0), kind="stable")[: self.traces]
         is_good = True
         for place, feature in enumerate(order):
             named = _NAME if self.names[feature] else 0.0
@@ -123,7 +116,7 @@ class _LineSheet(Sheet):
             if not is_good:
                 axes.set_axis_off()
                 return
-            _draw_trace(axes, values[:, feature], found[:, feature] / limit)
+            _draw_trace(axes, values[:, feature], maps[:, feature] / limit)
             axes.tick_params(labelbottom=place == len(order) - 1)
             if named:
                 name = shorten(self.names[feature], _NAME_WIDTH)

@@ -107,29 +107,29 @@ def molecule_map(
         bonded: pairs of atoms with a bond, the smaller number first.
         atoms: how many atoms the molecule has.
     """
-    found = MoleculeMap()
-    known = False
+    summed = MoleculeMap()
+    is_any = False
     for tensor in tensors:
         values = _per_step(results, engine, tensor, row)
         names = _names(results, tensor, int(results.rows.sample[row]))
         at = places(names, len(values), atoms)
         if at is None:
             continue
-        known = True
-        _collect(found, values, at, bonded)
-    return found if known else None
+        is_any = True
+        _collect(summed, values, at, bonded)
+    return summed if is_any else None
 
 
 def _collect(
-    found: MoleculeMap, values: np.ndarray, at: Sequence[tuple[int, ...]], bonded: frozenset[tuple[int, int]]
+    summed: MoleculeMap, values: np.ndarray, at: Sequence[tuple[int, ...]], bonded: frozenset[tuple[int, int]]
 ) -> None:
     for step, place in enumerate(at):
         if values.ndim == 1:
-            found.add(place, float(values[step]), bonded)
+            summed.add(place, float(values[step]), bonded)
             continue
         for other, beside in enumerate(at):
             pair = (*place, *beside) if place and beside else ()
-            found.add(pair, float(values[step, other]), bonded)
+            summed.add(pair, float(values[step, other]), bonded)
 
 
 def _per_step(results: Results, engine: EngineResults, tensor: str, row: int) -> np.ndarray:
@@ -181,12 +181,12 @@ def shared_among_atoms(values: np.ndarray, environments: Mapping[int, Sequence[S
     """
     unset = np.ones(len(values), bool)
     unset[list(environments)] = False
-    found = MoleculeMap(of_bits=True, elsewhere=float(values[unset].sum()))
+    summed = MoleculeMap(of_bits=True, elsewhere=float(values[unset].sum()))
     for bit, places in environments.items():
         for atoms in places:
             for atom in atoms:
-                found.add((atom,), float(values[bit]) / (len(places) * len(atoms)), frozenset())
-    return found
+                summed.add((atom,), float(values[bit]) / (len(places) * len(atoms)), frozenset())
+    return summed
 
 
 def _settings(results: Results) -> Mapping[str, int] | None:

@@ -15,8 +15,8 @@ from ...samples import Status
 from ...store.results.engines import EngineResults
 from ...store.results.reader import Results
 from ..drawing.figure import FigureKind
-from ..drawing.selection import Drawing, Nothing, Selection
-from ..drawing.sheet import BAR, GAP, Sheet, by_unit, title_lines, title_map
+from ..drawing.selection import Drawing, Nothing, Selection, paged
+from ..drawing.sheet import BAR, GAP, Sheet, by_unit, heads_of, title_lines, title_map
 from ..drawing.style import GREY, diverging_map, symmetric_limit
 from ..drawing.words import number, score_unit, shorten
 from .molecule_drawing import Colour, Molecule, parsed
@@ -60,12 +60,9 @@ class Molecules(FigureKind):
             return
         labels = {label for row in rows for label in maps[row]}
         engines = [engine for engine in selection.engines if engine.label in labels]
-        starts = range(0, len(rows), _ROWS_PER_PAGE)
-        for page, start in enumerate(starts, start=1):
-            chosen = rows[start : start + _ROWS_PER_PAGE]
+        for stem, chosen in paged("molecules", rows, _ROWS_PER_PAGE):
             drawn = {row: molecule for row in chosen if (molecule := molecules[row]) is not None}
-            figure = MoleculeSheet(selection.results, engines, drawn, maps).draw()
-            yield Drawing("molecules" if len(starts) == 1 else f"molecules-{page}", figure)
+            yield Drawing(stem, MoleculeSheet(selection.results, engines, drawn, maps).draw())
 
 
 def molecule_of(results: Results, row: int) -> Molecule | None:
@@ -82,14 +79,14 @@ def maps_of_molecule(
     results: Results, engines: Sequence[EngineResults], row: int, molecule: Molecule
 ) -> dict[str, MoleculeMap]:
     """Label of an engine -> what it says about the molecule of a row."""
-    found: dict[str, MoleculeMap] = {}
+    maps: dict[str, MoleculeMap] = {}
     for engine in engines:
         bonded = frozenset(molecule.bonds)
-        one = molecule_map(results, engine, list(engine.tensors), row, bonded, molecule.atoms)
-        one = one or fingerprint_map(results, engine, row, molecule)
-        if one is not None:
-            found[engine.label] = one
-    return found
+        attributed = molecule_map(results, engine, list(engine.tensors), row, bonded, molecule.atoms)
+        attributed = attributed or fingerprint_map(results, engine, row, molecule)
+        if attributed is not None:
+            maps[engine.label] = attributed
+    return maps
 
 
 class MoleculeSheet(Sheet):
@@ -105,12 +102,7 @@ class MoleculeSheet(Sheet):
         self.molecules = molecules
         self.maps = maps
         self.units = by_unit(engines)
-        heads, left = {}, 0.0
-        for unit in self.units:
-            for engine in unit:
-                heads[left] = engine.label
-                left += _WIDTH + GAP
-            left += BAR
+        heads, width = heads_of(self.units, _WIDTH)
         super().__init__(
             results,
             list(molecules),
@@ -119,7 +111,7 @@ class MoleculeSheet(Sheet):
                 f"Orange raises the {score_unit(results)} of the target, blue lowers it. "
                 f"±: reported relative L2 error of the map.\n{_legend(maps)}"
             ),
-            width=left,
+            width=width,
             height=_HEIGHT + _NOTE,
             title_lines=title_lines(engines, list(molecules)),
             heads=heads,
@@ -130,8 +122,8 @@ class MoleculeSheet(Sheet):
             maps = {engine: self.maps[row][engine.label] for engine in unit if engine.label in self.maps[row]}
             finite = [one.values for engine, one in maps.items() if engine.status[row] != Status.QUARANTINED]
             limit = symmetric_limit(*finite)
-            for engine, found in maps.items():
-                self._draw_molecule(engine, row, found, limit, left, top)
+            for engine, attributed in maps.items():
+                self._draw_molecule(engine, row, attributed, limit, left, top)
                 left += _WIDTH + GAP
             if finite:
                 colours = ScalarMappable(Normalize(-limit, limit), _pale_map())
@@ -139,19 +131,19 @@ class MoleculeSheet(Sheet):
             left += BAR
 
     def _draw_molecule(
-        self, engine: EngineResults, row: int, found: MoleculeMap, limit: float, left: float, top: float
+        self, engine: EngineResults, row: int, attributed: MoleculeMap, limit: float, left: float, top: float
     ) -> None:
         axes = self.page.axes(left, top, _WIDTH, _HEIGHT)
         if not title_map(axes, engine, row):
             return
-        atoms = {atom: ground(value, limit) for atom, value in found.atoms.items()}
-        bonds = {pair: ground(value, limit) for pair, value in found.bonds.items()}
+        atoms = {atom: ground(value, limit) for atom, value in attributed.atoms.items()}
+        bonds = {pair: ground(value, limit) for pair, value in attributed.bonds.items()}
         picture = self.molecules[row].draw(atoms, bonds, _WIDTH, _HEIGHT)
         axes.imshow(picture, aspect="auto", interpolation="antialiased")
         axes.set_axis_off()
         note = shorten(self.molecules[row].smiles, _SMILES_SHOWN)
-        if found.elsewhere:
-            note += f"\nnot drawn: {number(found.elsewhere)}"
+        if attributed.elsewhere:
+            note += f"\nnot drawn: {number(attributed.elsewhere)}"
         self.page.text(left, top + _HEIGHT + 0.08, note, fontsize=7.5, color=GREY)
 
 

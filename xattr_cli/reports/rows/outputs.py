@@ -56,20 +56,20 @@ def _page(reader: OutputReader, sample: int) -> Figure:
     return page.figure
 
 
-def _draw(page: Page, found: OutputMap, top: float, lines: int, columns: int) -> None:
+def _draw(page: Page, shown: OutputMap, top: float, lines: int, columns: int) -> None:
     left = _MARGIN + _NAMES
-    page.text(left, top, shorten(found.engine.label, 60), fontsize=8.5)
+    page.text(left, top, shorten(shown.engine.label, 60), fontsize=8.5)
     axes = page.axes(left, top + _HEAD - 0.08, columns * _WIDE, lines * _HIGH)
-    values = found.values[:lines, :columns]
-    image = axes.imshow(values, cmap=diverging_map(), vmin=-found.limit, vmax=found.limit, aspect="auto")
-    axes.set_xticks(range(columns), [shorten(text, 12) for text in found.tokens[:columns]])
+    values = shown.values[:lines, :columns]
+    image = axes.imshow(values, cmap=diverging_map(), vmin=-shown.limit, vmax=shown.limit, aspect="auto")
+    axes.set_xticks(range(columns), [shorten(text, 12) for text in shown.tokens[:columns]])
     axes.tick_params(axis="x", labelsize=7.5, labelrotation=90)
-    axes.set_yticks(range(lines), [shorten(text, 18) for text in found.outputs[:lines]], fontsize=8)
+    axes.set_yticks(range(lines), [shorten(text, 18) for text in shown.outputs[:lines]], fontsize=8)
     axes.tick_params(length=0)
-    settled = np.isin(found.engine.status[found.rows], (Status.CONVERGED, Status.NOT_JUDGED))
+    settled = np.isin(shown.engine.status[shown.rows], (Status.CONVERGED, Status.NOT_JUDGED))
     for label, is_settled in zip(axes.get_yticklabels(), settled[:lines], strict=True):
         label.set_color("black" if is_settled else WARNING)
-    for _, start in found.parts[1:]:
+    for _, start in shown.parts[1:]:
         if start < columns:
             axes.axvline(start - 0.5, color="0.3", linewidth=0.8)
     page.colour_bar(image, left + columns * _WIDE + 0.08, top + _HEAD - 0.08, lines * _HIGH)

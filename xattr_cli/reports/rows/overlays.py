@@ -13,7 +13,7 @@ from ...store.results.engines import EngineResults
 from ...store.results.reader import Results
 from ..drawing.figure import FigureKind
 from ..drawing.pictures import Canvas, is_picture
-from ..drawing.selection import Drawing, Nothing, Selection, tensors_of
+from ..drawing.selection import Drawing, Nothing, Selection, paged, tensors_of
 from ..drawing.sheet import BAR, GAP, Sheet, title_lines, title_map
 from ..drawing.style import LOWERS, RAISES, symmetric_limit
 from ..drawing.words import percent, score_unit
@@ -34,23 +34,21 @@ class Overlays(FigureKind):
     """Pages of photographs, each with its heat map and the same map over the photograph, per engine."""
 
     def draw(self, selection: Selection) -> Iterator[Drawing | Nothing]:
-        found = False
-        for name, engines in tensors_of(selection.engines).items():
+        is_any, tensors = False, tensors_of(selection.engines)
+        for name, engines in tensors.items():
             canvas = Canvas(selection.results, engines[0], name) if is_picture(engines[0].tensors[name]) else None
             if canvas is None or not canvas.is_image or min(canvas.shape[-2:]) < _SMALLEST:
                 continue
-            found = True
+            is_any = True
             rows = [
                 row for row in selection.rows.tolist() if int(selection.results.rows.sample[row]) in canvas.stored
             ]
             if not rows:
                 yield Nothing(f"the images {name!r} are not stored for any of the selected rows")
-            starts = range(0, len(rows), _ROWS_PER_PAGE)
-            stem = "overlays" if len(tensors_of(selection.engines)) == 1 else f"overlays-{name}"
-            for page, start in enumerate(starts, start=1):
-                sheet = OverlaySheet(selection.results, canvas, engines, rows[start : start + _ROWS_PER_PAGE])
-                yield Drawing(stem if len(starts) == 1 else f"{stem}-{page}", sheet.draw())
-        if not found:
+            whole = "overlays" if len(tensors) == 1 else f"overlays-{name}"
+            for stem, some in paged(whole, rows, _ROWS_PER_PAGE):
+                yield Drawing(stem, OverlaySheet(selection.results, canvas, engines, some).draw())
+        if not is_any:
             yield Nothing(f"no explained tensor is an image of {_SMALLEST} × {_SMALLEST} pixels or more")
 
 

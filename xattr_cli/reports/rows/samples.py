@@ -11,8 +11,8 @@ from ...store.results.engines import EngineResults
 from ...store.results.reader import EffectResults, Results
 from ..drawing.figure import FigureKind
 from ..drawing.pictures import Canvas, is_picture, is_vector, is_waveform
-from ..drawing.selection import Drawing, Nothing, Selection, tensors_of
-from ..drawing.sheet import BAR, CELL, GAP, Sheet, by_unit, title_lines, title_map
+from ..drawing.selection import Drawing, Nothing, Selection, paged, tensors_of
+from ..drawing.sheet import BAR, CELL, GAP, Sheet, by_unit, heads_of, title_lines, title_map
 from ..drawing.style import symmetric_limit
 from ..drawing.words import score_unit
 from .bars import BarSheet
@@ -42,26 +42,12 @@ class SamplePages(FigureKind):
                 yield Nothing(f"the steps of {name!r} have names; kinds 'tokens' and 'molecules' show them")
             elif is_waveform(selection.results, name, shape):
                 yield Nothing(f"{name!r} is a wave of {max(shape)} steps; kind 'lines' shows it")
-            elif is_picture(shape):
-                yield from _pages(selection, name, engines, stem, PictureSheet)
-            elif is_vector(shape):
-                yield from _pages(selection, name, engines, stem, BarSheet)
+            elif is_picture(shape) or is_vector(shape):
+                sheet = PictureSheet if is_picture(shape) else BarSheet
+                for page, rows in paged(stem, selection.rows, _ROWS_PER_PAGE):
+                    yield Drawing(page, sheet(selection.results, name, engines, rows).draw())
             else:
                 yield Nothing(f"{name!r} of shape {shape} is no table, sequence or image")
-
-
-def _pages(
-    selection: Selection,
-    tensor: str,
-    engines: Sequence[EngineResults],
-    stem: str,
-    sheet: type[PictureSheet] | type[BarSheet],
-) -> Iterator[Drawing]:
-    starts = range(0, len(selection.rows), _ROWS_PER_PAGE)
-    for page, start in enumerate(starts, start=1):
-        rows = selection.rows[start : start + _ROWS_PER_PAGE].tolist()
-        figure = sheet(selection.results, tensor, engines, rows).draw()
-        yield Drawing(stem if len(starts) == 1 else f"{stem}-{page}", figure)
 
 
 class PictureSheet(Sheet):
@@ -77,7 +63,8 @@ class PictureSheet(Sheet):
         self.units = by_unit(engines)
         self.canvas = Canvas(results, engines[0], tensor)
         self.cell_height = CELL * self.canvas.aspect
-        heads, width = self._columns()
+        first = self.canvas.label_width + (CELL + GAP if self.canvas.stored else 0.0)
+        heads, width = heads_of(self.units, CELL, first)
         super().__init__(
             results,
             rows,
@@ -88,17 +75,6 @@ class PictureSheet(Sheet):
             title_lines=title_lines(engines, rows),
             heads=heads,
         )
-
-    def _columns(self) -> tuple[dict[float, str], float]:
-        """Heads at their distance from the left, and the width of a line."""
-        left = self.canvas.label_width + (CELL + GAP if self.canvas.stored else 0.0)
-        heads = {}
-        for engines in self.units:
-            for engine in engines:
-                heads[left] = engine.label
-                left += CELL + GAP
-            left += BAR
-        return heads, left
 
     def draw_cells(self, row: int, left: float, top: float) -> None:
         left += self.canvas.label_width

@@ -70,22 +70,24 @@ def _section(reader: TokenReader, row: int) -> Iterator[str]:
     pieces = reader.pieces(row)
     yield f'<section>\n<h2>{escape(first)}</h2>\n<p class="facts">{escape(" · ".join(facts))}</p>'
     maps = reader.maps(row)
-    for found in maps:
-        yield _heading(found, row)
-        if found.values is not None:
-            yield _text(pieces, found.values, found.shares)
+    for token_map in maps:
+        yield _heading(token_map, row)
+        if token_map.values is not None:
+            yield _text(pieces, token_map.values, token_map.shares)
     yield _table(pieces, maps)
     yield "</section>"
 
 
-def _heading(found: TokenMap, row: int) -> str:
-    status = found.engine.status[row]
+def _heading(token_map: TokenMap, row: int) -> str:
+    status = token_map.engine.status[row]
     if status == Status.QUARANTINED:
         facts = "quarantined: score or gradient is not finite"
     else:
-        facts = f"{describe_map(found.engine, row)}; colours end at ±{number(found.limit)}".replace("\n", ", ")
+        facts = f"{describe_map(token_map.engine, row)}; colours end at ±{number(token_map.limit)}".replace(
+            "\n", ", "
+        )
     kind = "" if status in (Status.CONVERGED, Status.NOT_JUDGED) else ' class="warning"'
-    return f"<h3{kind}>{escape(found.engine.label)}: {escape(facts)}</h3>"
+    return f"<h3{kind}>{escape(token_map.engine.label)}: {escape(facts)}</h3>"
 
 
 def _text(pieces: Sequence[Piece], values: np.ndarray, shares: np.ndarray) -> str:
@@ -99,7 +101,7 @@ def _text(pieces: Sequence[Piece], values: np.ndarray, shares: np.ndarray) -> st
 
 
 def _table(pieces: Sequence[Piece], maps: Sequence[TokenMap]) -> str:
-    shown = {found.engine.label: found.values for found in maps if found.values is not None}
+    shown = {token_map.engine.label: token_map.values for token_map in maps if token_map.values is not None}
     if not shown:
         return ""
     heads = "".join(f'<th scope="col">{escape(label)}</th>' for label in shown)

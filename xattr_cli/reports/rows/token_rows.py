@@ -74,12 +74,12 @@ class TokenReader:
 
     def maps(self, row: int) -> list[TokenMap]:
         """The attributions of the tokens of a row, engines in one unit beside each other."""
-        found = []
+        token_maps = []
         for engines in self.units:
             maps = [self._values(engine, row) for engine in engines]
             limit = symmetric_limit(*(values for values in maps if values is not None))
-            found += [TokenMap(engine, values, limit) for engine, values in zip(engines, maps, strict=True)]
-        return found
+            token_maps += [TokenMap(engine, values, limit) for engine, values in zip(engines, maps, strict=True)]
+        return token_maps
 
     def _values(self, engine: EngineResults, row: int) -> np.ndarray | None:
         if engine.status[row] == Status.QUARANTINED:

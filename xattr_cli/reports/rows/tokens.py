@@ -43,11 +43,11 @@ class TokenPages(FigureKind):
 
     def draw(self, selection: Selection) -> Iterator[Drawing | Document | Nothing]:
         tensors = tensors_of(selection.engines)
-        found = {name: engines for name, engines in tensors.items() if is_text(selection.results, name)}
-        if not found:
+        texts = {name: engines for name, engines in tensors.items() if is_text(selection.results, name)}
+        if not texts:
             yield Nothing("no explained tensor has tokens whose names are in the file")
-        for name, engines in found.items():
-            stem = "tokens" if len(found) == 1 else f"tokens-{name}"
+        for name, engines in texts.items():
+            stem = "tokens" if len(texts) == 1 else f"tokens-{name}"
             reader = TokenReader(selection.results, name, engines)
             rows = [row for row in selection.rows.tolist() if reader.pieces(row)]
             if not rows:
@@ -121,31 +121,31 @@ class _Block:
         page.text(_MARGIN, top, first, fontweight="bold")
         page.text(_MARGIN, top + 0.18, "\n".join(others), fontsize=8.5, linespacing=1.35)
         left = _MARGIN + _FACTS
-        for found in self.maps:
-            self._say(page, found, left, top)
+        for tensors_of_tokens in self.maps:
+            self._say(page, tensors_of_tokens, left, top)
             top += _SMALL
-            for line in self.lines if found.values is not None else ():
-                self._draw_line(page, found.shares, line, left, top + 0.03)
+            for line in self.lines if tensors_of_tokens.values is not None else ():
+                self._draw_line(page, tensors_of_tokens.shares, line, left, top + 0.03)
                 top += _LINE
-            page.text(left, top + 0.03, self._strongest(found), fontsize=8, color=GREY)
+            page.text(left, top + 0.03, self._strongest(tensors_of_tokens), fontsize=8, color=GREY)
             top += _SMALL + _BETWEEN / 2
 
-    def _say(self, page: Page, found: TokenMap, left: float, top: float) -> None:
-        status = found.engine.status[self.row]
+    def _say(self, page: Page, token_map: TokenMap, left: float, top: float) -> None:
+        status = token_map.engine.status[self.row]
         if status == Status.QUARANTINED:
             facts = "quarantined: score or gradient is not finite"
         else:
-            facts = f"{describe_map(found.engine, self.row)}; colours end at ±{number(found.limit)}"
-        label = shorten(found.engine.label, 50)
+            facts = f"{describe_map(token_map.engine, self.row)}; colours end at ±{number(token_map.limit)}"
+        label = shorten(token_map.engine.label, 50)
         color = "black" if status in (Status.CONVERGED, Status.NOT_JUDGED) else WARNING
         page.text(left, top, f"{label}: {facts}".replace("\n", ", "), fontsize=8, color=color)
 
-    def _strongest(self, found: TokenMap) -> str:
-        if found.values is None:
+    def _strongest(self, token_map: TokenMap) -> str:
+        if token_map.values is None:
             return ""
         more = f"; {self.left_out} more tokens, which the HTML file shows" if self.left_out else ""
-        places = found.strongest(_STRONGEST)
-        shown = [f"{self._name(place)} {_signed(found.values[place])}" for place in places]
+        places = token_map.strongest(_STRONGEST)
+        shown = [f"{self._name(place)} {_signed(token_map.values[place])}" for place in places]
         return (f"strongest: {', '.join(shown)}" if shown else "all attributions are 0") + more
 
     def _name(self, place: int) -> str:

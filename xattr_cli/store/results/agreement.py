@@ -51,5 +51,5 @@ def _of_values(label: np.ndarray, prediction: np.ndarray) -> str:
     known = np.isfinite(label) & np.isfinite(prediction)
     if known.sum() < _FEWEST or not label[known].std() or not prediction[known].std():
         return ""
-    found = np.corrcoef(label[known], prediction[known])[0, 1]
-    return f"predictions correlate with labels by {found:.2f} over {int(known.sum())} samples"
+    correlation = np.corrcoef(label[known], prediction[known])[0, 1]
+    return f"predictions correlate with labels by {correlation:.2f} over {int(known.sum())} samples"

@@ -43,12 +43,12 @@ def dataset(group: h5py.Group, name: str) -> h5py.Dataset:
     Raises:
         ResultError: there is none.
     """
-    found = group.get(name)
-    if not isinstance(found, h5py.Dataset) or is_only_an_axis(found):
+    item = group.get(name)
+    if not isinstance(item, h5py.Dataset) or is_only_an_axis(item):
         path = f"{group.name.rstrip('/')}/{name}"
         raise ResultError(f"{group.file.filename}: the dataset {path} is missing; the file is incomplete.")
-    _refuse_what_is_not_stored(found)
-    return found
+    _refuse_what_is_not_stored(item)
+    return item
 
 
 def items_in(group: h5py.Group, name: str) -> dict[str, h5py.HLObject]:
@@ -56,8 +56,8 @@ def items_in(group: h5py.Group, name: str) -> dict[str, h5py.HLObject]:
 
     An array of the same name is never iterated: one of 2⁴⁰ numbers, in a file of others, would take for ever.
     """
-    found = group.get(name)
-    each = {inner: found.get(inner) for inner in found} if isinstance(found, h5py.Group) else {}
+    inner_group = group.get(name)
+    each = {inner: inner_group.get(inner) for inner in inner_group} if isinstance(inner_group, h5py.Group) else {}
     return {inner: item for inner, item in each.items() if item is not None}
 
 
@@ -84,8 +84,8 @@ def read_rows(data: h5py.Dataset, rows: RowChoice) -> np.ndarray:
         if len(rows) == 0:
             return np.empty((0, *data.shape[1:]), data.dtype)
         # HDF5 selects increasing positions only, each once
-        wanted, places = np.unique(np.asarray(rows), return_inverse=True)
-        return np.asarray(data[wanted])[places]
+        increasing, places = np.unique(np.asarray(rows), return_inverse=True)
+        return np.asarray(data[increasing])[places]
     except OSError as error:
         raise ResultError(
             f"{data.file.filename}: {data.name} cannot be read ({error}); the file is damaged: copy or "
@@ -126,8 +126,10 @@ def names_in(group: h5py.Group) -> tuple[str, ...]:
 
 
 def texts(group: h5py.Group, name: str) -> tuple[str, ...]:
-    """The strings of a dataset; empty if there is none."""
-    return tuple(dataset(group, name).asstr()[()]) if name in group else ()
+    """The strings of a dataset; empty if there is none, or only an axis of that name."""
+    item = group.get(name)
+    is_axis = isinstance(item, h5py.Dataset) and is_only_an_axis(item)
+    return tuple(dataset(group, name).asstr()[()]) if name in group and not is_axis else ()
 
 
 def mapping(text: Any) -> dict[str, Any]:

@@ -93,8 +93,8 @@ class EngineResults:
     @cached_property
     def axes(self) -> dict[str, tuple[str, ...]]:
         """Name -> axis labels of each explained tensor, '' where the file has none."""
-        found = self._by_tensor("attribution").items()
-        return {name: tuple(axis.label for axis in data.dims)[1:] for name, data in found}
+        arrays = self._by_tensor("attribution").items()
+        return {name: tuple(axis.label for axis in data.dims)[1:] for name, data in arrays}
 
     def attribution(self, rows: RowChoice = ALL, tensor: str | None = None) -> np.ndarray:
         """(chosen rows, *shape) of the map; `tensor` may be left out where only one is explained."""
@@ -182,8 +182,8 @@ class EngineResults:
     @property
     def stability(self) -> tuple[str, ...]:
         """Names of what `read` finds under `stability/`, such as "weights"; empty if it was not asked for."""
-        found = items_in(self._group, "stability")
-        return tuple(name for name in ("weights", "inputs", "randomised") if name in found)
+        arrays = items_in(self._group, "stability")
+        return tuple(name for name in ("weights", "inputs", "randomised") if name in arrays)
 
     # --- where it lies ---
 
@@ -223,16 +223,16 @@ class EngineResults:
         return read_rows(dataset(self._group, name), slice(None))
 
     def _by_tensor(self, name: str) -> dict[str, h5py.Dataset]:
-        found = self._group.get(name)
-        return {self._explained: found} if isinstance(found, h5py.Dataset) else items_in(self._group, name)
+        item = self._group.get(name)
+        return {self._explained: item} if isinstance(item, h5py.Dataset) else items_in(self._group, name)
 
     def _tensor(self, name: str, tensor: str | None) -> h5py.Dataset:
-        found = self._by_tensor(name)
-        if tensor is None and len(found) == 1:
-            return next(iter(found.values()))
-        if tensor in found:
-            return found[tensor]
+        arrays = self._by_tensor(name)
+        if tensor is None and len(arrays) == 1:
+            return next(iter(arrays.values()))
+        if tensor in arrays:
+            return arrays[tensor]
         where = f"{self._group.file.filename}: {self._group.name}/{name}"
-        if not found:
+        if not arrays:
             raise ResultError(f"{where}: the engine {self.engine!r} leaves no such array.")
-        raise ResultError(f"{where}: which tensor? {tensor!r} is none of them.{suggestion(tensor, found)}")
+        raise ResultError(f"{where}: which tensor? {tensor!r} is none of them.{suggestion(tensor, arrays)}")

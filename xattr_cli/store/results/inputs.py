@@ -86,8 +86,8 @@ class InputResults:
         Raises:
             ResultError: a sample is not among the stored ones, or steps have no names.
         """
-        found = read_rows(dataset(self._group, "tokens"), self._places(samples, self._positions))
-        return np.array([[plain(name) for name in names] for names in found], dtype=object).reshape(found.shape)
+        tokens = read_rows(dataset(self._group, "tokens"), self._places(samples, self._positions))
+        return np.array([[plain(name) for name in names] for names in tokens], dtype=object).reshape(tokens.shape)
 
     def tokens(self, sample: int) -> tuple[str, ...]:
         """What the real steps of a sample are called; empty if they have no names.

@@ -86,15 +86,15 @@ class Results:
         file = _open_hdf5(path)
         with reported(f"{path}: is damaged; copy or compute it again", ResultError):
             foreign = file.id.links.visit(_foreign, info=True)
-            found = plain(file.attrs.get("format"))
+            stored_format = plain(file.attrs.get("format"))
         if foreign is not None:
             file.close()
             # it would be followed there: to a pipe, say, which never ends
             raise ResultError(f"{path}: {foreign} is a link to another file, as no result has.")
-        if found != FORMAT:
+        if stored_format != FORMAT:
             file.close()
-            known = "it has no attribute 'format'" if found is None else f"its format is {found!r}"
-            raise ResultError(f"{path}: not a result file of this version: {known}, expected {FORMAT!r}.")
+            told = "it has no attribute 'format'" if stored_format is None else f"its format is {stored_format!r}"
+            raise ResultError(f"{path}: not a result file of this version: {told}, expected {FORMAT!r}.")
         return cls(path, file)
 
     def __enter__(self) -> Self:
@@ -140,7 +140,7 @@ class Results:
     @cached_property
     def outputs(self) -> np.ndarray:
         """(rows,) object, the output token of a continuation that each row explains; (0,) where there is none."""
-        return np.array(texts(self._file["rows"], "output") if "rows/output" in self._file else (), dtype=object)
+        return np.array(texts(self._file, "rows/output"), dtype=object)
 
     @cached_property
     def stored(self) -> dict[int, int]:
@@ -233,8 +233,8 @@ class Results:
         if "samples/key" in self._file:
             there = np.array([int(sample) in self.stored for sample in samples], dtype=bool)
             places = [self.stored[int(sample)] for sample in samples[there]]
-            found = read_rows(dataset(self._file, "samples/key"), places)
-            names[there] = [plain(name) for name in found]
+            stored = read_rows(dataset(self._file, "samples/key"), places)
+            names[there] = [plain(name) for name in stored]
         return names
 
     def class_name(self, number: int) -> str:
