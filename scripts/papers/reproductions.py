@@ -147,7 +147,7 @@ def _sentences(tables: Sequence[Table]) -> Iterator[str]:
 
 
 def picture_of(name: str, pictures: Sequence[Path]) -> str | None:
-    """Name of the picture beside the page: the first that there is, but never another in place of a published one."""
+    """Name of the picture beside the page: the first there is; no other takes the place of a published one."""
     first, *others = pictures
     if (RESULTS / f"{name}.png").exists() and not first.exists():
         return f"{name}.png"
