@@ -32,7 +32,7 @@ NOISE, DRAWS = 0.001, 10_000
 COLUMNS = {
     "network": "", "rows": ",d", "change of the map, median": ".2%", "95th percentile": ".2%",
     "standard error, median": ".2%", "integration error, median": ".2%", "draws, mean": ".1f",
-    "evaluations over (draws + 1) × those of the map": ".2f",
+    "evaluations over (draws + 1) × those of the map": ".3f",
 }  # fmt: skip
 
 

@@ -46,7 +46,19 @@ class Table:
 
     def as_json(self) -> dict[str, Any]:
         """As it is committed for machines."""
-        return {"title": self.title, "note": self.note, "columns": list(self.columns), "rows": list(self.rows)}
+        texts = {"title": self.title, "note": self.note, "verdict": list(self.verdict)}
+        return {
+            **texts,
+            "columns": list(self.columns),
+            "formats": list(self.columns.values()),
+            "rows": list(self.rows),
+        }
+
+    @classmethod
+    def of_json(cls, kept: Mapping[str, Any]) -> Table:
+        """The table that `as_json` was made of."""
+        columns = dict(zip(kept["columns"], kept["formats"], strict=True))
+        return cls(kept["title"], columns, kept["rows"], kept["note"], tuple(kept["verdict"]))
 
 
 def _shown(value: Any, form: str) -> str:
@@ -55,11 +67,25 @@ def _shown(value: Any, form: str) -> str:
     return format(value, form) if form else str(value)
 
 
-def publish(name: str, facts: Mapping[str, Any], tables: Sequence[Table], opening: Sequence[str] = ()) -> None:
-    """Print the tables, and leave them as results/<name>.json and results/<name>.md, after lines to open with."""
+def publish(
+    name: str,
+    facts: Mapping[str, Any],
+    tables: Sequence[Table],
+    opening: Sequence[str] = (),
+    more: Mapping[str, Any] | None = None,
+) -> None:
+    """Print the tables, and leave them as results/<name>.json and results/<name>.md.
+
+    Arguments:
+        name: of the files.
+        facts: what a reader has to know first, such as versions.
+        tables: in their order.
+        opening: lines that the page begins with.
+        more: what only machines read.
+    """
     texts = [table.markdown() for table in tables]
     RESULTS.mkdir(exist_ok=True)
-    content = {"facts": dict(facts), "tables": [table.as_json() for table in tables]}
+    content = {"facts": dict(facts), **(more or {}), "tables": [table.as_json() for table in tables]}
     (RESULTS / f"{name}.json").write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
     heading = ", ".join(f"{key} {value}" for key, value in facts.items())
     (RESULTS / f"{name}.md").write_text("\n".join([*opening, f"`{heading}`", "", *texts]))

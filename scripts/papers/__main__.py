@@ -20,13 +20,16 @@ PAPERS = {
 
 def main() -> None:
     """Run each script in a process of its own; what is said to this command is said to each."""
-    minutes = {}
+    minutes, failed = {}, []
     for script, paper in PAPERS.items():
         began = time.perf_counter()
         ended = subprocess.run([sys.executable, "-m", f"scripts.papers.{script}", *sys.argv[1:]], check=False)
         minutes[script] = (time.perf_counter() - began) / 60
+        failed += [script] * (ended.returncode != 0)
         print(f"{script} (arXiv {paper}): {minutes[script]:.1f} minutes, exit code {ended.returncode}", flush=True)
-    print(f"all: {sum(minutes.values()):.1f} minutes")
+    print(f"all: {sum(minutes.values()):.1f} minutes", flush=True)
+    if failed:
+        sys.exit(f"failed: {', '.join(failed)}")
 
 
 if __name__ == "__main__":

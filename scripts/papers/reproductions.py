@@ -8,6 +8,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from PIL import Image
 from scripts.benchmarks.benchlib import RESULTS, ROOT, Table, publish, versions
 from scripts.papers.paper_jobs import AGREES, CONFIGS, NOTE
 
-__all__ = ["kept_tables", "opening_of", "reproduce"]
+__all__ = ["Found", "kept", "opening_of", "published", "reproduce"]
 
 _KEPT, _SECONDS = "tables.json", "seconds.json"
 _LINES = 5
@@ -35,8 +36,8 @@ def reproduce(
 ) -> None:
     """The command of a script.
 
-    What an experiment found is kept in its folder, so that one of them can be run again on its own and the
-    results of all be published. Quick runs are printed only.
+    What an experiment found is kept in its folder and in the published page, so that one of them can be run again
+    on its own, and the results of all be published. Quick runs are printed only.
 
     Arguments:
         name: of the results.
@@ -61,11 +62,13 @@ def reproduce(
             (options.folder / one / NOTE).unlink(missing_ok=True)
         run(experiments[one], options.folder / one, quick=options.quick)
     if not options.quick:
-        tables = [table for one in experiments for table in kept_tables(options.folder / one)]
-        minutes = ", ".join(f"{one} {kept_minutes(options.folder / one)}" for one in experiments)
-        there = (options.folder / picture for picture in pictures if (options.folder / picture).exists())
-        shown = next((copy_picture(picture, name) for picture in there), None)
-        publish(name, {**versions(*packages), "minutes:": minutes}, tables, opening_of(tables, shown))
+        before = published(name)
+        found = {one: kept(options.folder / one) or before.get(one, Found()) for one in experiments}
+        tables = [table for each in found.values() for table in each.tables]
+        minutes = ", ".join(f"{one} {each.minutes}" for one, each in found.items())
+        opening = opening_of(tables, picture_of(name, [options.folder / picture for picture in pictures]))
+        told = {one: {"seconds": each.seconds, "tables": each.titles} for one, each in found.items()}
+        publish(name, {**versions(*packages), "minutes:": minutes}, tables, opening, {"experiments": told})
     print(f"figures: {options.folder}")
 
 
@@ -79,21 +82,45 @@ def run(module: str, folder: Path, *, quick: bool) -> None:
     if quick:
         print("\n".join(table.markdown() for table in tables))
     else:
-        (folder / _KEPT).write_text(json.dumps([vars(table) for table in tables], default=float))
+        (folder / _KEPT).write_text(json.dumps([table.as_json() for table in tables], default=float))
         (folder / _SECONDS).write_text(json.dumps(seconds))
 
 
-def kept_tables(folder: Path) -> list[Table]:
-    """What an experiment found; nothing if it has not been run."""
-    if not (folder / _KEPT).exists():
-        return []
-    kept = json.loads((folder / _KEPT).read_text())
-    return [Table(**{**table, "verdict": tuple(table.get("verdict", ()))}) for table in kept]
+@dataclass(frozen=True)
+class Found:
+    """What an experiment found, and how long that took; nothing and None if it has not been run."""
+
+    tables: Sequence[Table] = ()
+    seconds: float | None = None
+
+    @property
+    def minutes(self) -> str:
+        """Such as 3.1."""
+        return "–" if self.seconds is None else f"{self.seconds / 60:.1f}"
+
+    @property
+    def titles(self) -> list[str]:
+        """Of the tables."""
+        return [table.title for table in self.tables]
 
 
-def kept_minutes(folder: Path) -> str:
-    """How long an experiment took, such as 3.1."""
-    return f"{json.loads((folder / _SECONDS).read_text()) / 60:.1f}" if (folder / _SECONDS).exists() else "–"
+def kept(folder: Path) -> Found | None:
+    """What the latest run of an experiment left in its folder; None if there was none."""
+    if not (folder / _KEPT).exists() or not (folder / _SECONDS).exists():
+        return None
+    tables = [Table.of_json(table) for table in json.loads((folder / _KEPT).read_text())]
+    return Found(tables, json.loads((folder / _SECONDS).read_text()))
+
+
+def published(name: str) -> dict[str, Found]:
+    """Experiment -> what the page of a paper says of it."""
+    path = RESULTS / f"{name}.json"
+    content = json.loads(path.read_text()) if path.exists() else {}
+    tables = {table["title"]: table for table in content.get("tables", ())}
+    return {
+        one: Found([Table.of_json(tables[title]) for title in told["tables"]], told["seconds"])
+        for one, told in content.get("experiments", {}).items()
+    }
 
 
 def opening_of(tables: Sequence[Table], picture: str | None) -> list[str]:
@@ -117,6 +144,14 @@ def _sentences(tables: Sequence[Table]) -> Iterator[str]:
     """The first sentence of every table, then the second ones."""
     for place in range(_LINES):
         yield from (table.verdict[place] for table in tables if len(table.verdict) > place)
+
+
+def picture_of(name: str, pictures: Sequence[Path]) -> str | None:
+    """Name of the picture beside the page: the first there is; no other takes the place of a published one."""
+    first, *others = pictures
+    if (RESULTS / f"{name}.png").exists() and not first.exists():
+        return f"{name}.png"
+    return next((copy_picture(picture, name) for picture in (first, *others) if picture.exists()), None)
 
 
 def copy_picture(path: Path, name: str) -> str:

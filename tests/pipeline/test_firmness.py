@@ -88,6 +88,18 @@ def test_a_row_does_not_depend_on_its_company(tmp_path):
         np.testing.assert_allclose(pairs[name], together[name], rtol=1e-4, atol=1e-6, err_msg=name)
 
 
+@pytest.mark.parametrize("moved", ["weights", "inputs"])
+def test_a_draw_costs_what_the_map_does(tmp_path, moved):
+    """At equal tolerance: rows differ in what they need, and one that moves a little keeps its nodes."""
+    stability = {"weights": 0, moved: 0.003, "draws": 4, "max_draws": 8}
+    path = digits_job(tmp_path, 40, engines={"integrated_gradients": {"rtol": 0.01}}, stability=stability)
+    run(path, "--quiet")
+    found = datasets(tmp_path / "out.h5")
+    spent = found["engines/integrated_gradients/evaluations"]
+    assert len(np.unique(spent)) > 2
+    np.testing.assert_array_equal(found[f"{AT}/evaluations"], spent * found[f"{AT}/{moved}_draws"])
+
+
 def datasets_of(path):
     return {name: values for name, values in datasets(path).items() if name.startswith(AT)}
 

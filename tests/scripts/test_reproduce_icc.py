@@ -10,8 +10,9 @@ import torch
 from torch import nn
 
 from scripts.networks import compas
-from scripts.papers.icc import icc_oracle
+from scripts.papers.icc import icc_claims, icc_classes, icc_oracle, icc_theorems
 from scripts.papers.icc.icc_do_shapley import do_shapley, set_inputs
+from scripts.papers.icc.icc_outcome import Outcome
 from scripts.papers.icc.scms import MODELS
 from xattr_cli.causal.graph.graph import Graph
 from xattr_cli.causal.model import GraphModel
@@ -90,3 +91,60 @@ def test_compas_is_the_known_table():
     assert again.mean() == pytest.approx(0.4553, abs=0.001)
     assert inputs[:, 0].mean() == pytest.approx(0.81, abs=0.01)  # men
     assert [int((risk == k).sum()) for k in range(3)] == sorted((risk == k).sum() for k in range(3))[::-1]
+
+
+@needs_compas
+def test_columns_that_are_not_to_be_read_are_not():
+    torch.manual_seed(0)
+    inputs, labels = torch.randn(96, len(compas.COLUMNS)), torch.arange(96) % 3
+    network = icc_classes._trained(inputs, labels, seed=0, epochs=2, unread=("age", "priors"))
+    moved = inputs.clone()
+    moved[:, [[*compas.COLUMNS].index(name) for name in ("age", "priors")]] += 100
+    assert torch.equal(network(moved), network(inputs))
+    moved[:, 0] += 1
+    assert not torch.equal(network(moved), network(inputs))
+
+
+# --- what the paper proves ------------------------------------------------------------------------
+
+
+def test_contributions_of_independent_inputs_are_shapley_effects(tmp_path):
+    found = icc_theorems.independent(tmp_path)
+    for kind in ("ICC, topological", "ICC, Shapley"):
+        assert found[kind] == pytest.approx(icc_theorems.ISHIGAMI["Shapley effect"], abs=0.002)
+    for kind in ("first-order Sobol' index", "total Sobol' index"):
+        assert found[kind] == pytest.approx(icc_theorems.ISHIGAMI[kind], abs=0.002)
+    assert icc_theorems._enclosed(found).holds == "yes"
+    outside = {**found, "ICC, Shapley": found["total Sobol' index"] + 0.01}
+    assert icc_theorems._enclosed(outside).holds == "no"
+
+
+def test_rows_and_the_graph_give_the_contributions_of_a_linear_chain(tmp_path):
+    found = icc_theorems.fitted("linear chain", tmp_path, seed=0, rows=1000)
+    assert found == pytest.approx([1 / 9, 4 / 9, 4 / 9], abs=0.05)  # 1 / 33, 8 / 33, 24 / 33 without the graph
+
+
+# --- which ranking --------------------------------------------------------------------------------
+
+
+def outcome_of(shares, read, pgu, noise):
+    rankings = {"icc": np.array(shares), "icc_shapley": np.array(shares), "sobol": np.array(read)}
+    rivals = ("integrated_gradients", "gradient_shap", "permutation")
+    gaps = {"icc": noise[0], "icc_shapley": noise[0] + 0.01, "sobol": noise[1]}
+    return Outcome(rankings, {"icc": pgu[0], **dict.fromkeys(rivals, pgu[1])}, gaps, 0.9)
+
+
+def test_ranks_that_differ_from_what_is_read_explain_a_larger_gap():
+    assert icc_claims.apart(outcome_of([8, 2], [1, 4], (0, 0), (0, 0))) == pytest.approx(0.6)
+    runs = {
+        "far": [outcome_of([1, 0], [0, 1], (0.9, 0.5), (0.1, 0.3)) for _ in range(3)],
+        "near": [outcome_of([0.4, 0.6], [0.3, 0.7], (0.5, 0.5), (0.30, 0.30)) for _ in range(3)],
+        "middle": [outcome_of([0.7, 0.3], [0.3, 0.7], (0.6, 0.5), (0.4, 0.3)) for _ in range(3)],
+    }
+    paper, noise = icc_claims.paper_claim(runs), icc_claims.noise_claim(runs)
+    assert paper.holds == "no"
+    assert "it is on 1 of 3: near" in paper.found
+    assert "rank correlation of 1.00" in paper.found
+    assert noise.holds == "in part"
+    assert "lower gap than all other rankings on 1 of 3" in noise.found
+    assert "best on 1." in noise.found

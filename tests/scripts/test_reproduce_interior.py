@@ -183,7 +183,7 @@ def test_distance_is_relative_to_the_truth():
 
 
 def test_tables_are_kept(tmp_path, monkeypatch):
-    assert reproductions.kept_tables(tmp_path) == []
+    assert reproductions.kept(tmp_path) is None
     (tmp_path / "experiment.py").write_text(
         "from scripts.benchmarks.benchlib import Table\n"
         "def tables(folder, quick):\n"
@@ -191,7 +191,7 @@ def test_tables_are_kept(tmp_path, monkeypatch):
     )
     monkeypatch.syspath_prepend(tmp_path)
     reproductions.run("experiment", tmp_path / "one", quick=False)
-    tables = reproductions.kept_tables(tmp_path / "one")
+    tables = reproductions.kept(tmp_path / "one").tables
     assert tables == [Table("title", {"a": "", "b": ".1%"}, [["x", 0.5]], "note")]
     assert "| x | 50.0% |" in tables[0].markdown()
     reproductions.run("experiment", tmp_path / "two", quick=True)

@@ -56,6 +56,7 @@ class Block:
         cells: the sweeps that are made of secant cells, with what the job's rows have told about them.
         consistent: its gradients are not known to be others than those of its score.
         memory_bytes: what an engine may hold at once, beside network and rows.
+        nodes: (rows, panels) int64, cells that sweeps of gradients have taken, or are to take.
     """
 
     def __init__(
@@ -70,6 +71,7 @@ class Block:
         cells: Mapping[SweepKey, Calibration] | None = None,
         consistent: bool = True,
         memory_bytes: int = 2**30,
+        nodes: Mapping[SweepKey, Tensor] | None = None,
     ) -> None:
         self.rows = rows
         self.scorer = scorer
@@ -78,13 +80,20 @@ class Block:
         self.cells = cells or {}
         self.consistent = consistent
         self.memory_bytes = memory_bytes
+        self.nodes = dict(nodes or {})
         self._baselines = baselines
         self._planned = planned
         self._sweeps: dict[SweepKey, Sweep] = {}
         self._input_gradient: tuple[Tensor, Tensor] | None = None
 
     def again(
-        self, scorer: Scorer, part: Tensor, inputs: Tensor | None = None, target: Tensor | None = None
+        self,
+        scorer: Scorer,
+        part: Tensor,
+        inputs: Tensor | None = None,
+        target: Tensor | None = None,
+        *,
+        same_nodes: bool = False,
     ) -> Block:
         """Some of the rows once more, through another network, from other inputs or for other outputs.
 
@@ -95,6 +104,8 @@ class Block:
             part: (k,) int64, which rows.
             inputs: (k, D); None for their own.
             target: (k,) int64; None for their own.
+            same_nodes: gradients are summed at the nodes of this block's sweeps, where that serves: two maps that
+                are nearly the same then differ by what has changed, not by where they were looked at.
         """
         rows = self.rows.take(part)
         rows = rows if inputs is None else replace(rows, inputs=inputs)
@@ -108,6 +119,7 @@ class Block:
             cells=self.cells,
             consistent=self.consistent,
             memory_bytes=self.memory_bytes,
+            nodes={key: cells[part] for key, cells in self.nodes.items()} if same_nodes else None,
         )
 
     @property
@@ -198,8 +210,11 @@ class Block:
                 self._sweeps[key] = Sweep(path, sweep(secants, path), (1.0,), None)
             else:
                 curves = CurveRecorder(path, planned.rule) if planned.curves else None
-                trapezoids, gradient = self._trapezoids(path, planned.rule, planned.marks, curves)
+                trapezoids, gradient = self._trapezoids(
+                    path, planned.rule, planned.marks, curves, self.nodes.get(key)
+                )
                 integral = sweep(trapezoids, path)
+                self.nodes[key] = trapezoids.taken
                 self._input_gradient = gradient.values, gradient.gradients
                 values = None if curves is None else curves.curves
                 self._sweeps[key] = Sweep(path, integral, (*planned.marks, 1.0), values)
@@ -223,7 +238,12 @@ class Block:
         return SecantCells(self.secants, path, secant)
 
     def _trapezoids(
-        self, path: StraightPath, rule: AdaptiveRule, marks: tuple[float, ...], curves: CurveRecorder | None
+        self,
+        path: StraightPath,
+        rule: AdaptiveRule,
+        marks: tuple[float, ...],
+        curves: CurveRecorder | None,
+        nodes: Tensor | None,
     ) -> tuple[Trapezoids, InputGradientRecorder]:
         """The rule of gradients, and what sees the gradients at the inputs among them."""
         gradient = InputGradientRecorder(path.input, last_node=rule.intervals)
@@ -236,6 +256,7 @@ class Block:
             consistent=self.consistent,
             marks=marks,
             observers=observers,
+            cells=nodes,
         )
         return trapezoids, gradient
 

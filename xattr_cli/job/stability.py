@@ -16,7 +16,8 @@ class Stability(Options):
 
     A relative change is ‖map of the changed − map‖ / ‖map‖, its mean over draws stands in the file with a
     standard error. Draws belong to the seed and, where the input moves, to the sample; a row takes more of them
-    until its standard error is at most `rtol` of the mean.
+    until its standard error is at most `rtol` of the mean. Maps of integrated gradients that move a
+    little have the nodes of the map beside them: a draw costs what it did, and nodes are no part of the change.
     """
 
     engines: tuple[Annotated[str, Field(min_length=1)], ...] = Field(

@@ -18,7 +18,7 @@ from xattr_cli.job.config import parse_job
 from xattr_cli.pipeline.run import run_job
 from xattr_cli.store.results.reader import Results
 
-__all__ = ["chain", "contributions", "diamond", "dowhy_shares", "fork", "score", "tables"]
+__all__ = ["chain", "contributions", "diamond", "dowhy_shares", "fork", "rows_of", "score", "tables"]
 
 VALUES = Path(__file__).with_name("dowhy_values.json")
 
@@ -61,13 +61,19 @@ def score(name: str) -> nn.Module:
     return _Score(name)
 
 
+def rows_of(name: str, rows: int, seed: int) -> np.ndarray:
+    """(rows, nodes) drawn from a model."""
+    generator = torch.Generator().manual_seed(seed)
+    drawn = _inputs(MODELS[name], torch.randn(rows, len(MODELS[name].parents), generator=generator))
+    return np.asarray(drawn.numpy())
+
+
 def contributions(name: str, folder: Path) -> tuple[np.ndarray, np.ndarray, int]:
     """Shapley shares (nodes,) of a model, their standard errors, and the evaluations that they took."""
     folder.mkdir(parents=True, exist_ok=True)
     model = MODELS[name]
-    rows = _inputs(model, torch.randn(64, len(model.parents), generator=torch.Generator().manual_seed(0)))
     header = ",".join(model.parents)
-    np.savetxt(folder / "rows.csv", rows.numpy(), delimiter=",", header=header, comments="")
+    np.savetxt(folder / "rows.csv", rows_of(name, 64, 0), delimiter=",", header=header, comments="")
     job = {
         "model": {"kind": "python", "factory": "scripts.papers.icc.icc_oracle:score", "kwargs": {"name": name}},
         "dataset": {"kind": "table", "path": "rows.csv"},

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -13,7 +14,6 @@ from captum.attr import GradientShap
 from torch import nn
 
 from scripts.networks.descent import descend
-from scripts.networks.icc_data import Dataset
 from scripts.networks.icc_network import network
 from scripts.papers.icc.icc_do_shapley import do_shapley
 from scripts.papers.icc.icc_noise_gap import noise_gaps
@@ -22,6 +22,9 @@ from xattr_cli.evaluation import EvaluationOptions, evaluate_file
 from xattr_cli.job.config import parse_job
 from xattr_cli.pipeline.run import run_job
 from xattr_cli.store.results.reader import Results
+
+if TYPE_CHECKING:
+    from scripts.networks.icc_data import Dataset
 
 __all__ = ["NAMES", "Outcome", "graph_of", "outcome", "run", "split", "train"]
 

@@ -9,7 +9,7 @@ themselves, and their effects follow. What lies finished in the folder is not co
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -17,16 +17,14 @@ import numpy as np
 
 from scripts.benchmarks.benchlib import Table
 from scripts.networks.icc_data import DATASETS, Dataset
+from scripts.papers.icc.icc_claims import PAPER, Outcomes, noise_claim, paper_claim, rival_claim
 from scripts.papers.icc.icc_outcome import NAMES, Outcome, outcome
-from scripts.papers.paper_jobs import Claim, claim_table, mean_of
+from scripts.papers.paper_jobs import claim_table, mean_of
 
 __all__ = ["tables"]
 
-PAPER = {"icc": 2.52, "integrated_gradients": 2.84, "gradient_shap": 2.78, "permutation": 2.76}
-"""PGU × 10 on Auto-MPG, as the paper's table has it."""
 SEEDS, SAMPLES = 5, 4096
 QUICK = ("synthetic-zx",)
-Outcomes = Mapping[str, Sequence[Outcome]]
 
 
 def tables(folder: Path, quick: bool) -> list[Table]:
@@ -43,69 +41,12 @@ def tables(folder: Path, quick: bool) -> list[Table]:
     draw(outcomes, folder / "pgu.png")
     title = f"Which ranking knows what a network can do without? {len(outcomes)} datasets, {seeds} seeds"
     return [
-        claim_table(title, [_paper_claim(outcomes), _noise_claim(outcomes), _rival_claim(outcomes)]),
+        claim_table(title, [paper_claim(outcomes), noise_claim(outcomes), rival_claim(outcomes)]),
         _pgu_table(outcomes),
         _wins_table(outcomes),
         _noise_table(outcomes),
         *(_contributions_table(DATASETS[name](0), runs) for name, runs in outcomes.items()),
     ]
-
-
-# --- claims ---------------------------------------------------------------------------------------
-
-
-def _paper_claim(outcomes: Outcomes) -> Claim:
-    rivals = [name for name in PAPER if name != "icc"]
-    holds = [
-        name for name, runs in outcomes.items()
-        if all(sum(one.pgu["icc"] - one.pgu[rival] for one in runs) <= 1e-9 for rival in rivals)
-    ]  # fmt: skip
-    found = f"it is on {len(holds)} of {len(outcomes)}{': ' + ', '.join(holds) if holds else ''}"
-    return Claim(
-        "The mean PGU of ICC is the lowest, before IG, gradient SHAP and permutation importance, on all of its "
-        "data",
-        f"{found}. Equal rankings count as equally good",
-        "yes" if len(holds) == len(outcomes) else "in part" if len(holds) > len(outcomes) / 2 else "no",
-        f"By the paper's own measure (inputs set to zero) ICC leads on {len(holds)} of {len(outcomes)} "
-        "datasets, not on all.",
-    )
-
-
-def _lowest(outcomes: Outcomes) -> list[str]:
-    """Datasets on which an ICC has the lowest mean gap in the noise."""
-    found = []
-    for name, runs in outcomes.items():
-        means = {kind: float(np.mean([one.noise_gap[kind] for one in runs])) for kind in runs[0].noise_gap}
-        found += [name] if min(means, key=lambda kind: means[kind]).startswith("icc") else []
-    return found
-
-
-def _noise_claim(outcomes: Outcomes) -> Claim:
-    lowest = _lowest(outcomes)
-    return Claim(
-        "ICC tells what originates the variation of the output (not measured in the paper)",
-        "when inputs lose what they originate themselves, and their effects follow, an ICC has the lowest gap on "
-        f"{len(lowest)} of {len(outcomes)} datasets: {', '.join(lowest)}",
-        "yes" if len(lowest) == len(outcomes) else "in part" if lowest else "no",
-        f"By a measure of what it is about (own noise silenced, effects follow) ICC leads on {len(lowest)} of "
-        f"{len(outcomes)}.",
-    )  # fmt: skip
-
-
-def _rival_claim(outcomes: Outcomes) -> Claim:
-    """do-Shapley values, the natural rival: they know the graph as well."""
-    told, wins, all_runs = [], 0, 0
-    for name, runs in outcomes.items():
-        ahead = [one.noise_gap["do_shapley"] - one.noise_gap["icc_shapley"] for one in runs]
-        wins, all_runs = wins + sum(gap >= -1e-9 for gap in ahead), all_runs + len(runs)
-        told.append(f"{name} {mean_of([10 * gap for gap in ahead], '+.2f')}")
-    return Claim(
-        "Contributions of the noise say what interventions on the inputs do not (rival: do-Shapley values)",
-        "gap in the noise × 10, do-Shapley minus ICC (Shapley), above 0 where ICC is better: " + ", ".join(told),
-        "yes" if wins == all_runs else "in part" if wins > all_runs / 2 else "no",
-        f"do-Shapley values, which know the graph too, rank the origins worse than ICC, or alike, in {wins} of "
-        f"{all_runs} runs.",
-    )
 
 
 # --- tables ---------------------------------------------------------------------------------------

@@ -117,7 +117,7 @@ def draw(results: Results, path: Path) -> None:
         line[0].imshow(image)
         line[0].set_title(names[int(results.rows.target[row])])
         draw_maps(line[1:], image, maps_of(results, slice(row, row + 1)))
-    for place, title in enumerate((*methods, *(f"in the light of {method}" for method in methods)), start=1):
+    for place, title in enumerate((*methods, *(f"in the light of\n{method}" for method in methods)), start=1):
         grid[0, place].set_title(title)
     for axes in grid.flat:
         axes.set(xticks=[], yticks=[])

@@ -28,6 +28,9 @@ from .sweep import PathIntegral, PathPass, sweep
 
 __all__ = ["Observer", "Trapezoids", "integrate", "integrate_fixed"]
 
+NEAR_ENOUGH = 2.0
+"""How many times the tolerance a row may report that takes the cells of another sweep, before it refines them."""
+
 POSITIONS = 2**30
 """Nodes of several targets are the same if they round to the same multiple of 1 / POSITIONS."""
 
@@ -129,7 +132,12 @@ class _Wanted:
 
 
 class Trapezoids:
-    """Trapezoid rules in panels at work on a block: an `Integrator`; its arguments are those of `integrate`.
+    """Trapezoid rules in panels at work on a block: an `Integrator`.
+
+    Arguments:
+        field, path, rule, smooth, consistent, marks, observers: as those of `integrate`.
+        cells: (rows, panels) int64, that another sweep has `taken`. A row takes as many, and goes on by itself if
+            its error is more than `NEAR_ENOUGH` times the tolerance then. None for what each row needs.
 
     Example:
         >>> from xattr_cli.numerics.examples import ProductField
@@ -147,6 +155,7 @@ class Trapezoids:
         budget: (open,) int64, gradients that the open rows may still take.
         judgement: of the open rows, after the latest pass; None before the first one.
         looks: passes so far.
+        taken: (rows, panels) int64, cells of every row at its latest pass.
     """
 
     def __init__(
@@ -159,13 +168,15 @@ class Trapezoids:
         consistent: bool = True,
         marks: Sequence[float] = (),
         observers: Sequence[Observer] = (),
+        cells: Tensor | None = None,
     ) -> None:
         self.field, self.path, self.rule, self.smooth = field, path, rule, smooth
         self.consistent = consistent
         ends = torch.tensor([*marks, 1.0], dtype=torch.float64)
         self.rtol, self.marks = rule.rtol, len(ends)
         self.warp, self.delta = PowerWarp(rule.warp), path.delta
-        self.panels = Panels.of_one_level(rule.intervals, self.warp, ends, self.delta)
+        self.panels = Panels.of_one_level(rule.intervals, self.warp, ends, self.delta, least=cells)
+        self.taken, self._follows = self.panels.cells.clone(), cells is not None
         self.record = NodeRecord(self.delta)
         self.budget = torch.full((len(self.delta),), rule.max_nodes, device=self.delta.device)
         self.judgement: _Judgement | None = None
@@ -187,14 +198,15 @@ class Trapezoids:
         self.record.sort()
         running = self.panels.running()
         self.judgement = self._judged(rows, running)
+        self.taken[rows] = self.panels.cells
         return PathPass(
             running=running,
             relative_error=self.judgement.error,
             score_input=self.score_input[rows],
             score_baseline=self.score_baseline[rows],
             evaluations=gradients + int(is_first),  # and the score of the baseline
-            exhausted=self.budget < self.panels.cells.min(dim=1).values,
-            doubt=self.judgement.doubt,
+            exhausted=(self.budget < self.panels.cells.min(dim=1).values) | self._has_followed(self.judgement),
+            doubt=torch.where(self.panels.lacking.any(dim=1), torch.inf, self.judgement.doubt),
         )
 
     def keep(self, remaining: Tensor) -> None:
@@ -219,7 +231,13 @@ class Trapezoids:
         squares = torch.zeros_like(self.panels.cells, dtype=torch.float64)
         squares.scatter_add_(1, panel, suspected_squares(errors, judged.gap))
         share = self.rtol / (judged.error * judged.doubt).clamp(min=1e-300)
-        return self.panels.halve(panels_to_refine(squares, self.panels.cells, share, self.budget))
+        refined, lacking = panels_to_refine(squares, self.panels.cells, share, self.budget), self.panels.lacking
+        return self.panels.halve(torch.where(lacking.any(dim=1, keepdim=True), lacking, refined))
+
+    def _has_followed(self, judged: _Judgement) -> Tensor:
+        """(open,) whether a row has the cells of another sweep, and is near enough to the tolerance with them."""
+        near = judged.error <= NEAR_ENOUGH * self.rtol
+        return near & ~self.panels.lacking.any(dim=1) if self._follows else torch.zeros_like(near)
 
     def _watch(self, row: Tensor, column: Tensor, evaluation: Evaluation) -> None:
         """Take the scores of the inputs; show the first trapezoid to whoever wants to see it."""

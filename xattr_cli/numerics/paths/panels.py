@@ -74,6 +74,7 @@ class Panels:
         warp: of the path position.
         marks: (marks,) float64, path positions up to which integrals are wanted; the last is 1.
         like: (rows, D), a tensor of the device and precision of the sums.
+        least: (open, panels) int64, cells that each panel is to have at least; None for those that it has.
 
     Example:
         >>> panels = Panels.of_one_level(4, PowerWarp(1.0), torch.tensor([0.5, 1.0]), like=torch.zeros(1, 2))
@@ -84,23 +85,33 @@ class Panels:
         [1.0, 2.0]
     """
 
-    def __init__(self, cells: Tensor, warp: PowerWarp, marks: Tensor, like: Tensor) -> None:
+    def __init__(
+        self, cells: Tensor, warp: PowerWarp, marks: Tensor, like: Tensor, least: Tensor | None = None
+    ) -> None:
         self.cells, self.warp = cells, warp
+        self.least = cells if least is None else least
         self.marks = marks.to(cells.device)
         self._sums = like.new_zeros(*cells.shape, len(marks), like.shape[1])
         self._mass = self._sums.new_zeros(self._sums.shape[:-1], dtype=torch.float64)
 
     @classmethod
-    def of_one_level(cls, intervals: int, warp: PowerWarp, marks: Tensor, like: Tensor) -> Panels:
+    def of_one_level(
+        cls, intervals: int, warp: PowerWarp, marks: Tensor, like: Tensor, least: Tensor | None = None
+    ) -> Panels:
         """Panels whose cells are all of width 1 / intervals, for all rows of `like`."""
         count = max(panels for panels in range(1, MOST_PANELS + 1) if intervals % panels == 0)
         cells = torch.full((len(like), count), intervals // count, device=like.device)
-        return cls(cells, warp, marks, like)
+        return cls(cells, warp, marks, like, least)
 
     @property
     def count(self) -> int:
         """Number of panels."""
         return self.cells.shape[1]
+
+    @property
+    def lacking(self) -> Tensor:
+        """(open, panels) bool, which have fewer cells than they are to have."""
+        return self.cells < self.least
 
     def first_nodes(self) -> Nodes:
         """The ends of all cells, of rows whose cells are of one width."""
@@ -176,6 +187,7 @@ class Panels:
     def keep(self, open_rows: Tensor) -> None:
         """Forget the rows that are done."""
         self.cells, self._sums, self._mass = self.cells[open_rows], self._sums[open_rows], self._mass[open_rows]
+        self.least = self.least[open_rows]
 
 
 LEAST_LEFT = 0.4

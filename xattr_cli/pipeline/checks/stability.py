@@ -100,7 +100,7 @@ class _Judge:
     def by_weights(self, draw: int, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Conditioning: through a network whose weights are noisy."""
         with noisy_weights(self.block.scorer, self.rule.weights, self.block.seed, draw) as scorer:
-            return self._change(self._explained(self.block.again(scorer, rows)), rows)
+            return self._change(self._explained(self.block.again(scorer, rows, same_nodes=True)), rows)
 
     def by_inputs(self, draw: int, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Sensitivity: from inputs with noise, which belongs to the sample."""
@@ -108,7 +108,8 @@ class _Judge:
         samples = self.block.rows.sample[rows.cpu()].tolist()
         noise = np.stack([self._noise(sample, draw, here.shape[1]) for sample in samples])
         moved = here + torch.from_numpy(noise).to(here)
-        return self._change(self._explained(self.block.again(self.block.scorer, rows, moved)), rows)
+        again = self.block.again(self.block.scorer, rows, moved, same_nodes=True)
+        return self._change(self._explained(again), rows)
 
     def randomised(self, steps: int) -> dict[str, ResultColumn]:
         """Rank correlation with the map, after each of some steps from the top."""
