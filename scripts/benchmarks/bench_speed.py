@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -52,6 +52,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--cases", nargs="*", choices=CASES, default=[*CASES], help="default: all")
     parser.add_argument("--repetitions", type=int, default=5, help="of every timing; at least 5 (default: 5)")
+    parser.add_argument("--rows", type=int, help="of the cases (default: 8 photographs, 1,000 others)")
     parser.add_argument("--only", choices=("cases", "targets", "evaluations"), help="one table; default: all")
     parser.add_argument("--threads", type=int, help="CPU threads (default: as torch finds them)")
     options = parser.parse_args()
@@ -60,8 +61,10 @@ def main() -> None:
     kept = _kept()
     if options.only in (None, "cases"):
         for name in options.cases:
-            make, rows = CASES[name]
-            kept["peers"][name], kept["bare"][name] = measure(make(rows), options.repetitions)
+            make, usual = CASES[name]
+            rows = options.rows or usual
+            label = name if rows == usual else f"{name}, {rows} rows"
+            kept["peers"][label], kept["bare"][label] = measure(make(rows), options.repetitions)
             _show(kept, options.repetitions)
     if options.only in (None, "evaluations"):
         kept["evaluations"] = [per_evaluation(case, options.repetitions) for case in timing_cases(TIMING_ROWS)]
@@ -81,12 +84,17 @@ def _show(kept: dict[str, Any], repetitions: int) -> None:
     (RESULTS / "speed.rows.json").write_text(json.dumps(kept, indent=1) + "\n")
     facts = {"threads": torch.get_num_threads(), "repetitions": repetitions, "cores": os.cpu_count()}
     tables = [
-        peer_table([row for name in CASES for row in kept["peers"].get(name, [])]),
-        bare_table([kept["bare"][name] for name in CASES if name in kept["bare"]]),
+        peer_table([row for label in _in_order(kept["peers"]) for row in kept["peers"][label]]),
+        bare_table([kept["bare"][label] for label in _in_order(kept["bare"])]),
         evaluation_table(kept["evaluations"]),
         target_table(kept["targets"]),
     ]
     publish("speed", versions("torch", "captum") | facts, [table for table in tables if table.rows])
+
+
+def _in_order(labels: Iterable[str]) -> list[str]:
+    """Case after case, each as it is measured by default first."""
+    return sorted(labels, key=lambda label: ([*CASES].index(label.partition(",")[0]), label))
 
 
 # --- tables ---------------------------------------------------------------------------------------
