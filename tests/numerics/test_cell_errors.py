@@ -1,10 +1,13 @@
 """What secant cells report of their error: shares fitted on some rows cover others, exact rows are seen so."""
 
+import math
+
 import pytest
 import torch
 
 from xattr_cli.numerics.cells.chains import PathCells
 from xattr_cli.numerics.cells.error_share import (
+    ANYTHING,
     CAUTIOUS,
     FEW,
     MARGIN,
@@ -89,8 +92,19 @@ def test_what_is_left_of_a_move_belongs_to_the_parts_that_are_not_exact():
 
 def test_one_cell_that_is_not_exact_is_trusted_less_than_many():
     few = later([[0.0, 0.0], [3.0, 0.0]], [[1.0, 0.0]], exact=[True, False])
-    share = ErrorShare(0.2, 1.0, moves=0.1, converges=1.5)
-    torch.testing.assert_close(secant_error(few, share), 0.1 * (1 + FEW) * few.left[0] / 2, rtol=1e-6, atol=0)
+    share = ErrorShare(0.2, 1.0, moves=(math.inf, 0.1), converges=1.5)
+    torch.testing.assert_close(secant_error(few, share), 0.1 * (1 + FEW) * few.left[1] / 2, rtol=1e-6, atol=0)
+
+
+def test_where_all_cells_bend_the_smallest_of_three_shares_is_reported():
+    found = later([[0.0, 0.0], [2.0, 0.1], [0.0, 0.0], [2.0, 0.1]], [[1.0, 0.0], [1.5, 0.0]])
+    few, size = 1 + FEW / 4, 0.5  # 2^(½ − 3/2)
+    for moves in ((0.1, math.inf), (math.inf, 0.1), (0.1, 0.01)):
+        smallest = min(share * left for share, left in zip(moves, found.left[:, 0].tolist(), strict=True))
+        reported = secant_error(found, ErrorShare(9.0, 0.0, ANYTHING, moves=moves, converges=1.5)).item()
+        assert reported == pytest.approx(few * size * smallest, rel=1e-6)
+    rough = secant_error(found, ErrorShare(1e-3, 0.0, moves=(0.1, 0.1))).item()
+    assert rough == pytest.approx(1e-3 * found.roughness.item(), rel=1e-6)
 
 
 def test_parts_that_are_exact_leave_nothing():
@@ -156,18 +170,18 @@ def test_what_tells_rows_apart_is_found(power):
 
 def test_moves_are_known_of_many_networks_where_no_rows_tell():
     nothing = torch.zeros(4, 0, dtype=torch.float64)
-    assert fitted_moves(nothing, torch.zeros(2, 4, 0)) == (CAUTIOUS.moves, CAUTIOUS.mix)
+    assert fitted_moves(nothing, torch.zeros(2, 4, 0)) == CAUTIOUS.moves
 
 
 def test_a_margin_of_moves_is_not_wider_than_what_is_known_of_many_networks():
     generator = torch.Generator().manual_seed(0)
     left = log_normal(16, 1.0, generator)
-    errors = 0.9 * CAUTIOUS.moves * left
+    errors = 0.9 * CAUTIOUS.moves[1] * left
     apart = torch.stack([log_normal(16, 2.0, generator), left])
-    moves, mix = fitted_moves(errors, apart)
-    assert mix == 0.5 and moves == pytest.approx(0.9 * MARGIN * CAUTIOUS.moves)
-    moves, mix = fitted_moves(2 * errors, apart)  # seen to be more than that of other networks: as seen
-    assert mix == 0.5 and moves == pytest.approx(1.8 * CAUTIOUS.moves)
+    known = CAUTIOUS.moves[1]
+    assert fitted_moves(errors, apart) == (math.inf, pytest.approx(0.9 * MARGIN * known))
+    # seen to be more than that of other networks: as seen
+    assert fitted_moves(2 * errors, apart) == (math.inf, pytest.approx(1.8 * known))
 
 
 def test_the_next_pass_has_a_multiple_of_the_cells_within_what_is_left():

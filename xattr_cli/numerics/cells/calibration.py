@@ -63,7 +63,8 @@ class Calibration:
     @classmethod
     def of(cls, stored: Mapping[str, Any]) -> Calibration:
         """From what `dataclasses.asdict` has made of one."""
-        return cls(**{**stored, "share": ErrorShare(**stored["share"])})
+        share = {**stored["share"], "moves": tuple(stored["share"]["moves"])}
+        return cls(**{**stored, "share": ErrorShare(**share)})
 
 
 def calibrate(field: CellField, path: StraightPath, rule: SecantRule) -> Calibration:
@@ -140,9 +141,8 @@ class _Levels:
         cells, errors = torch.tensor([*self._passes]), torch.where(known, errors, torch.nan)
         beyond = torch.where(known, (errors - floor).clamp(min=0), 0.0)[finite]
         converges = max(power_of_cells(cells, beyond, CAUTIOUS.converges), LEAST_ORDER)
-        moves, mix = fitted_moves(*self._moves(errors.clamp(min=floor), converges))
-        share = fitted_share(cells, errors, roughness, floor)
-        return replace(share, moves=moves, mix=mix, converges=converges)
+        moves = fitted_moves(*self._moves(errors.clamp(min=floor), converges))
+        return replace(fitted_share(cells, errors, roughness, floor), moves=moves, converges=converges)
 
     def _error(self, cells: int, reference: Tensor) -> Tensor:
         """(rows,) float64, distance from another map over the length of the latest one."""
