@@ -14,7 +14,7 @@ from ...errors import DataError, JobError, nearest, suggestion
 from ...job.config import Job
 from ...job.target import Place
 
-__all__ = ["Chosen", "choose", "target_names"]
+__all__ = ["Chosen", "choose", "outputs_text", "target_names"]
 
 MOST_NAMED = 4096
 _SPREAD = ("predicted", "second", "label")
