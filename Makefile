@@ -145,7 +145,7 @@ $(PORTABLE): test-portable-%: install
 		OMP_NUM_THREADS=$(word 2,$(subst -, ,$*)) \
 		$(BIN)/python -m pytest -n auto --dist loadfile $(NUMERICAL)
 
-test-networks: install ## Train the small networks of tests/helpers/trained again (they are committed: other processors make others)
+test-networks: install ## Train the small networks of tests/helpers again, and the maps that stand for the truth (they are committed)
 	$(BIN)/python -m scripts.networks.train_test_networks tests/helpers/trained
 
 docs: install ## The documentation as a site, in runs/docs/site

@@ -3,14 +3,13 @@
 from functools import cache, partial
 
 import pytest
-import torch
+from helpers import references
 from helpers.blocks import KINKED, NETWORKS, digits, explain, trained
+from helpers.references import rows_of
 
 from xattr_cli.device import kinked_operations
 from xattr_cli.engines.path.expected_gradients import ExpectedGradients
 from xattr_cli.engines.path.integrated_gradients import IntegratedGradients
-
-ROWS = 200
 
 
 def true_error(found, truth):
@@ -18,18 +17,27 @@ def true_error(found, truth):
     return ((found - truth).norm(dim=1) / truth.norm(dim=1)).double()
 
 
-def rows_of(name):
-    images, targets = digits()[2][:ROWS], trained(name)(digits()[2][:ROWS]).argmax(1)
-    return trained(name), images, targets
-
-
 @cache
 def reference(name, score):
     """2048 intervals for every row; where no kink is in the way, 256 nodes of Gauss agree with them to 1e-6."""
+    if name in KINKED:
+        return references.committed()[name]
     network, images, targets = rows_of(name)
-    smooth = IntegratedGradients(rule="gauss_legendre", nodes=256)
-    engine = IntegratedGradients(rtol=1e-9, max_nodes=2049) if name in KINKED else smooth
+    engine = IntegratedGradients(rule="gauss_legendre", nodes=256)
     return explain(engine, network, images, target=targets, score=score, rows=512).attribution
+
+
+@pytest.mark.parametrize("name", sorted(KINKED))
+def test_committed_maps_are_those_of_the_committed_networks(name):
+    some = slice(0, 200, 67)
+    assert true_error(references.integrated_gradients(name, some), references.committed()[name][some]).max() < 1e-5
+
+
+@pytest.mark.parametrize("name", references.EXPECTED)
+def test_committed_means_are_those_of_the_committed_networks(name):
+    some = slice(0, 60, 31)
+    means = references.committed()[f"expected {name}"]
+    assert true_error(references.expected_gradients(name, some), means[some]).max() < 1e-5
 
 
 @pytest.mark.parametrize(
@@ -78,25 +86,12 @@ def test_fixed_rules_report_honestly_too(name, rule):
         assert (error <= 1.25 * found.relative_error).double().mean() >= 0.95
 
 
-@pytest.mark.parametrize("name", ["relu_cnn_maxpool", "gelu_mlp"])
+@pytest.mark.parametrize("name", references.EXPECTED)
 def test_expected_gradients(name):
     """Against the mean over all of the background of accurate path integrals."""
-    network, images, targets = rows_of(name)
-    images, targets = images[:60], targets[:60]
-    background = digits()[0][:16]
-    truth = torch.stack(
-        [
-            explain(
-                IntegratedGradients(rtol=0.002, max_nodes=257),
-                network,
-                images,
-                target=targets,
-                baseline=one.expand_as(images),
-                rows=512,
-            ).attribution
-            for one in background
-        ]
-    ).mean(0)
+    truth = references.committed()[f"expected {name}"]
+    network, images, targets = rows_of(name, slice(0, len(truth)))
+    background = digits()[0][: references.BACKGROUND]
     engine = ExpectedGradients(rtol=0.1, replicate_size=16)
     found = explain(engine, network, images, target=targets, background=background, rows=512)
     error, reported = true_error(found.attribution, truth), found.relative_error
@@ -105,14 +100,20 @@ def test_expected_gradients(name):
     assert (reported / error).median() <= 2.5
 
 
+@cache
+def maps_of_many_replicates():
+    network, images, targets = rows_of("gelu_mlp", slice(0, 64))
+    many = ExpectedGradients(rtol=0.999, replicate_size=8, replicates=1024, max_draws=2**13)
+    background = digits()[0][:8]
+    return explain(many, network, images, target=targets, background=background, rows=512, seed=1).attribution
+
+
 @pytest.mark.parametrize("replicates", [4, 32])
 def test_standard_error_of_expected_gradients_covers_the_error_of_each_feature(replicates):
-    network, images, targets = rows_of("gelu_mlp")
-    images, targets, background = images[:64], targets[:64], digits()[0][:8]
-    many = ExpectedGradients(rtol=0.999, replicate_size=8, replicates=1024, max_draws=2**13)
+    network, images, targets = rows_of("gelu_mlp", slice(0, 64))
     few = ExpectedGradients(rtol=0.999, replicate_size=8, replicates=replicates, max_draws=8 * replicates)
-    truth = explain(many, network, images, target=targets, background=background, rows=512, seed=1)
+    background = digits()[0][:8]
     found = explain(few, network, images, target=targets, background=background, rows=512, seed=2)
     standard_error = found.maps["standard_error"]
-    z = ((found.attribution - truth.attribution) / standard_error)[standard_error > 0]
+    z = ((found.attribution - maps_of_many_replicates()) / standard_error)[standard_error > 0]
     assert 0.925 < (z.abs() < 1.96).double().mean() < 0.975

@@ -21,9 +21,10 @@ from scripts.networks.descent import descend
 
 sys.path.append(str(Path(__file__).parents[2] / "tests"))
 
-from helpers import negation
+from helpers import negation, references
 from helpers import results as reports
 from helpers.blocks import NETWORKS, digits
+from helpers.weights import FOLDER
 
 ROOT = Path(__file__).parents[2]
 
@@ -38,6 +39,8 @@ def main(folder: Path) -> None:
         (folder / f"{name}.safetensors").chmod(0o644)
     size = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
     print(f"{len(RECIPES)} networks, {size / 1e3:.0f} kB: {folder}")
+    if folder.resolve() == FOLDER:
+        references.remake()
 
 
 def of_digits(name: str, epochs: int = 12, seed: int = 0) -> nn.Module:

@@ -9,7 +9,7 @@ from .columns import ArraySamples, Column
 from .images.images import Images
 from .images.torchvision import Torchvision
 from .molecules.molecules import Molecules
-from .opening import blocks, finite_rows, nonfinite_samples, open_dataset
+from .opening import blocks, finite_rows, open_dataset
 from .padded import PaddedSamples
 from .python import Python
 from .sequences import Sequences
@@ -36,6 +36,5 @@ __all__ = [
     "Vocabulary",
     "blocks",
     "finite_rows",
-    "nonfinite_samples",
     "open_dataset",
 ]

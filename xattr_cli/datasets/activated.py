@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 
 from ..samples import Batch, InputSpec
-from .base import Samples
+from .base import Samples, WrappedSamples
 
 __all__ = ["ActivatedSamples"]
 
 Activate = Callable[[Mapping[str, np.ndarray]], Mapping[str, np.ndarray]]
 
 
-class ActivatedSamples(Samples):
+class ActivatedSamples(WrappedSamples):
     """The samples of a dataset, with further tensors beside their inputs.
 
     Arguments:
@@ -26,22 +25,10 @@ class ActivatedSamples(Samples):
     """
 
     def __init__(self, samples: Samples, specs: Sequence[InputSpec], activate: Activate) -> None:
-        self._samples = samples
+        super().__init__(samples)
         self._specs = tuple(specs)
         self._activate = activate
         self.inputs = (*samples.inputs, *specs)
-        self.classes = samples.classes
-        self.fingerprint = samples.fingerprint
-        self.vocabulary = samples.vocabulary
-        self.notes = samples.notes
-        self.outputs = samples.outputs
-
-    def __len__(self) -> int:
-        return len(self._samples)
-
-    @property
-    def available(self) -> int:
-        return self._samples.available
 
     @property
     def plain(self) -> Samples:
@@ -57,15 +44,3 @@ class ActivatedSamples(Samples):
 
     def alike(self, other: Samples) -> Samples:
         return ActivatedSamples(other, self._specs, self._activate)
-
-    def known_labels(self) -> np.ndarray | None:
-        return self._samples.known_labels()
-
-    def column(self, name: str) -> np.ndarray:
-        return self._samples.column(name)
-
-    def changed(self, start: int, stop: int) -> Path | None:
-        return self._samples.changed(start, stop)
-
-    def close(self) -> None:
-        self._samples.close()

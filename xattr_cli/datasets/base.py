@@ -16,7 +16,7 @@ from ..registry import Plugin
 from ..samples import Batch, InputSpec
 from .classes.names import ClassNames, read_class_names
 
-__all__ = ["DatasetSource", "Samples", "Vocabulary"]
+__all__ = ["DatasetSource", "Samples", "Vocabulary", "WrappedSamples"]
 
 
 class Samples(ABC):
@@ -125,6 +125,53 @@ class Samples(ABC):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+class WrappedSamples(Samples):
+    """A dataset that is another one, but for what a subclass makes of it.
+
+    Arguments:
+        samples: the other one.
+
+    Example:
+        >>> from dataclasses import replace
+        >>> from xattr_cli.datasets.columns import ArraySamples, Column
+        >>> class Doubled(WrappedSamples):
+        ...     def read(self, start, stop):
+        ...         batch = self._samples.read(start, stop)
+        ...         return replace(batch, inputs={name: 2 * values for name, values in batch.inputs.items()})
+        >>> column = Column(InputSpec("X", (1,), np.dtype("f4")), np.ones((3, 1), "f4"))
+        >>> Doubled(ArraySamples([column], None, fingerprint="ones")).read(0, 2).inputs["X"].tolist()
+        [[2.0], [2.0]]
+    """
+
+    def __init__(self, samples: Samples) -> None:
+        self._samples = samples
+        self.inputs = samples.inputs
+        self.classes = samples.classes
+        self.fingerprint = samples.fingerprint
+        self.vocabulary = samples.vocabulary
+        self.notes = samples.notes
+        self.outputs = samples.outputs
+
+    def __len__(self) -> int:
+        return len(self._samples)
+
+    @property
+    def available(self) -> int:
+        return self._samples.available
+
+    def known_labels(self) -> np.ndarray | None:
+        return self._samples.known_labels()
+
+    def column(self, name: str) -> np.ndarray:
+        return self._samples.column(name)
+
+    def changed(self, start: int, stop: int) -> Path | None:
+        return self._samples.changed(start, stop)
+
+    def close(self) -> None:
+        self._samples.close()
 
 
 class DatasetSource(Plugin, ABC):

@@ -10,10 +10,10 @@ import numpy as np
 
 from ..errors import DataError
 from ..samples import Batch, InputSpec
-from .base import DatasetSource, Samples
+from .base import DatasetSource, Samples, WrappedSamples
 from .files import combined
 
-__all__ = ["blocks", "finite_rows", "nonfinite_samples", "open_dataset"]
+__all__ = ["blocks", "finite_rows", "open_dataset"]
 
 
 def open_dataset(source: DatasetSource) -> Samples:
@@ -33,21 +33,16 @@ def open_dataset(source: DatasetSource) -> Samples:
     return opened
 
 
-class _Opened(Samples):
+class _Opened(WrappedSamples):
     """The first `limit` samples of a dataset, with the checks that any kind must pass."""
 
     def __init__(self, samples: Samples, source: DatasetSource) -> None:
-        self._samples = samples
+        super().__init__(samples)
         self._kind = f"dataset kind {source.registered_name!r}"
-        self.inputs = samples.inputs
         given = source.known_classes
         self.classes = given or samples.classes
-        self.fingerprint = samples.fingerprint
         if isinstance(source.class_names, Path):  # names in the job itself are compared with the job
             self.fingerprint = combined([samples.fingerprint, *given])
-        self.vocabulary = samples.vocabulary
-        self.notes = samples.notes
-        self.outputs = samples.outputs
         self._source = source
         if len(samples) == 0:
             raise DataError(f"{self._kind}: the dataset is empty.")
@@ -74,18 +69,9 @@ class _Opened(Samples):
         labels = self._samples.known_labels()
         return None if labels is None else labels[: len(self)]
 
-    def column(self, name: str) -> np.ndarray:
-        return self._samples.column(name)
-
     def completed(self, network: Any) -> Samples:
         found = self._samples.completed(network)
         return self if found is self._samples else _Opened(found, self._source)
-
-    def changed(self, start: int, stop: int) -> Path | None:
-        return self._samples.changed(start, stop)
-
-    def close(self) -> None:
-        self._samples.close()
 
     def _check_specs(self) -> None:
         names = [spec.name for spec in self.inputs]
@@ -127,13 +113,6 @@ def finite_rows(batch: Batch) -> np.ndarray:
         if values.dtype.kind == "f":
             finite &= np.isfinite(values).reshape(len(batch), -1).all(axis=1)
     return finite
-
-
-def nonfinite_samples(samples: Samples, start: int, stop: int) -> np.ndarray:
-    """(k,) int64 positions of the samples start ≤ i < stop with a NaN or an infinity in any input."""
-    batch = samples.read(start, stop)
-    positions: np.ndarray = batch.index[~finite_rows(batch)]
-    return positions
 
 
 _BLOCK_BYTES = 16 * 2**20

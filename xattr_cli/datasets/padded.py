@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
 from ..errors import DataError
 from ..samples import Batch, InputSpec
-from .base import Samples
+from .base import Samples, WrappedSamples
 from .columns import Sliceable
 
 __all__ = [
@@ -49,7 +48,7 @@ class PaddedSequence:
         return real
 
 
-class PaddedSamples(Samples):
+class PaddedSamples(WrappedSamples):
     """Samples of a dataset some of whose inputs are padded sequences.
 
     Padding is zero as the network is given it, whatever the stored array has there.
@@ -64,19 +63,12 @@ class PaddedSamples(Samples):
     def __init__(
         self, samples: Samples, sequences: tuple[PaddedSequence, ...], hand_over: HandOver = "none"
     ) -> None:
-        self._samples = samples
+        super().__init__(samples)
         self._sequences = sequences
         self._hand_over = hand_over
         along = {name: sequence.name for sequence in sequences for name in sequence.inputs}
         padded = (replace(spec, sequence=along.get(spec.name, "")) for spec in samples.inputs)
         self.inputs = (*padded, *self._handed_specs())
-        self.classes = samples.classes
-        self.fingerprint = samples.fingerprint
-        self.notes = samples.notes
-        self.vocabulary = samples.vocabulary
-
-    def __len__(self) -> int:
-        return len(self._samples)
 
     def read(self, start: int, stop: int) -> Batch:
         batch = self._samples.read(start, stop)
@@ -97,18 +89,6 @@ class PaddedSamples(Samples):
     def tokens(self, inputs: Mapping[str, np.ndarray], real: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
         """What the steps are called, as `Batch.tokens`; nothing unless a kind of samples knows."""
         return {}
-
-    def known_labels(self) -> np.ndarray | None:
-        return self._samples.known_labels()
-
-    def column(self, name: str) -> np.ndarray:
-        return self._samples.column(name)
-
-    def changed(self, start: int, stop: int) -> Path | None:
-        return self._samples.changed(start, stop)
-
-    def close(self) -> None:
-        self._samples.close()
 
     def _handed_specs(self) -> tuple[InputSpec, ...]:
         if self._hand_over == "none":
