@@ -175,6 +175,7 @@ def evaluate(
             overrides=overrides,
             folder=folder,
             tell=lambda text: click.echo(text, err=True),
+            foretell=(lambda text: None) if quiet else (lambda text: click.echo(text, err=True)),
             progress=progress,
         )
     if output is not None:
