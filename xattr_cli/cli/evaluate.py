@@ -174,10 +174,22 @@ def evaluate(
             trust=trust,
             overrides=overrides,
             folder=folder,
-            tell=lambda text: click.echo(text, err=True),
+            tell=_to_stderr,
+            foretell=_nowhere if quiet else _to_stderr,
             progress=progress,
         )
     if output is not None:
         write_rows(found, output)
-    summary = json_format.dumps(evaluation_summary(found), allow_nan=False)
-    click.echo(summary if as_json else evaluation_text(found))
+    _answer(evaluation_summary(found) if as_json else evaluation_text(found))
+
+
+def _answer(found: dict[str, Any] | str) -> None:
+    click.echo(found if isinstance(found, str) else json_format.dumps(found, allow_nan=False))
+
+
+def _to_stderr(text: str) -> None:
+    click.echo(text, err=True)
+
+
+def _nowhere(text: str) -> None:
+    pass

@@ -34,6 +34,7 @@ class ExplainedAgain:
         units: what is ranked.
         samples: (rows,) int64.
         together: how many rows are worked on at once.
+        told: hears that one more map of every row is made.
     """
 
     engines: Mapping[str, LocalEngine]
@@ -41,6 +42,7 @@ class ExplainedAgain:
     units: Units
     samples: np.ndarray
     together: int
+    told: Callable[[], None] = lambda: None
     evaluations: int = 0
     _blocks: tuple[object, list[Block]] = ((), [])
     _unchanged: dict[str, np.ndarray] = field(default_factory=dict)
@@ -121,6 +123,7 @@ class ExplainedAgain:
                 explained = self.engines[name].explain(block)
                 self.evaluations += int(explained.evaluations.sum())
                 pieces.append(self.units.totals(explained.attribution.cpu().numpy()))
+        self.told()
         return np.concatenate(pieces)
 
     def _parts(self) -> list[Tensor]:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import count
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from ..device.perturbation import top_layers
 from ..engines.base import LocalEngine
 from ..errors import DataError, JobError
 from ..job.config import Job
@@ -24,6 +27,7 @@ from .inquiry import EvaluationOptions, asked_metrics
 from .masks import Masks, read_masks
 from .meter import Meter
 from .outcome import EvaluationOutcome
+from .remaking import Remaking
 from .rows import EvaluatedBlock, Reader
 from .sources import named_code, open_sources, own_job, stored_job
 
@@ -42,6 +46,7 @@ def evaluate_file(
     overrides: Sequence[str] = (),
     folder: Path | None = None,
     tell: Callable[[str], None] = lambda text: None,
+    foretell: Callable[[str], None] = lambda text: None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> EvaluationOutcome:
     """How faithful the maps and importances of a result file are.
@@ -55,6 +60,7 @@ def evaluate_file(
         folder: where relative paths of the overrides start, and modules of the stored job are looked for; None
             for the current folder.
         tell: with `trust`, told what will be imported, before it is.
+        foretell: told what maps that are made again will take, before that begins.
         progress: told the rows done and the rows to do.
 
     Raises:
@@ -80,6 +86,8 @@ def evaluate_file(
         units = units_of(session.layout.specs, inquiry.unit)
         candidates = choose_candidates(results, inquiry, session.layout, units)
         survey = _Survey.of(Reader(results, session, inquiry), candidates, units)
+        if survey.remaking.maps:
+            foretell(str(survey.remaking))
         survey.run(progress)
         return survey.evaluation()
 
@@ -124,20 +132,31 @@ class _Survey:
         fitted = {metric.model_dump_json(): metric for metric in (each.fitted(setting) for each in metrics)}
         return cls(reader, candidates, [Meter(metric) for metric in fitted.values()], units, masks)
 
+    @cached_property
+    def remaking(self) -> Remaking:
+        """What the maps that are made again will take."""
+        layers = len(top_layers(self.reader.session.scorer.module))
+        return Remaking.of([meter.metric for meter in self.meters], self._engines, layers, self.reader.positions())
+
     def run(self, progress: Callable[[int, int], None]) -> None:
-        """Take every block of rows."""
+        """Take every block of rows; one whose maps are made again counts as done as far as they are."""
         began = time.perf_counter()
         total, done = len(self.reader.positions()), 0
         progress(done, total)
         for block in self.reader.blocks():
-            self._take(block)
+            heard = count(1)
+
+            def told(before: int = done, rows: int = len(block.positions), heard: Iterator[int] = heard) -> None:
+                progress(before + int(rows * self.remaking.share_of(next(heard))), total)
+
+            self._take(block, told)
             done += len(block.positions)
             progress(done, total)
         self.seconds = time.perf_counter() - began
 
-    def _take(self, block: EvaluatedBlock) -> None:
+    def _take(self, block: EvaluatedBlock, told: Callable[[], None]) -> None:
         session = self.reader.session
-        bench = Workbench(block, session, self.units, tuple(self.found), self._again(block), self.masks)
+        bench = Workbench(block, session, self.units, tuple(self.found), self._again(block, told), self.masks)
         if not self.blocks and self._replaces:
             self._check_replacement(block)
         self._check_scores(bench)
@@ -151,15 +170,21 @@ class _Survey:
     def _replaces(self) -> bool:
         return any(meter.metric.replaces for meter in self.meters)
 
-    def _again(self, block: EvaluatedBlock) -> ExplainedAgain:
-        session = self.reader.session
-        engines = {
-            one.name: engine
+    @property
+    def _engines(self) -> dict[str, LocalMap]:
+        """Label -> maps of the engines that explain rows by themselves."""
+        engines = self.reader.session.job.engines
+        return {
+            one.name: one
             for one in self.found
-            if isinstance(engine := session.job.engines.get(one.name), LocalEngine) and isinstance(one, LocalMap)
+            if isinstance(engines.get(one.name), LocalEngine) and isinstance(one, LocalMap)
         }
+
+    def _again(self, block: EvaluatedBlock, told: Callable[[], None]) -> ExplainedAgain:
+        session = self.reader.session
+        engines = {label: session.job.engines[label] for label in self._engines}
         together = session.settings.working.rows_at_once(session.scorer.packing.rows)
-        return ExplainedAgain(engines, block.workbench, self.units, block.samples, together)
+        return ExplainedAgain(engines, block.workbench, self.units, block.samples, together, told)
 
     def _check_replacement(self, block: EvaluatedBlock) -> None:
         """Refuse a replacement that equals the inputs: nothing would ever change."""

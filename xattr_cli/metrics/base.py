@@ -258,6 +258,17 @@ class Metric(Plugin, ABC):
             )
         return self
 
+    def made_again(self, layers: int) -> Mapping[str, int]:
+        """How many maps every engine makes of a row, beside that of the row as it is.
+
+        Arguments:
+            layers: number of layers with weights.
+
+        Returns:
+            What is explained -> how often; metrics that name the same share the maps.
+        """
+        return {self.model_dump_json(): 1} if self.explains_again else {}
+
     @property
     def where(self) -> str:
         """What an error begins with."""

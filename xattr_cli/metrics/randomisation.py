@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import numpy as np
@@ -37,10 +37,18 @@ class Mprt(Metric):
     draws: int = Field(default=1, ge=1, description="networks with shuffled weights, whose mean is taken")
     absolute: bool = Field(default=True, description="compare magnitudes, whatever their signs")
 
+    def made_again(self, layers: int) -> Mapping[str, int]:
+        """One for each depth and draw."""
+        return {self.model_dump_json(): self.draws * len(self._depths(layers))}
+
+    def _depths(self, layers: int) -> list[int]:
+        """How many layers are shuffled, step by step."""
+        return sorted({-(-layers * step // self.steps) for step in range(1, self.steps + 1)})
+
     def measure(self, bench: Bench) -> Measured:
         """The curves, which begin with 1."""
         names, layers = tuple(bench.again.names), bench.again.layers
-        depths = sorted({-(-len(layers) * step // self.steps) for step in range(1, self.steps + 1)})
+        depths = self._depths(len(layers))
         curves = np.zeros((len(names), len(bench.samples), 1 + len(depths)))
         curves[:, :, 0] = 1.0
         for draw in range(self.draws):
@@ -73,6 +81,10 @@ class Emprt(Metric):
 
     bins: int = Field(default=100, ge=2, description="of the histogram")
     draws: int = Field(default=1, ge=1, description="networks with shuffled weights, whose mean is taken")
+
+    def made_again(self, layers: int) -> Mapping[str, int]:
+        """One for each draw."""
+        return {self.model_dump_json(): self.draws}
 
     def number(self, bench: Bench, name: str) -> np.ndarray:
         """(rows,) relative rise."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Mapping
 
 import numpy as np
 from pydantic import Field
@@ -29,6 +30,10 @@ class Nearby(Metric):
         """The number of all draws together."""
         changes = bench.once((self.draws, *self.around), lambda: self._changes(bench))
         return Measured(tuple(bench.again.names), self.over_draws(changes))
+
+    def made_again(self, layers: int) -> Mapping[str, int]:
+        """One for each draw."""
+        return {repr((self.draws, *self.around)): self.draws}
 
     def _changes(self, bench: Bench) -> np.ndarray:
         """(candidates, rows, draws)."""

@@ -145,7 +145,7 @@ def _claims(found: Sequence[Classes]) -> list[Claim]:
         Claim(
             "What an input originates need not be read: contributions trace the output back to causes of inputs",
             f"networks that do not read sex, age and race (right in {right} % of the held-out classes; total "
-            f"Sobol' indices of the three {max(read):.0e} at most): the three originate {mean_of(shares)} of the "
+            f"Sobol' indices of the three at most {max(read):g}): the three originate {mean_of(shares)} of the "
             f"variation of the chance of '{RISKS[high]}', through the record ({each}). Of networks that read "
             f"them, ICC and share of the total Sobol' indices: {reading}",
             "yes" if traced == len(found) else "in part" if traced else "no",
