@@ -65,11 +65,12 @@ class Scalar:
         """
         if self.kinks is None:
             return a != b
-        reach = torch.sub(b, a).abs_().mul_(NEAR)
-        low, high = torch.minimum(a, b).sub_(reach), torch.maximum(a, b).add_(reach)
+        reach, middle = torch.sub(b, a).abs_().mul_(0.5 + NEAR), torch.lerp(a, b, 0.5)
+        if self.kinks == (0.0,):
+            return middle.abs_() < reach
         bent = torch.zeros_like(a, dtype=torch.bool)
         for kink in self.kinks:
-            bent |= (low < kink) & (high > kink)
+            bent |= (middle - kink).abs_() < reach
         return bent
 
 
