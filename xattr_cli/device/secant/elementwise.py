@@ -96,7 +96,10 @@ class Elementwise(torch.autograd.Function):
         pairs: Pairs = ctx.pairs
         found = torch.empty_like(z)
         if pairs.watched:
-            pairs.bend(ctx.rule.bends(*pairs.ends(z)) & (pairs.cells(gradient) != 0))
+            bent = torch.empty_like(z, dtype=torch.bool)
+            for ends, weight, into in pairs.tiles(z, gradient, bent):
+                torch.logical_and(ctx.rule.bends(*ends), weight, out=into)
+            pairs.bend(pairs.cells(bent))
         for ends, weight, into in pairs.tiles(z, gradient, found):
             torch.mul(ctx.rule.slope(*ends), weight, out=into)
         return pairs.without_last(found), None, None, None
