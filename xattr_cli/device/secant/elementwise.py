@@ -37,8 +37,8 @@ Slope = Callable[[Tensor, Tensor], Tensor]
 NEAR = 0.25
 """Of the distance between both ends: a kink so near to one of them may have been passed.
 
-Small ReLU networks at rtol .1 %, rows whose true error is at most 1.25 times the reported one: with 0 at least 87 %
-of each kind; with .1 at least 92 %, for a tenth more evaluations; with .25 at least 93 %.
+Small ReLU networks at rtol .1 %, rows whose true error is at most 1.25 times the reported one: with 0 at least
+87 % of each kind; with .1 at least 92 %, for a tenth more evaluations; with .25 at least 93 %.
 """
 
 
