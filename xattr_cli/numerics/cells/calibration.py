@@ -112,6 +112,7 @@ class _Levels:
         self._every = torch.arange(len(path.input), device=path.input.device)
         self.rows, self.evaluations = len(self._every), 0
         self._passes: dict[int, CellSums] = {}
+        self._told: dict[tuple[int, int], CellEvidence] = {}
 
     def sums(self, cells: int) -> CellSums:
         """A pass."""
@@ -169,6 +170,11 @@ class _Levels:
 
     def _evidence(self, cells: int, before: int) -> CellEvidence:
         """Of a pass, after another one of which it has several times the cells, or after none (0)."""
+        if (cells, before) not in self._told:
+            self._told[cells, before] = self._tell(cells, before)
+        return self._told[cells, before]
+
+    def _tell(self, cells: int, before: int) -> CellEvidence:
         sums, size = self._passes[cells], self._size(cells)
         if before == 0:
             return evidence_of(sums, size)
@@ -176,7 +182,7 @@ class _Levels:
         moved = self._length(sums.mean_gradient - coarse.mean_gradient)
         times = cells // before
         parent = torch.arange(len(coarse.cells.slot), device=size.device).repeat_interleave(times)
-        return evidence_after(sums, size, coarse, parent, moved, evidence_of(coarse, size))
+        return evidence_after(sums, size, coarse, parent, moved, self._evidence(before, 0))
 
     def good_enough(self, share: ErrorShare, rtol: float) -> bool:
         """Whether most rows would stop at the last pass."""
@@ -195,7 +201,7 @@ class _Levels:
         error, spent = secant_error(self._evidence(cells, 0), rule.share), float(self.rows * (cells + 1))
         left = torch.full_like(self._every, rule.max_nodes - cells - 1)
         number = torch.full_like(self._every, cells)
-        inexact, nodes = sums.inexact, sums.cells.of(~sums.exact).nodes(self.rows)
+        inexact, nodes = sums.inexact, sums.inexact_cells.nodes(self.rows)
         while bool((open_rows := (error > rule.rtol) & (inexact > 0)).any()):
             times = times_for(error, inexact, nodes - inexact, left, rule)
             open_rows &= times > 1
@@ -213,7 +219,7 @@ class _Levels:
                     expected[some] = secant_error(self._evidence(more, int(before)), rule.share)[some]
                     inexact[some], nodes[some] = (
                         fine.inexact[some],
-                        fine.cells.of(~fine.exact).nodes(self.rows)[some],
+                        fine.inexact_cells.nodes(self.rows)[some],
                     )
                 else:  # cells that are exact stay so, others seldom become more
                     full = inexact[some] == number[some]

@@ -61,7 +61,7 @@ CAUTIOUS = ErrorShare(0.4, 0.4, moves=(4.5, 1.7), converges=1.2)
 95th percentiles of true error over s₁ at 4, 8, 16, 24 and 36 cells: efficientnet-lite0 –, .39, .32, .30, .22; ReLU
 CNN with max-pool .20, .14, .12; MLPs .05–.32, .04–.13, .02–.06; GRU .14, .07, .05; GELU MLP .008, .005, .004. Of
 true error over what a move alone leaves: ReLU MLPs 3.8–5.0, ReLU CNN 2.3, smooth networks .9–1.2; over what it
-leaves together with the differences of sisters: see `FEW`.
+leaves together with the differences of sisters: see `FEW`, with room for networks that those were not.
 """
 
 FEW = 1.5

@@ -99,8 +99,8 @@ def integrate_secants(field: CellField, path: StraightPath, rule: SecantRule) ->
     """∫₀¹ ∇f(γ(t)) dt for every row of a block, each to its own accuracy, by secant cells.
 
     Halving a cell would re-use its forward passes, but none of its gradients: so a first pass of few cells
-    predicts how many are needed, and a second one has them all, several for each of the first one's: what became
-    of each tells of the error.
+    predicts how many are needed, and the next one has them, several for each that is not exact: what became of
+    each tells of the error.
 
     Arguments:
         field: evaluates cells.
@@ -170,7 +170,7 @@ class SecantCells:
         self.left = self.left - evaluations
         self.certain = self.certain + sums.certain
         self.before = sums, evidence
-        ends = sums.cells.of(~sums.exact).nodes(len(rows)) - evidence.inexact
+        ends = sums.inexact_cells.nodes(len(rows)) - evidence.inexact
         self.times = times_for(error, evidence.inexact, ends, self.left, self.rule)
         return PathPass(
             running=mean_gradient[:, None],
@@ -194,9 +194,9 @@ class SecantCells:
         if self.before is None:
             return PathCells.even(self.times), self.times
         sums, _ = self.before
-        inexact = ~sums.exact
-        cells, times = sums.cells.of(inexact), self.times[sums.cells.slot[inexact]]
-        return cells.split(times), inexact.nonzero()[:, 0].repeat_interleave(times)
+        cells = sums.inexact_cells
+        times = self.times[cells.slot]
+        return cells.split(times), (~sums.exact).nonzero()[:, 0].repeat_interleave(times)
 
     def _length(self, mean_gradient: Tensor, rows: Tensor) -> Tensor:
         """(open,) float64, length of a map."""

@@ -53,9 +53,14 @@ class CellSums:
         return torch.isfinite(self.mean_gradient).all(dim=1)
 
     @property
+    def inexact_cells(self) -> PathCells:
+        """Those that are not exact."""
+        return self.cells.of(~self.exact)
+
+    @property
     def inexact(self) -> Tensor:
-        """(rows,) int64, cells of each row that are not exact."""
-        return self.cells.of(~self.exact).count(len(self.mean_gradient))
+        """(rows,) int64, how many of each row are not."""
+        return self.inexact_cells.count(len(self.mean_gradient))
 
     def of(self, rows: Tensor) -> CellSums:
         """Those of some of the rows, (rows,) bool."""
