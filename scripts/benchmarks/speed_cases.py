@@ -215,9 +215,11 @@ def photographs(rows: int) -> SpeedCase:
 
 
 def digits_cnn(rows: int) -> SpeedCase:
-    """Digits, held-out ones first."""
+    """Digits, held-out ones first; more than there are are drawn with replacement, with a little noise."""
     training, _, test, _ = digits()
-    return SpeedCase("digits CNN", trained("relu_cnn_maxpool"), torch.cat([test, training])[:rows])
+    every = torch.cat([test, training])
+    images = every[:rows] if rows <= len(every) else _resampled(every, rows)[0]
+    return SpeedCase("digits CNN", trained("relu_cnn_maxpool"), images)
 
 
 def breast_cancer(rows: int) -> SpeedCase:
