@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import random
@@ -18,6 +19,7 @@ from helpers.cli import differences, fork, invoke, parts_of, run, write_job
 
 from xattr_cli import fingerprint
 from xattr_cli.fingerprint import fingerprint_file, hash_file
+from xattr_cli.pipeline.provenance import code
 from xattr_cli.pipeline.provenance.code import _is_installed
 
 ROWS, FEATURES, PART = 16, 5, 1
@@ -420,3 +422,30 @@ def test_packages_of_another_environment_are_installed_ones():
     assert _is_installed(Path(f"/elsewhere/{place}/site-packages/torch/__init__.py"))
     assert _is_installed(Path(f"/usr/{place}/dist-packages/one.py"))
     assert not _is_installed(Path("/home/me/project/network.py"))
+
+
+def test_no_import_of_this_package_is_overlooked():
+    of_statements, of_all = set(), set()
+    for path in sorted(Path(code.__file__).parents[2].rglob("*.py")):
+        tree = ast.parse(path.read_bytes())
+        of_statements |= {(path, node.lineno) for node in code._statements(tree) if _is_import(node)}
+        of_all |= {(path, node.lineno) for node in ast.walk(tree) if _is_import(node)}
+    assert of_statements == of_all and len(of_all) > 1000
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "def f():\n    class A:\n        import helper",
+        "try:\n    pass\nexcept* ValueError:\n    import helper\nelse:\n    pass",
+        "match 1:\n    case 1:\n        import helper",
+        "async def f():\n    async with a:\n        for b in c: pass\n        else:\n            import helper",
+        "while a:\n    with b:\n        if c:\n            pass\n        elif d:\n            import helper",
+    ],
+)
+def test_an_import_is_seen_however_deep(text):
+    assert any(_is_import(node) for node in code._statements(ast.parse(text)))
+
+
+def _is_import(node):
+    return isinstance(node, ast.Import | ast.ImportFrom)

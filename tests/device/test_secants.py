@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from xattr_cli.device import Packing, Rows
 from xattr_cli.device.secant import SecantField, SecantMode, probe_secants
+from xattr_cli.device.secant.elementwise import NEAR, RULES
 from xattr_cli.device.secant.slopes import relu_slope
 from xattr_cli.numerics.paths.straight import StraightPath
 
@@ -366,3 +367,35 @@ def test_features_are_not_taken_for_rows_where_there_are_as_many(features):
     rows = Rows(stop, {}, torch.zeros(5, dtype=torch.int64), torch.arange(5))
     found = probe_secants(scorer, rows, start)
     assert found.serves, found.reason
+
+
+@pytest.mark.parametrize("name", ["relu", "leaky_relu", "relu6", "abs", "hardsigmoid", "tanh"])
+def test_slope_and_bends_told_at_once_are_what_each_is_alone(name):
+    rule = RULES[name]()
+    a, b = torch.randn(2, 20_000, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    b[:10_000] = a[:10_000] + 0.3 * b[:10_000]
+    a[:4], b[:4] = torch.tensor([0.0, 0.0, -1.0, 1.0]), torch.tensor([0.0, 2.0, -1.0, 1.0])
+    slope, bends = rule.looked_at(a, b)
+    assert torch.equal(slope, rule.slope(a, b))
+    distance = (b - a).abs()
+    expected = a != b
+    if rule.kinks is not None:
+        outside = [(kink - torch.minimum(a, b)) / distance for kink in rule.kinks]  # 0 and 1 at the ends
+        expected = torch.stack([(each > -NEAR) & (each < 1 + NEAR) for each in outside]).any(dim=0)
+    expected &= a != b
+    assert torch.equal(bends, expected) and bends.sum() > 300
+
+
+def test_cells_that_are_not_watched_are_the_same_and_none_is_taken_for_exact():
+    torch.manual_seed(3)
+    network = nn.Sequential(nn.Linear(5, 16), nn.ReLU(), nn.Linear(16, 16), nn.LeakyReLU(), nn.Linear(16, 3))
+    inputs = torch.randn(6, 5)
+    rows = Rows(inputs, {}, torch.arange(6) % 3, torch.arange(6))
+    chains = Chains(StraightPath(torch.zeros(6, 5), inputs), torch.linspace(0, 1, 8))
+    field = SecantField(scorer_of(network.requires_grad_(False), inputs, rows=32), rows)
+    exact = 0
+    for watched, plain in zip(field.cells(chains), replace(field, watching=False).cells(chains), strict=True):
+        assert torch.equal(watched.gradients, plain.gradients) and torch.equal(watched.left, plain.left)
+        assert not plain.exact.any()
+        exact += int(watched.exact.sum())
+    assert 5 < exact < 6 * 7 - 5

@@ -235,7 +235,7 @@ class Block:
 
     def _secant_cells(self, path: StraightPath, rule: AdaptiveRule, cells: Calibration) -> SecantCells:
         secant = SecantRule(rule.rtol, rule.max_nodes, cells.cells, rule.warp, cells.share)
-        return SecantCells(self.secants, path, secant)
+        return SecantCells(replace(self.secants, watching=cells.watching), path, secant)
 
     def _trapezoids(
         self,

@@ -127,12 +127,13 @@ def _tried(
         first = integrate_secants(field, path, secant)
         settled = bool((first.status == Status.CONVERGED).all())
         cells = replace(cells, cost=_evaluations(first) if settled else math.inf)
+    worth = f"{cells.cost:.1f} evaluations a row, each worth {probe.cost:g} gradients"
+    if cells.cost * probe.cost < GAIN * min(rule.intervals, rule.max_nodes):
+        return _Choice(cells, f"secant cells: {worth}, against {rule.intervals} gradients at least")
     by_gradients = integrate(session.scorer.field(sample.rows), path, rule, smooth=not session.probe.kinks)
-    ratio, gradients = probe.cost, _evaluations(by_gradients)
-    words = (
-        f"{cells.cost:.1f} evaluations a row, each worth {ratio:g} gradients, against {gradients:.1f} gradients"
-    )
-    if cells.cost * ratio < GAIN * gradients and cells.cost <= rule.max_nodes:
+    gradients = _evaluations(by_gradients)
+    words = f"{worth}, against {gradients:.1f} gradients"
+    if cells.cost * probe.cost < GAIN * gradients and cells.cost <= rule.max_nodes:
         return _Choice(cells, f"secant cells: {words}")
     return _Choice(None, f"gradients: secant cells would take {words}")
 

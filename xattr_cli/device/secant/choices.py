@@ -21,38 +21,35 @@ class Largest(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, index: Tensor, axes: int, pairs: Pairs) -> Tensor:
-        """(…, *windows) maxima of x (…, *plane), where `index` (…, *windows) points into the flattened plane.
+    def forward(ctx: Any, x: Tensor, value: Tensor, index: Tensor, axes: int, pairs: Pairs) -> Tensor:
+        """(…, *windows) maxima `value` of x (…, *plane); `index` (…, *windows) points into the flattened plane.
 
         Arguments:
             axes: number of axes of a plane.
         """
-        ctx.axes, ctx.pairs, ctx.shape = axes, pairs, index.shape
-        flat, where = x.flatten(-axes), index.flatten(-axes)
-        value = flat.gather(-1, where)
-        ctx.save_for_backward(flat, where, value)
-        ctx.plane = x.shape
-        return value.view(index.shape)
+        ctx.axes, ctx.pairs, ctx.plane = axes, pairs, x.shape
+        ctx.save_for_backward(*(tensor.flatten(-axes) for tensor in (x, index, value)))
+        return value.clone()
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None, None]:
         """The gradient of every cell, at its left end."""
         flat, where, value = ctx.saved_tensors
         pairs: Pairs = ctx.pairs
         (flat_a, flat_b), (where_a, where_b) = pairs.ends(flat), pairs.ends(where)
         value_a, value_b = pairs.ends(value)
         lead_a, lead_b = value_a - flat_a.gather(-1, where_b), value_b - flat_b.gather(-1, where_a)
-        both = lead_a + lead_b
-        share = torch.where(both == 0, 0.5, lead_a / both)  # of minima both leads are negative
         weight = pairs.cells(gradient.flatten(-ctx.axes))
         if pairs.watched:  # between two winners there may have been a third one, and between the same one another
-            pairs.bend(weight != 0)
-            pairs.bend((where_a != where_b) & (weight != 0))
-        first = weight * share
+            felt = weight != 0
+            pairs.bend(felt)
+            pairs.bend((where_a != where_b) & felt)
+        both = lead_b.add_(lead_a)  # negative of minima, and 0 where one wins at both ends
+        first = lead_a.div_(both.masked_fill_(both == 0, 1)).mul_(weight)
         found = torch.zeros_like(flat)
         pairs.cells(found).scatter_add_(-1, where_a, first).scatter_add_(-1, where_b, weight - first)
-        return found.view(ctx.plane), None, None, None
+        return found.view(ctx.plane), None, None, None, None
 
 
 class Choice(torch.autograd.Function):

@@ -28,6 +28,7 @@ from .slopes import (
     silu_slope,
     sqrt_slope,
     tanh_slope,
+    zero_from_top,
 )
 
 __all__ = ["RULES", "Elementwise", "Scalar"]
@@ -51,12 +52,14 @@ class Scalar:
         slope: (a, b) to (σ(b) − σ(a)) / (b − a).
         value_: the same in place, if torch has it.
         kinks: where it bends, if it is a line between them; None if it bends everywhere.
+        slope_and_bends: (a, b) to the slope and to what `bends` says, if both at once are faster.
     """
 
     value: Callable[[Tensor], Tensor]
     slope: Slope
     value_: Callable[[Tensor], Tensor] | None = None
     kinks: tuple[float, ...] | None = None
+    slope_and_bends: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None = None
 
     def bends(self, a: Tensor, b: Tensor) -> Tensor:
         """(*shape) bool, whether its slope may be another one somewhere between a and b.
@@ -66,12 +69,16 @@ class Scalar:
         if self.kinks is None:
             return a != b
         reach, middle = torch.sub(b, a).abs_().mul_(0.5 + NEAR), torch.lerp(a, b, 0.5)
-        if self.kinks == (0.0,):
-            return middle.abs_() < reach
         bent = torch.zeros_like(a, dtype=torch.bool)
         for kink in self.kinks:
             bent |= (middle - kink).abs_() < reach
         return bent
+
+    def looked_at(self, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+        """(*shape) its slope, and whether it bends."""
+        if self.slope_and_bends is not None:
+            return self.slope_and_bends(a, b)
+        return self.slope(a, b), self.bends(a, b)
 
 
 class Elementwise(torch.autograd.Function):
@@ -95,13 +102,17 @@ class Elementwise(torch.autograd.Function):
         (z,) = ctx.saved_tensors
         pairs: Pairs = ctx.pairs
         found = torch.empty_like(z)
-        if pairs.watched:
-            bent = torch.empty_like(z, dtype=torch.bool)
-            for ends, weight, into in pairs.tiles(z, gradient, bent):
-                torch.logical_and(ctx.rule.bends(*ends), weight, out=into)
-            pairs.bend(pairs.cells(bent))
-        for ends, weight, into in pairs.tiles(z, gradient, found):
-            torch.mul(ctx.rule.slope(*ends), weight, out=into)
+        if not pairs.watched:
+            for ends, weight, into in pairs.tiles(z, gradient, found):
+                torch.mul(ctx.rule.slope(*ends), weight, out=into)
+            return pairs.without_last(found), None, None, None
+        bent = torch.empty_like(z, dtype=torch.bool)
+        for ends, weight, into, bent_into in pairs.tiles(z, gradient, found, bent):
+            slope, bends = ctx.rule.looked_at(*ends)
+            # where no gradient comes from, a bend is nothing to the score
+            torch.logical_and(bends, weight != 0, out=bent_into)
+            torch.mul(slope, weight, out=into)
+        pairs.bend(pairs.cells(bent))
         return pairs.without_last(found), None, None, None
 
 
@@ -152,15 +163,26 @@ def _hardtanh(min_val: float = -1.0, max_val: float = 1.0) -> Scalar | None:
     return _clamp(min_val, max_val)
 
 
+def _relu_looked_at(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    zero = zero_from_top(a, b)
+    bends = torch.sub(zero, 0.5).abs_() < 0.5 + NEAR
+    return zero.clamp_(0, 1), bends
+
+
 def _leaky_relu(negative_slope: float = 0.01) -> Scalar:
-    def slope(a: Tensor, b: Tensor) -> Tensor:
-        return relu_slope(a, b).mul_(1 - negative_slope).add_(negative_slope)
+    def leaky(slope: Tensor) -> Tensor:
+        return slope.mul_(1 - negative_slope).add_(negative_slope)
+
+    def looked_at(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+        slope, bends = _relu_looked_at(a, b)
+        return leaky(slope), bends
 
     return Scalar(
         lambda z: functional.leaky_relu(z, negative_slope),
-        slope,
+        lambda a, b: leaky(relu_slope(a, b)),
         lambda z: functional.leaky_relu_(z, negative_slope),
         kinks=(0.0,),
+        slope_and_bends=looked_at,
     )
 
 
@@ -190,7 +212,7 @@ def _pow(exponent: Any) -> Scalar | None:
 
 
 _SELU = 1.0507009873554804934193349852946, 1.6732632423543772848170429916717
-_RELU = Scalar(torch.relu, relu_slope, torch.relu_, kinks=(0.0,))
+_RELU = Scalar(torch.relu, relu_slope, torch.relu_, kinks=(0.0,), slope_and_bends=_relu_looked_at)
 _ABS = Scalar(torch.abs, absolute_slope, kinks=(0.0,))
 _ROOTS = {
     0.5: Scalar(torch.sqrt, sqrt_slope),

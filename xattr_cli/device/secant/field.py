@@ -24,6 +24,8 @@ def secants_of_call(
     targets: Sequence[Tensor],
     rows: int,
     seen: Callable[[SecantMode], None] = lambda mode: None,
+    *,
+    watching: bool = True,
 ) -> list[tuple[Tensor, Tensor, Tensor]]:
     """Values at the points of one call, and gradients of the cells between each of them and the next.
 
@@ -36,6 +38,7 @@ def secants_of_call(
         targets: each (j,) int64, of the first j points.
         rows: of the call.
         seen: told which functions were replaced, and which were not.
+        watching: for cells that are exact; if not, none is taken for it.
 
     Returns:
         For each of `targets`, values (j,), gradients (j, D), and (j,) bool, whether those are exact; what is said
@@ -45,6 +48,8 @@ def secants_of_call(
     filled, filling = scorer.fill(points, context, rows)
     leaf = filled.detach().requires_grad_()
     mode = SecantMode(len(leaf))
+    if not watching:
+        mode.pairing.bends.hide()
     found = []
     with torch.enable_grad():
         with mode:
@@ -64,11 +69,13 @@ class SecantField:
     """The cells of paths of the rows of one block; see `numerics.paths.field.CellField`.
 
     Attributes:
+        watching: for cells that are exact, which takes a fifth to a third more; if not, none is taken for it.
         left, replaced: names of the network's functions that kept their derivatives, and that did not.
     """
 
     scorer: Scorer
     rows: Rows
+    watching: bool = True
     left: set[str] = field(default_factory=set)
     replaced: set[str] = field(default_factory=set)
 
@@ -97,6 +104,7 @@ class SecantField:
                 # the axis of rows is told by its length: one that no axis of features is likely to have
                 rows if eager.packing.fixed else rows + 1,
                 self._see,
+                watching=self.watching,
             )
             begins = ~chains.last[members[0]]
             begins[-1] = False

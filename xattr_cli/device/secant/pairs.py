@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -60,27 +61,25 @@ class Pairs:
         """Left and right ends of every cell; views."""
         return self.cells(tensor), tensor.narrow(self.axis, self.step, tensor.shape[self.axis] - self.step)
 
-    def tiles(
-        self, tensor: Tensor, gradient: Tensor, found: Tensor
-    ) -> Iterator[tuple[tuple[Tensor, Tensor], Tensor, Tensor]]:
-        """Both ends of the cells, their part of the gradient and of the result, some numbers at a time.
+    def tiles(self, tensor: Tensor, *others: Tensor) -> Iterator[tuple[Any, ...]]:
+        """Both ends of the cells in a tensor, and their part of each of the others, some numbers at a time.
 
         Arguments:
-            tensor, gradient, found: of one shape.
+            tensor, others: of one shape.
         """
         apart = self.step * tensor.stride(self.axis)
-        strides = {tensor.stride(), gradient.stride(), found.stride()}
+        alike = all(other.stride() == tensor.stride() for other in others)
         outermost = tensor.stride(self.axis) == max(tensor.stride()) and tensor.numel() == (
             tensor.stride(self.axis) * tensor.shape[self.axis]
         )
-        if tensor.device.type != "cpu" or len(strides) > 1 or not outermost or tensor.numel() <= TILE:
-            yield self.ends(tensor), self.cells(gradient), self.cells(found)
+        if tensor.device.type != "cpu" or not alike or not outermost or tensor.numel() <= TILE:
+            yield self.ends(tensor), *map(self.cells, others)
             return
-        flat, weight, into = (t.as_strided((t.numel(),), (1,)) for t in (tensor, gradient, found))
+        flat, *rest = (t.as_strided((t.numel(),), (1,)) for t in (tensor, *others))
         for start in range(0, len(flat) - apart, TILE):
             stop = min(start + TILE, len(flat) - apart)
             ends = flat[start:stop], flat[start + apart : stop + apart]
-            yield ends, weight[start:stop], into[start:stop]
+            yield ends, *(each[start:stop] for each in rest)
 
     def of_cells(self, values: Tensor, like: Tensor) -> Tensor:
         """(n, ...) a tensor shaped as `like`: the values of the cells, and 0 at the last row."""

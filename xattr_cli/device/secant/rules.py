@@ -94,8 +94,8 @@ def _pool(axes: int, name: str, pairing: Pairing, writes: bool, x: Any, *args: A
     if pairs is None or pairs.axis >= x.ndim - axes:
         return NotImplemented
     pool = getattr(functional, name.removesuffix("_with_indices"))
-    _, index = pool(x.detach(), *args, **{**kwargs, "return_indices": True})
-    found = Largest.apply(x, index, axes, pairs)
+    value, index = pool(x.detach(), *args, **{**kwargs, "return_indices": True})
+    found = Largest.apply(x, value, index, axes, pairs)
     return (found, index) if name.endswith("_with_indices") else found
 
 
@@ -108,8 +108,10 @@ def _extreme(sign: int, pairing: Pairing, writes: bool, x: Any, dim: Any = None,
     # the axes in question go last; the rows may have moved forward by those that went
     moved = x.movedim(dims, [*range(-len(dims), 0)])
     pairs = replace(pairs, axis=pairs.axis - sum(axis < pairs.axis for axis in dims))
-    index = (sign * moved.detach()).flatten(-len(dims)).argmax(-1, keepdim=True)
-    found = Largest.apply(moved, index.view(*index.shape, *[1] * (len(dims) - 1)), len(dims), pairs)
+    plane = moved.detach().flatten(-len(dims))
+    index = (sign * plane).argmax(-1, keepdim=True)
+    shape = (*index.shape, *[1] * (len(dims) - 1))
+    found = Largest.apply(moved, plane.gather(-1, index).view(shape), index.view(shape), len(dims), pairs)
     found = found.movedim([*range(-len(dims), 0)], dims)
     return found if keepdim else found.squeeze(dims)
 

@@ -22,6 +22,7 @@ __all__ = [
     "silu_slope",
     "sqrt_slope",
     "tanh_slope",
+    "zero_from_top",
 ]
 
 
@@ -32,9 +33,18 @@ def relu_slope(a: Tensor, b: Tensor) -> Tensor:
         >>> relu_slope(torch.tensor([-1.0, 1.0, -1.0, 2.0]), torch.tensor([-2.0, 2.0, 3.0, 2.0]))
         tensor([0.0000, 1.0000, 0.7500, 1.0000])
     """
-    # the larger end over the distance: ≥ 1 if both are positive, ≤ 0 if neither is
-    distance = torch.sub(b, a).abs_().add_(torch.finfo(a.dtype).tiny)
-    return torch.maximum(a, b).div_(distance).clamp_(0, 1)
+    return zero_from_top(a, b).clamp_(0, 1)
+
+
+def zero_from_top(a: Tensor, b: Tensor) -> Tensor:
+    """(*shape) how far 0 lies below the larger end, over the distance of both: between 0 and 1 if it lies between
+    them, ±∞ where both ends are one, and −∞ where both are 0.
+
+    Example:
+        >>> zero_from_top(torch.tensor([-1.0, 1.0, -1.0, 2.0]), torch.tensor([-2.0, 2.0, 3.0, 2.0]))
+        tensor([-1.0000,  2.0000,  0.7500,      inf])
+    """
+    return torch.maximum(a, b).sub_(torch.finfo(a.dtype).tiny).div_(torch.sub(b, a).abs_())
 
 
 def absolute_slope(a: Tensor, b: Tensor) -> Tensor:

@@ -36,6 +36,8 @@ FINER, FINEST = 4, 256
 """Cells of the reference for each one that is judged by it, and the most."""
 LEAST_ORDER = 0.8
 """Of the error in the number of cells."""
+WORTH_WATCHING = 0.1
+"""Of the cells of a first pass that are exact: of fewer, nobody needs to know."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,7 @@ class Calibration:
         cost: evaluations a row that this takes; 0 if nothing was measured.
         rows: how many they were; 0 if nothing was measured.
         evaluations: that it took.
+        watching: whether so many cells of that pass were exact that it pays to look for them.
 
     Example:
         >>> Calibration().cells
@@ -59,6 +62,7 @@ class Calibration:
     cost: float = 0.0
     rows: int = 0
     evaluations: int = 0
+    watching: bool = True
 
     @classmethod
     def of(cls, stored: Mapping[str, Any]) -> Calibration:
@@ -193,7 +197,8 @@ class _Levels:
         """The share, and the first pass that would have cost least."""
         costs = {cells: self._cost(cells, rule) / self.rows for cells in self._passes}
         cells = min(costs, key=costs.__getitem__)
-        return Calibration(rule.share, cells, costs[cells], self.rows)
+        watching = bool(self._passes[cells].exact.double().mean() >= WORTH_WATCHING)
+        return Calibration(rule.share, cells, costs[cells], self.rows, watching=watching)
 
     def _cost(self, cells: int, rule: SecantRule) -> float:
         """Evaluations of the rows whose first pass has so many cells, as far as the passes tell."""

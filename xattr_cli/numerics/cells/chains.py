@@ -166,7 +166,9 @@ def _shared(path: StraightPath, row: Tensor, slot: Tensor, u: Tensor) -> tuple[T
 
 
 def _equal_paths(sample: Tensor, slot: Tensor, u: Tensor) -> tuple[Tensor, Tensor] | None:
-    """`group_equal` of rows of the same sample whose nodes are the same."""
+    """`group_equal` of rows of the same sample whose nodes are the same; None if no two are."""
+    if bool((torch.diff(sample) > 0).all()):  # one target each, as a rule: there is nothing to compare
+        return None
     count = torch.bincount(slot, minlength=len(sample))
     nodes = u.new_full((len(sample), int(count.max())), -1.0)
     nodes[slot, _numbers(slot, count)] = u
