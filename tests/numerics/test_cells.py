@@ -146,6 +146,102 @@ def test_functions_of_several_numbers_are_never_taken_for_exact_where_they_are_n
     assert (error[sums.exact] < 1e-6).all() and (error > 1e-6).any()
 
 
+class Through(nn.Module):
+    """A function of two linear maps of the input, and a linear readout."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+        self.first, self.second, self.last = nn.Linear(6, 12), nn.Linear(6, 12), nn.Linear(12, 3)
+        self.mixing = nn.Bilinear(12, 12, 12)
+
+    def forward(self, x):
+        if self.function == "bilinear":
+            return self.last(self.mixing(self.first(x), self.second(x)))
+        return self.last(self.function(self.first(x), self.second(x)))
+
+
+class Kinked(torch.autograd.Function):
+    """A ReLU of somebody's own."""
+
+    @staticmethod
+    def forward(ctx, z):
+        ctx.save_for_backward(z)
+        return z.clamp(min=0)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        (z,) = ctx.saved_tensors
+        return gradient * (z > 0)
+
+
+def without_gradient(z, v):
+    with torch.no_grad():
+        turned_on = (z > 0).double()
+    return turned_on * v
+
+
+def by_parts(z, v):
+    found = torch.zeros_like(z)
+    found[z > 0] = v[z > 0]
+    return found
+
+
+UNSEEN = {
+    "a mask": lambda z, v: z * (z > 0),
+    "a mask of something else": lambda z, v: v * (z.detach() > 0).double(),
+    "a mask without gradient": without_gradient,
+    "masked fill": lambda z, v: z.masked_fill(z < 0, 0),
+    "some of the entries": by_parts,
+    "sorted by itself": lambda z, v: z.gather(1, z.argsort(1)),
+    "sorted by something else": lambda z, v: v.take_along_dim(z.argsort(1), 1),
+    "a derivative of somebody's own": lambda z, v: Kinked.apply(z),
+    "vmap": lambda z, v: torch.vmap(torch.relu)(z),
+    "copysign": lambda z, v: torch.copysign(z, v),
+    "a condition about something else": lambda z, v: torch.where(v > 0, z, -z),
+    "a product of three": lambda z, v: torch.einsum("bi,bj,bi->bi", z, v, z),
+    "bilinear": "bilinear",
+}
+
+
+@pytest.mark.parametrize("name", UNSEEN)
+def test_cells_in_which_a_function_bends_unseen_are_not_exact(name):
+    torch.manual_seed(0)
+    sums, error = cells_of(Through(UNSEEN[name]).double(), 2, 4, rows=20)
+    assert (error[sums.exact] < 1e-6).all() and (~sums.exact).any()
+
+
+def tent(z, v):
+    return torch.where(z.abs() < 0.3, (0.3 - z.abs()) * v, 0.0)
+
+
+def parabola(z, v):
+    return torch.where((z > -0.3) & (z < 0.3), (0.09 - z * z) * v, torch.zeros_like(v))
+
+
+@pytest.mark.parametrize("window", [tent, parabola])
+def test_a_window_that_opens_and_closes_between_two_nodes_is_not_exact(window):
+    """Its condition does not hold at either of them, and the scores there tell nothing."""
+    torch.manual_seed(0)
+    narrow = Through(lambda z, v: torch.cat([window(z[:, :1], v[:, :4]), v[:, 4:]], 1)).double()
+    sums, error = cells_of(narrow, 2, 2, rows=60)
+    assert (error > 1e-6).any() and (error[sums.exact] < 1e-6).all()
+
+
+def test_conditions_that_pick_the_larger_one_cost_no_exactness():
+    torch.manual_seed(0)
+    picking = Through(lambda z, v: torch.where(z > v, z, v)).double()
+    sums, error = cells_of(picking, 2, 2)
+    assert sums.exact.all() and (error < 1e-6).all()
+
+
+def test_masks_that_hold_all_along_the_path_cost_no_exactness():
+    torch.manual_seed(0)
+    constant = Through(lambda z, v: torch.where(torch.arange(12) % 2 == 0, z, v).relu()).double()
+    sums, error = cells_of(constant, 2, 2)
+    assert sums.exact.all() and (error < 1e-6).all()
+
+
 def gated(x):
     """A product of two linear maps, whose slopes are lines."""
     return x[:, :3] * x[:, 3:]

@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from .choices import Choice, Largest
 from .elementwise import RULES, Elementwise
+from .follows import is_followed
 from .normalising import LogSumExp, Softmax
 from .pairs import Pairing
 from .products import Bilinear, Product
@@ -115,7 +116,7 @@ def _extreme(sign: int, pairing: Pairing, writes: bool, x: Any, dim: Any = None,
 
 
 def _either(a_wins: Callable[[Tensor, Tensor], Tensor], pairing: Pairing, writes: bool, a: Any, b: Any) -> Any:
-    return _choice(pairing, a_wins(a.detach(), b.detach()), a, b)
+    return _choice(pairing, a_wins(a.detach(), b.detach()), a, b, followed=False)
 
 
 def _where(pairing: Pairing, writes: bool, *given: Any, **kwargs: Any) -> Any:
@@ -125,14 +126,14 @@ def _where(pairing: Pairing, writes: bool, *given: Any, **kwargs: Any) -> Any:
     chosen, a, b = given if given[0].dtype == torch.bool else (given[1], given[0], given[2])
     like = a if isinstance(a, Tensor) else b
     a, b = (torch.as_tensor(value, dtype=like.dtype, device=like.device) for value in (a, b))
-    return _choice(pairing, chosen, a, b)
+    return _choice(pairing, chosen, a, b, followed=is_followed(chosen))
 
 
-def _choice(pairing: Pairing, chosen: Tensor, a: Tensor, b: Tensor) -> Any:
+def _choice(pairing: Pairing, chosen: Tensor, a: Tensor, b: Tensor, *, followed: bool) -> Any:
     shape = torch.broadcast_shapes(chosen.shape, a.shape, b.shape)  # type: ignore[no-untyped-call]
     chosen, a, b = (tensor.expand(shape) for tensor in (chosen, a, b))
     pairs = pairing.of(a)
-    return NotImplemented if pairs is None else Choice.apply(chosen, a, b, pairs)
+    return NotImplemented if pairs is None else Choice.apply(chosen, a, b, pairs, followed)
 
 
 def _max_or_min(sign: int, pairing: Pairing, writes: bool, x: Any, *args: Any, **kwargs: Any) -> Any:

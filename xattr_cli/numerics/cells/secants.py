@@ -14,7 +14,7 @@ from ..paths.sweep import PathIntegral, PathPass, sweep
 from .chains import PathCells
 from .error_share import CAUTIOUS, ErrorShare, secant_error
 from .evidence import CellEvidence, evidence_after, evidence_of
-from .sums import CellSums, sum_cells
+from .sums import GAP_ROUNDING, CellSums, sum_cells
 
 __all__ = ["MOST_TIMES", "CellMaps", "SecantCells", "SecantRule", "cell_maps", "integrate_secants", "times_for"]
 
@@ -226,10 +226,6 @@ def times_for(error: Tensor, inexact: Tensor, ends: Tensor, left: Tensor, rule: 
     most = (left - ends) // inexact.clamp(min=1)
     times = torch.minimum(wanted.long().clamp(2, MOST_TIMES), most)
     return torch.where((times >= 2) & (inexact > 0), times, 1)
-
-
-GAP_ROUNDING = 64.0
-"""Units in the last place of the scores and of the map's features, which sums of cells may miss."""
 
 
 def _missed(attribution: Tensor, score_input: Tensor, score_baseline: Tensor) -> Tensor:
