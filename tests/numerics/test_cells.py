@@ -118,14 +118,14 @@ class Attending(nn.Module):
 
 
 class Largest(nn.Module):
-    """Of three maps, one may win between two others."""
+    """Of many maps, several may win between two others."""
 
     def __init__(self):
         super().__init__()
-        self.first, self.last = nn.Linear(6, 24), nn.Linear(8, 3)
+        self.first, self.last = nn.Linear(6, 200), nn.Linear(2, 3)
 
     def forward(self, x):
-        return self.last(self.first(x).unflatten(-1, (8, 3)).amax(-1))
+        return self.last(self.first(x).unflatten(-1, (2, 100)).amax(-1))
 
 
 class Steps(nn.Module):
@@ -240,6 +240,36 @@ def test_masks_that_hold_all_along_the_path_cost_no_exactness():
     constant = Through(lambda z, v: torch.where(torch.arange(12) % 2 == 0, z, v).relu()).double()
     sums, error = cells_of(constant, 2, 2)
     assert sums.exact.all() and (error < 1e-6).all()
+
+
+MAXIMA = {
+    "amax": lambda z: z.unflatten(-1, (3, 4)).amax(-1),
+    "amin over two axes": lambda z: z.unflatten(-1, (2, 3, 2)).amin((1, 3)),
+    "values of max": lambda z: z.unflatten(-1, (4, 3)).max(1).values,
+    "min, sequence first": lambda z: z.unflatten(-1, (3, 4)).movedim(1, 0).min(2, keepdim=True).values[..., 0].T,
+    "some are never the largest": lambda z: (
+        z.masked_fill(torch.arange(12) % 2 == 0, -torch.inf).unflatten(-1, (3, 4)).amax(-1)
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MAXIMA)
+def test_a_third_winner_between_two_others_has_its_share(name):
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Linear(6, 12), Applied(MAXIMA[name]), nn.Linear(3, 3)).double()
+    sums, error = cells_of(network, 2, 1, rows=60)
+    assert sums.exact.all() and (error < 1e-6).all()
+
+
+class Applied(nn.Module):
+    """A function as a layer."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def forward(self, x):
+        return self.function(x)
 
 
 def gated(x):

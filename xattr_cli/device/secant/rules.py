@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from .choices import Choice, Largest
 from .elementwise import RULES, Elementwise
+from .envelopes import Envelope
 from .follows import is_followed
 from .normalising import LogSumExp, Softmax
 from .pairs import Pairing
@@ -101,17 +102,16 @@ def _pool(axes: int, name: str, pairing: Pairing, writes: bool, x: Any, *args: A
 
 
 def _extreme(sign: int, pairing: Pairing, writes: bool, x: Any, dim: Any = None, keepdim: bool = False) -> Any:
-    """Values of `amax` and `amin`, and the index at which they are found."""
+    """Values of `amax` and `amin`."""
     pairs = pairing.of(x)
     dims = [dim % x.ndim] if isinstance(dim, int) else [number % x.ndim for number in dim or ()]
     if pairs is None or not dims or pairs.axis in dims:
         return NotImplemented
     # the axes in question go last; the rows may have moved forward by those that went
-    moved = x.movedim(dims, [*range(-len(dims), 0)])
+    moved = x.movedim(dims, [*range(-len(dims), 0)]).flatten(-len(dims))
     pairs = replace(pairs, axis=pairs.axis - sum(axis < pairs.axis for axis in dims))
-    index = (sign * moved.detach()).flatten(-len(dims)).argmax(-1, keepdim=True)
-    found = Largest.apply(moved, index.view(*index.shape, *[1] * (len(dims) - 1)), len(dims), pairs)
-    found = found.movedim([*range(-len(dims), 0)], dims)
+    found = Envelope.apply(moved, sign, pairs)
+    found = found.view(*found.shape, *[1] * (len(dims) - 1)).movedim([*range(-len(dims), 0)], dims)
     return found if keepdim else found.squeeze(dims)
 
 
