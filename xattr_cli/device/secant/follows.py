@@ -42,19 +42,23 @@ def follows(tensor: Tensor) -> bool:
     return tensor.requires_grad or is_followed(tensor)
 
 
-def follow(name: str, given: Iterable[object], found: object) -> None:
-    """Mark what a function has made of something that changes, if it carries no gradient any more.
+def follow(name: str, given: Iterable[object], found: Iterable[object]) -> bool:
+    """Mark what a function has made of something that changes, if it carries no gradient; whether it has.
 
     Example:
         >>> import torch
         >>> x = torch.ones(2, requires_grad=True)
         >>> mask = x > 0
-        >>> follow("gt", (x, 0), mask)
-        >>> is_followed(mask), is_followed(torch.ones(2))
-        (True, False)
+        >>> follow("gt", (x, 0), [mask]), is_followed(mask), is_followed(torch.ones(2))
+        (True, True, False)
     """
     if name in _FILLED or not any_tensor(given, follows):
-        return
-    for value in found if isinstance(found, list | tuple) else (found,):
-        if isinstance(value, Tensor) and not value.requires_grad:
+        return False
+    marked = False
+    for value in found:
+        if isinstance(value, list | tuple):
+            marked |= follow(name, given, value)
+        elif isinstance(value, Tensor) and not value.requires_grad:
             setattr(value, _MARK, True)
+            marked = True
+    return marked

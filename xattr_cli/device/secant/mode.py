@@ -41,6 +41,7 @@ class SecantMode(TorchFunctionMode):
         self.pairing = Pairing(rows)
         self.left: Counter[str] = Counter()
         self.replaced: Counter[str] = Counter()
+        self._follows = False  # whether any tensor changes without a gradient
 
     def __torch_function__(
         self, func: Any, types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None
@@ -49,12 +50,17 @@ class SecantMode(TorchFunctionMode):
         name, given = getattr(func, "__name__", ""), (*args, *kwargs.values())
         if torch.is_grad_enabled() and any_tensor(given, changes):
             found = self._run(func, name, args, kwargs)
-            self._look_at(name, given, found)
+            if self._follows:
+                self._look_at(name, given, found)
+            if isinstance(found, Tensor) and found.requires_grad:
+                return found
         else:
             found = _sort(*args, **kwargs) if name == "sort" else func(*args, **kwargs)
+            if torch.is_grad_enabled() and not self._follows:
+                return found
         # what was written into has changed too
         written = args[:1] if name == "__setitem__" or _plain(name, kwargs)[1] else ()
-        follow(name, given, (found, *written))
+        self._follows |= follow(name, given, (found, *written))
         return found
 
     def _run(self, func: Any, name: str, args: Any, kwargs: dict[str, Any]) -> Any:
