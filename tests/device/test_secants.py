@@ -399,3 +399,20 @@ def test_cells_that_are_not_watched_are_the_same_and_none_is_taken_for_exact():
         assert not plain.exact.any()
         exact += int(watched.exact.sum())
     assert 5 < exact < 6 * 7 - 5
+
+
+def compiled(function):
+    """A network that was compiled in parts, as people have them."""
+    return Between(torch.compile(function, backend="aot_eager", dynamic=False))
+
+
+def test_compiled_networks_one_after_another_have_secants_of_their_own():
+    torch._dynamo.reset()
+    point = torch.randn(5, 6, generator=torch.Generator().manual_seed(0))
+    for function in (lambda z: torch.relu(z) * z.tanh(), lambda z: torch.relu(z) * z.tanh() + z):
+        for shape in (16, 8, 4):
+            found = []
+            for make in (Between, compiled):
+                torch.manual_seed(0)
+                found.append(maps_of(make(function).double(), point.double(), 1, rows=shape))
+            torch.testing.assert_close(*found, rtol=1e-12, atol=1e-12)

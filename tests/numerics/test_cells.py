@@ -1,5 +1,6 @@
 """Secant cells: where they lie, which of them are exact, and that only the others are made again."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -118,14 +119,14 @@ class Attending(nn.Module):
 
 
 class Largest(nn.Module):
-    """Of three maps, one may win between two others."""
+    """Of many maps, several may win between two others."""
 
     def __init__(self):
         super().__init__()
-        self.first, self.last = nn.Linear(6, 24), nn.Linear(8, 3)
+        self.first, self.last = nn.Linear(6, 200), nn.Linear(2, 3)
 
     def forward(self, x):
-        return self.last(self.first(x).unflatten(-1, (8, 3)).amax(-1))
+        return self.last(self.first(x).unflatten(-1, (2, 100)).amax(-1))
 
 
 class Steps(nn.Module):
@@ -144,6 +145,132 @@ def test_functions_of_several_numbers_are_never_taken_for_exact_where_they_are_n
     torch.manual_seed(0)
     sums, error = cells_of(network().double(), 2, 2, rows=40)
     assert (error[sums.exact] < 1e-6).all() and (error > 1e-6).any()
+
+
+class Through(nn.Module):
+    """A function of two linear maps of the input, and a linear readout."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+        self.first, self.second, self.last = nn.Linear(6, 12), nn.Linear(6, 12), nn.Linear(12, 3)
+        self.mixing = nn.Bilinear(12, 12, 12)
+
+    def forward(self, x):
+        if self.function == "bilinear":
+            return self.last(self.mixing(self.first(x), self.second(x)))
+        return self.last(self.function(self.first(x), self.second(x)))
+
+
+class Kinked(torch.autograd.Function):
+    """A ReLU of somebody's own."""
+
+    @staticmethod
+    def forward(ctx, z):
+        ctx.save_for_backward(z)
+        return z.clamp(min=0)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        (z,) = ctx.saved_tensors
+        return gradient * (z > 0)
+
+
+def without_gradient(z, v):
+    with torch.no_grad():
+        turned_on = (z > 0).double()
+    return turned_on * v
+
+
+def by_parts(z, v):
+    found = torch.zeros_like(z)
+    found[z > 0] = v[z > 0]
+    return found
+
+
+UNSEEN = {
+    "a mask": lambda z, v: z * (z > 0),
+    "a mask of something else": lambda z, v: v * (z.detach() > 0).double(),
+    "a mask without gradient": without_gradient,
+    "masked fill": lambda z, v: z.masked_fill(z < 0, 0),
+    "some of the entries": by_parts,
+    "sorted by itself": lambda z, v: z.gather(1, z.argsort(1)),
+    "sorted by something else": lambda z, v: v.take_along_dim(z.argsort(1), 1),
+    "a derivative of somebody's own": lambda z, v: Kinked.apply(z),
+    "vmap": lambda z, v: torch.vmap(torch.relu)(z),
+    "copysign": lambda z, v: torch.copysign(z, v),
+    "a condition about something else": lambda z, v: torch.where(v > 0, z, -z),
+    "a product of three": lambda z, v: torch.einsum("bi,bj,bi->bi", z, v, z),
+    "bilinear": "bilinear",
+}
+
+
+@pytest.mark.parametrize("name", UNSEEN)
+def test_cells_in_which_a_function_bends_unseen_are_not_exact(name):
+    torch.manual_seed(0)
+    sums, error = cells_of(Through(UNSEEN[name]).double(), 2, 4, rows=20)
+    assert (error[sums.exact] < 1e-6).all() and (~sums.exact).any()
+
+
+def tent(z, v):
+    return torch.where(z.abs() < 0.3, (0.3 - z.abs()) * v, 0.0)
+
+
+def parabola(z, v):
+    return torch.where((z > -0.3) & (z < 0.3), (0.09 - z * z) * v, torch.zeros_like(v))
+
+
+@pytest.mark.parametrize("window", [tent, parabola])
+def test_a_window_that_opens_and_closes_between_two_nodes_is_not_exact(window):
+    """Its condition does not hold at either of them, and the scores there tell nothing."""
+    torch.manual_seed(0)
+    narrow = Through(lambda z, v: torch.cat([window(z[:, :1], v[:, :4]), v[:, 4:]], 1)).double()
+    sums, error = cells_of(narrow, 2, 2, rows=60)
+    assert (error > 1e-6).any() and (error[sums.exact] < 1e-6).all()
+
+
+def test_conditions_that_pick_the_larger_one_cost_no_exactness():
+    torch.manual_seed(0)
+    picking = Through(lambda z, v: torch.where(z > v, z, v)).double()
+    sums, error = cells_of(picking, 2, 2)
+    assert sums.exact.all() and (error < 1e-6).all()
+
+
+def test_masks_that_hold_all_along_the_path_cost_no_exactness():
+    torch.manual_seed(0)
+    constant = Through(lambda z, v: torch.where(torch.arange(12) % 2 == 0, z, v).relu()).double()
+    sums, error = cells_of(constant, 2, 2)
+    assert sums.exact.all() and (error < 1e-6).all()
+
+
+MAXIMA = {
+    "amax": lambda z: z.unflatten(-1, (3, 4)).amax(-1),
+    "amin over two axes": lambda z: z.unflatten(-1, (2, 3, 2)).amin((1, 3)),
+    "values of max": lambda z: z.unflatten(-1, (4, 3)).max(1).values,
+    "min, sequence first": lambda z: z.unflatten(-1, (3, 4)).movedim(1, 0).min(2, keepdim=True).values[..., 0].T,
+    "some are never the largest": lambda z: (
+        z.masked_fill(torch.arange(12) % 2 == 0, -torch.inf).unflatten(-1, (3, 4)).amax(-1)
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MAXIMA)
+def test_a_third_winner_between_two_others_has_its_share(name):
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Linear(6, 12), Applied(MAXIMA[name]), nn.Linear(3, 3)).double()
+    sums, error = cells_of(network, 2, 1, rows=60)
+    assert sums.exact.all() and (error < 1e-6).all()
+
+
+class Applied(nn.Module):
+    """A function as a layer."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def forward(self, x):
+        return self.function(x)
 
 
 def gated(x):
@@ -207,3 +334,33 @@ def test_a_row_is_refined_alone():
         alone, _, _ = found_by(network, x[row : row + 1], 1e-3)
         torch.testing.assert_close(alone.mean_gradient[0], together.mean_gradient[row], rtol=1e-12, atol=1e-14)
         assert alone.evaluations[0] == together.evaluations[row]
+
+
+class Masked(nn.Module):
+    """Jumps by the sum of all numbers where the first one passes a threshold."""
+
+    def forward(self, x):
+        return (x.sum(1, keepdim=True) * (x[:, :1] > 0.3).double()).expand(-1, 2)
+
+
+def test_rows_whose_gap_no_cells_can_close_stop_soon_and_do_not_converge():
+    x = torch.rand(8, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64) + 0.4
+    found, _, _ = found_by(Masked(), x, 0.01)
+    assert (found.status == Status.NOT_CONVERGED).all() and (found.relative_error > 0.1).all()
+    assert (found.evaluations <= 130).all()  # of 4,096
+
+
+def test_calibration_does_not_take_the_word_of_a_single_cell():
+    """Cells that are all called exact and make other maps when there are more of them are not."""
+    x = torch.randn(8, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    _, field, path = found_by(relu_mlp(6, 10, 10, 3), x, 0.05)
+
+    class Credulous:
+        """Says of every cell that it is exact."""
+
+        def cells(self, chains):
+            for cells in field.cells(chains):
+                yield replace(cells, exact=torch.ones_like(cells.exact))
+
+    rule = SecantRule(rtol=1e-3, max_nodes=1024, cells=6)
+    assert calibrate(Credulous(), path, rule).cells > 1

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from .bends import MANY
 from .pairs import Pairs
 
 __all__ = ["Choice", "Largest"]
@@ -60,15 +61,19 @@ class Choice(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, chosen: Tensor, a: Tensor, b: Tensor, pairs: Pairs) -> Tensor:
-        """(*shape), all of one shape."""
-        ctx.pairs = pairs
+    def forward(ctx: Any, chosen: Tensor, a: Tensor, b: Tensor, pairs: Pairs, followed: bool) -> Tensor:
+        """(*shape), all of one shape.
+
+        Arguments:
+            followed: whether the condition is known to depend on what changes along the path.
+        """
+        ctx.pairs, ctx.followed = pairs, followed
         ctx.save_for_backward(chosen, a - b)
         return torch.where(chosen, a, b)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[None, Tensor, Tensor, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[None, Tensor, Tensor, None, None]:
         """The gradients of every cell, at its left end."""
         chosen, apart = ctx.saved_tensors
         pairs: Pairs = ctx.pairs
@@ -79,9 +84,22 @@ class Choice(torch.autograd.Function):
         to_first = torch.where(crosses, lead_a / both, 0.5)
         to_a = torch.where(chosen_a, to_first, 1 - to_first)
         share = torch.where(chosen_a == chosen_b, chosen_a.to(to_a.dtype), to_a)
-        if pairs.watched:
-            changes = (chosen_a != chosen_b) & (pairs.cells(gradient) != 0)
+        if pairs.watched and pairs.bends is not None:
+            felt = pairs.cells(gradient) != 0
+            changes = (chosen_a != chosen_b) & felt
             pairs.bend(changes)
-            pairs.bend(changes & ~crosses)  # a jump is never exact: it counts as two
+            strange = pairs.any(felt if ctx.followed else changes) & _is_no_extreme(chosen, apart, pairs)
+            pairs.bends.add(strange, functions=MANY)
         found = pairs.of_cells(pairs.cells(gradient) * share, gradient)
-        return None, found, pairs.without_last(gradient - found), None
+        return None, found, pairs.without_last(gradient - found), None, None
+
+
+def _is_no_extreme(chosen: Tensor, apart: Tensor, pairs: Pairs) -> Tensor:
+    """(cells,) bool, whether neither always the larger one nor always the smaller one of both is chosen.
+
+    Then the condition is about something else: it may hold for a while between two nodes, or y jumps where it
+    turns.
+    """
+    larger, differ = chosen == (apart > 0), apart != 0
+    against = (torch.logical_or(*pairs.ends(differ & each)) for each in (larger, ~larger))
+    return torch.logical_and(*(pairs.any(entries) for entries in against))

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -52,7 +55,7 @@ def secants_of_call(
         mode.pairing.bends.hide()
     found = []
     with torch.enable_grad():
-        with mode:
+        with _uncompiled(), mode:
             scores = scorer.graded(leaf, filling)
         for number, target in enumerate(targets, 1):
             values = scores[: len(target)].gather(1, target[:, None])[:, 0]
@@ -62,6 +65,16 @@ def secants_of_call(
             found.append((values.detach(), gradients[: len(target)], exact[: len(target)]))
     seen(mode)
     return found
+
+
+def _uncompiled() -> AbstractContextManager[Any]:
+    """Parts of the network that were compiled run as they were written.
+
+    Compiled while the functions of torch are replaced, the secants of one network may be taken for another's.
+    Where nothing was compiled, the compiler is not there: to load it takes a second.
+    """
+    compiler = "torch._dynamo" in sys.modules
+    return torch.compiler.set_stance("force_eager") if compiler else nullcontext()
 
 
 @dataclass(frozen=True)

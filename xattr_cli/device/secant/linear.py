@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["is_linear"]
+__all__ = ["is_linear", "is_product"]
 
 _LINEAR = frozenset(
     """
@@ -13,7 +13,7 @@ _LINEAR = frozenset(
     atleast_2d atleast_3d avg_pool1d avg_pool2d avg_pool3d baddbmm batch_norm bfloat16 bilinear block_diag bmm
     broadcast_tensors broadcast_to cat channel_shuffle chain_matmul chunk clone column_stack concat concatenate
     constant_pad_nd contiguous conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d copy
-    copysign cpu cuda cumsum detach diag diagonal diff dim div divide dot double dropout dropout1d dropout2d
+    cpu cuda cumsum detach diag diagonal diff dim div divide dot double dropout dropout1d dropout2d
     dropout3d dsplit dstack einsum element_size embedding equal expand expand_as feature_alpha_dropout
     feature_dropout fill_ flatten flip fliplr flipud float fold frobenius ger get_device gather half hsplit
     hstack identity index_add index_copy index_fill index_put index_select inner interpolate is_complex
@@ -40,3 +40,18 @@ def is_linear(name: str) -> bool:
     Products are, if one of the factors does not change along the path; the other ones have rules of their own.
     """
     return name in _LINEAR
+
+
+_PRODUCTS = frozenset(
+    """
+    addbmm addmm addmv addr baddbmm batch_norm bilinear bmm chain_matmul conv1d conv2d conv3d conv_transpose1d
+    conv_transpose2d conv_transpose3d div divide dot einsum ger inner kron linear matmul mm mul multiply mv outer
+    tensordot true_divide __div__ __idiv__ __imul__ __itruediv__ __matmul__ __mul__ __rmatmul__ __rmul__
+    __truediv__
+    """.split()
+)
+
+
+def is_product(name: str) -> bool:
+    """Whether a function of torch is linear in each of its factors alone, and not in several that change."""
+    return name in _PRODUCTS

@@ -13,7 +13,8 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from .composed import COMPOSED
-from .linear import is_linear
+from .follows import any_tensor, changes, follow, is_followed
+from .linear import is_linear, is_product
 from .pairs import Pairing
 from .rules import DIRECT
 
@@ -40,16 +41,33 @@ class SecantMode(TorchFunctionMode):
         self.pairing = Pairing(rows)
         self.left: Counter[str] = Counter()
         self.replaced: Counter[str] = Counter()
+        self._follows = False  # whether any tensor changes without a gradient
 
     def __torch_function__(
         self, func: Any, types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         kwargs = dict(kwargs or {})
-        name = getattr(func, "__name__", "")
-        if not torch.is_grad_enabled() or not _depends((*args, *kwargs.values())):
-            return _sort(*args, **kwargs) if name == "sort" else func(*args, **kwargs)
+        name, given = getattr(func, "__name__", ""), (*args, *kwargs.values())
+        if torch.is_grad_enabled() and any_tensor(given, changes):
+            found = self._run(func, name, args, kwargs)
+            if self._follows:
+                self._look_at(name, given, found)
+            if isinstance(found, Tensor) and found.requires_grad:
+                return found
+        else:
+            found = _sort(*args, **kwargs) if name == "sort" else func(*args, **kwargs)
+            if torch.is_grad_enabled() and not self._follows:
+                return found
+        # what was written into has changed too
+        written = args[:1] if name == "__setitem__" or _plain(name, kwargs)[1] else ()
+        self._follows |= follow(name, given, (found, *written))
+        return found
+
+    def _run(self, func: Any, name: str, args: Any, kwargs: dict[str, Any]) -> Any:
+        """A function of what changes, with the secant that is known of it."""
         plain, writes = _plain(name, kwargs)
-        if is_linear(plain) and plain not in DIRECT and plain not in COMPOSED:
+        linear = is_linear(plain) and not (is_product(plain) and _changing((*args, *kwargs.values())) > 1)
+        if linear and plain not in DIRECT and plain not in COMPOSED:
             return func(*args, **kwargs)
         for attempt in (self._direct, self._composed):
             found = attempt(plain, writes, args, {key: value for key, value in kwargs.items() if key != "inplace"})
@@ -60,10 +78,17 @@ class SecantMode(TorchFunctionMode):
         if body is not None:
             with self:
                 return body(*args, **kwargs)
-        if not is_linear(plain):
+        if not linear:
             self.left[plain] += 1
             self.pairing.bends.hide()
         return func(*args, **kwargs)
+
+    def _look_at(self, name: str, given: tuple[Any, ...], found: Any) -> None:
+        """Where masks, positions and the like are at work, functions bend unseen; `where` looks at its own."""
+        if name == "where":
+            given = tuple(value for value in given if getattr(value, "dtype", None) != torch.bool)
+        if any_tensor(given, is_followed) and any_tensor((found, *given[:1]), changes):
+            self.pairing.bends.hide()
 
     def _direct(self, name: str, writes: bool, args: Any, kwargs: dict[str, Any]) -> Any:
         rule = DIRECT.get(name)
@@ -86,15 +111,13 @@ def _sort(
     return torch.sort(values, dim=dim, descending=descending, stable=True, **kwargs)
 
 
-def _depends(values: Iterable[object]) -> bool:
-    """Whether any of the arguments changes along the path."""
-    for value in values:
-        if isinstance(value, Tensor):
-            if value.requires_grad:
-                return True
-        elif isinstance(value, list | tuple) and _depends(value):
-            return True
-    return False
+def _changing(values: Iterable[object]) -> int:
+    """How many of the arguments change along the path."""
+    return sum(
+        value.requires_grad if isinstance(value, Tensor) else _changing(value)
+        for value in values
+        if isinstance(value, Tensor | list | tuple)
+    )
 
 
 def _plain(name: str, kwargs: Mapping[str, Any]) -> tuple[str, bool]:

@@ -13,6 +13,8 @@ from torch.nn import functional
 
 from .choices import Choice, Largest
 from .elementwise import RULES, Elementwise
+from .envelopes import Envelope
+from .follows import is_followed
 from .normalising import LogSumExp, Softmax
 from .pairs import Pairing
 from .products import Bilinear, Product
@@ -100,24 +102,21 @@ def _pool(axes: int, name: str, pairing: Pairing, writes: bool, x: Any, *args: A
 
 
 def _extreme(sign: int, pairing: Pairing, writes: bool, x: Any, dim: Any = None, keepdim: bool = False) -> Any:
-    """Values of `amax` and `amin`, and the index at which they are found."""
+    """Values of `amax` and `amin`."""
     pairs = pairing.of(x)
     dims = [dim % x.ndim] if isinstance(dim, int) else [number % x.ndim for number in dim or ()]
     if pairs is None or not dims or pairs.axis in dims:
         return NotImplemented
     # the axes in question go last; the rows may have moved forward by those that went
-    moved = x.movedim(dims, [*range(-len(dims), 0)])
+    moved = x.movedim(dims, [*range(-len(dims), 0)]).flatten(-len(dims))
     pairs = replace(pairs, axis=pairs.axis - sum(axis < pairs.axis for axis in dims))
-    plane = moved.detach().flatten(-len(dims))
-    index = (sign * plane).argmax(-1, keepdim=True)
-    shape = (*index.shape, *[1] * (len(dims) - 1))
-    found = Largest.apply(moved, plane.gather(-1, index).view(shape), index.view(shape), len(dims), pairs)
-    found = found.movedim([*range(-len(dims), 0)], dims)
+    found = Envelope.apply(moved, sign, pairs)
+    found = found.view(*found.shape, *[1] * (len(dims) - 1)).movedim([*range(-len(dims), 0)], dims)
     return found if keepdim else found.squeeze(dims)
 
 
 def _either(a_wins: Callable[[Tensor, Tensor], Tensor], pairing: Pairing, writes: bool, a: Any, b: Any) -> Any:
-    return _choice(pairing, a_wins(a.detach(), b.detach()), a, b)
+    return _choice(pairing, a_wins(a.detach(), b.detach()), a, b, followed=False)
 
 
 def _where(pairing: Pairing, writes: bool, *given: Any, **kwargs: Any) -> Any:
@@ -127,14 +126,14 @@ def _where(pairing: Pairing, writes: bool, *given: Any, **kwargs: Any) -> Any:
     chosen, a, b = given if given[0].dtype == torch.bool else (given[1], given[0], given[2])
     like = a if isinstance(a, Tensor) else b
     a, b = (torch.as_tensor(value, dtype=like.dtype, device=like.device) for value in (a, b))
-    return _choice(pairing, chosen, a, b)
+    return _choice(pairing, chosen, a, b, followed=is_followed(chosen))
 
 
-def _choice(pairing: Pairing, chosen: Tensor, a: Tensor, b: Tensor) -> Any:
+def _choice(pairing: Pairing, chosen: Tensor, a: Tensor, b: Tensor, *, followed: bool) -> Any:
     shape = torch.broadcast_shapes(chosen.shape, a.shape, b.shape)  # type: ignore[no-untyped-call]
     chosen, a, b = (tensor.expand(shape) for tensor in (chosen, a, b))
     pairs = pairing.of(a)
-    return NotImplemented if pairs is None else Choice.apply(chosen, a, b, pairs)
+    return NotImplemented if pairs is None else Choice.apply(chosen, a, b, pairs, followed)
 
 
 def _max_or_min(sign: int, pairing: Pairing, writes: bool, x: Any, *args: Any, **kwargs: Any) -> Any:

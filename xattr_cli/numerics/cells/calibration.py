@@ -87,7 +87,7 @@ def calibrate(field: CellField, path: StraightPath, rule: SecantRule) -> Calibra
         (2, 8)
     """
     levels = _Levels(field, path, PowerWarp(rule.warp))
-    if levels.add(1).exact.all():  # a single function bends: there is nothing to refine
+    if levels.all_is_in_one():  # a single function bends: there is nothing to refine
         return Calibration(cells=1, cost=2.0, rows=levels.rows, evaluations=levels.evaluations)
     reference, finest = path.delta, 0
     for number, cells in enumerate(LEVELS, 1):
@@ -130,6 +130,14 @@ class _Levels:
         if cells >= FEWEST:
             self._passes[cells] = sums
         return sums
+
+    def all_is_in_one(self) -> bool:
+        """Whether single cells are exact, and more of them make the same maps up to rounding."""
+        one = self.add(1)
+        if not one.exact.all():
+            return False
+        apart = self._length(self.add(FEWEST).mean_gradient - one.mean_gradient)
+        return bool((apart <= 2 * rounding_of(self._path.delta.dtype) * self._size(FEWEST)).all())
 
     def share(self, reference: Tensor) -> ErrorShare:
         """From all passes so far; the cautious one where rows are not finite or exact."""

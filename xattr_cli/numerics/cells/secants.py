@@ -14,7 +14,7 @@ from ..paths.sweep import PathIntegral, PathPass, sweep
 from .chains import PathCells
 from .error_share import CAUTIOUS, ErrorShare, secant_error
 from .evidence import CellEvidence, evidence_after, evidence_of
-from .sums import CellSums, sum_cells
+from .sums import GAP_ROUNDING, CellSums, sum_cells
 
 __all__ = ["MOST_TIMES", "CellMaps", "SecantCells", "SecantRule", "cell_maps", "integrate_secants", "times_for"]
 
@@ -24,6 +24,9 @@ LEAST = 1 / 30
 """Of the tolerance: what a few cells miss varies by more, and less than this is not claimed while some may."""
 MOST_TIMES = 5
 """As many cells in the next pass: what a larger one tells of itself, a smaller one may tell before."""
+STALLED = 0.5
+"""Of what a map has missed of the score's change: if the next one still does, a jump is behind it, which no number
+of cells can close."""
 
 
 @dataclass(frozen=True)
@@ -127,6 +130,7 @@ class SecantCells:
         left: (open,) int64, nodes that the open rows may still take.
         certain: (open, D), what the exact cells of all passes add to the mean gradient.
         scores: (2, open), f(x) and f(x').
+        missed: (open,) float64, of the score's change by the latest map, over its length.
         before: the latest pass over the open rows, and what it told; None before the first one.
 
     Example:
@@ -148,6 +152,7 @@ class SecantCells:
         self.left = torch.full_like(every, rule.max_nodes)
         self.certain = torch.zeros_like(self.delta)
         self.scores = self.delta.new_full((2, len(every)), torch.nan)
+        self.missed = torch.full_like(every, torch.inf, dtype=torch.float64)
         self.before: tuple[CellSums, CellEvidence] | None = None
 
     def advance(self, rows: Tensor) -> PathPass:
@@ -165,13 +170,15 @@ class SecantCells:
             evidence = evidence_after(sums, size, coarse, parent, moved, earlier)
         error = secant_error(evidence, self.rule.share)
         error = torch.where(evidence.inexact > 0, error.clamp(min=LEAST * self.rtol), error)
-        error = torch.maximum(error, _missed(mean_gradient * self.delta[rows], *self.scores))
+        missed = _missed(mean_gradient * self.delta[rows], *self.scores)
+        stalled = (missed > self.rtol) & (missed > STALLED * self.missed)
+        error = torch.maximum(error, missed)
         evaluations = cells.nodes(len(rows))
         self.left = self.left - evaluations
         self.certain = self.certain + sums.certain
-        self.before = sums, evidence
+        self.before, self.missed = (sums, evidence), missed
         ends = sums.inexact_cells.nodes(len(rows)) - evidence.inexact
-        self.times = times_for(error, evidence.inexact, ends, self.left, self.rule)
+        self.times = times_for(error, evidence.inexact, ends, self.left, self.rule).masked_fill(stalled, 1)
         return PathPass(
             running=mean_gradient[:, None],
             relative_error=error,
@@ -184,7 +191,7 @@ class SecantCells:
     def keep(self, remaining: Tensor) -> None:
         """Forget the rows that are done."""
         self.times, self.left, self.certain = self.times[remaining], self.left[remaining], self.certain[remaining]
-        self.scores = self.scores[:, remaining]
+        self.scores, self.missed = self.scores[:, remaining], self.missed[remaining]
         if self.before is not None:
             sums, evidence = self.before
             self.before = sums.of(remaining), evidence.of(remaining)
@@ -226,10 +233,6 @@ def times_for(error: Tensor, inexact: Tensor, ends: Tensor, left: Tensor, rule: 
     most = (left - ends) // inexact.clamp(min=1)
     times = torch.minimum(wanted.long().clamp(2, MOST_TIMES), most)
     return torch.where((times >= 2) & (inexact > 0), times, 1)
-
-
-GAP_ROUNDING = 64.0
-"""Units in the last place of the scores and of the map's features, which sums of cells may miss."""
 
 
 def _missed(attribution: Tensor, score_input: Tensor, score_baseline: Tensor) -> Tensor:

@@ -12,9 +12,11 @@ from ..paths.sketch import CountSketch
 from ..paths.straight import PowerWarp, StraightPath
 from .chains import PathCells, PathChains
 
-__all__ = ["CellSums", "sum_cells"]
+__all__ = ["GAP_ROUNDING", "CellSums", "sum_cells"]
 
 SKETCH_SIZE = 128
+GAP_ROUNDING = 64.0
+"""Units in the last place of the scores and of the map's features, which sums of cells may miss."""
 
 
 @dataclass(frozen=True)
@@ -105,10 +107,22 @@ def sum_cells(field: CellField, path: StraightPath, row: Tensor, cells: PathCell
         change = delta[row[slot]]
         # a feature that does not change may not spoil the sum with an infinite gradient
         gradients = part.gradients.masked_fill((change == 0) & ~part.gradients.isfinite(), 0) * width
+        added = gradients * change
+        exact = part.exact & _accounts(added, part.left, part.right)
         found.mean_gradient.index_add_(0, slot, gradients)
-        found.certain.index_add_(0, slot[part.exact], gradients[part.exact])
-        found.parts[cell], found.exact[cell] = sketch(gradients * change), part.exact
+        found.certain.index_add_(0, slot[exact], gradients[exact])
+        found.parts[cell], found.exact[cell] = sketch(added), exact
         begins, ends = cells.left[cell] == 0, cells.right[cell] == 1
         found.score_baseline[slot[begins]] = part.left[begins]
         found.score_input[slot[ends]] = part.right[ends]
     return found
+
+
+def _accounts(added: Tensor, left: Tensor, right: Tensor) -> Tensor:
+    """(k,) bool, whether what cells add (k, D) is the difference of the scores at their ends, up to rounding.
+
+    Where it is not, a function of the network is not what it was taken for, and what is said of its bends is void:
+    a mask that turns between both ends, a derivative of somebody's own.
+    """
+    scale = left.abs() + right.abs() + added.abs().sum(dim=1)
+    return (added.sum(dim=1) - (right - left)).abs() <= GAP_ROUNDING * torch.finfo(added.dtype).eps * scale
