@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -96,9 +96,25 @@ def _pool(axes: int, name: str, pairing: Pairing, writes: bool, x: Any, *args: A
     if pairs is None or pairs.axis >= x.ndim - axes:
         return NotImplemented
     pool = getattr(functional, name.removesuffix("_with_indices"))
-    value, index = pool(x.detach(), *args, **{**kwargs, "return_indices": True})
+    value, index = _winners(x.detach(), partial(pool, **{**kwargs, "return_indices": True}), args)
     found = Largest.apply(x, value, index, axes, pairs)
     return (found, index) if name.endswith("_with_indices") else found
+
+
+def _winners(x: Tensor, pool: Callable[..., tuple[Tensor, Tensor]], args: Sequence[Any]) -> tuple[Tensor, Tensor]:
+    """Maxima of windows, and where they are.
+
+    On a CPU, torch reads channels that lie last in a third to a half of the time, copies included.
+    """
+    turned = x.device.type == "cpu" and x.ndim == 4 and x.shape[1] >= FEWEST_TURNED and x.is_contiguous()
+    if not turned or x.numel() > MOST_TURNED:
+        return pool(x, *args)
+    value, index = pool(x.contiguous(memory_format=torch.channels_last), *args)
+    return value.contiguous(), index.contiguous()
+
+
+FEWEST_TURNED, MOST_TURNED = 8, 2**22
+"""Channels, and numbers of a tensor: fewer channels are no faster, and more numbers leave the cache."""
 
 
 def _extreme(sign: int, pairing: Pairing, writes: bool, x: Any, dim: Any = None, keepdim: bool = False) -> Any:
