@@ -81,6 +81,11 @@ class SpeedCase:
         lengths = None if self.lengths is None else self.lengths.to(device)
         return replace(self, module=module, inputs=self.inputs.to(device), lengths=lengths, tf32=tf32)
 
+    def first(self, rows: int) -> SpeedCase:
+        """The same with no more than so many rows."""
+        fewer = {name: getattr(self, name) for name in ("inputs", "lengths", "known", "classes")}
+        return replace(self, **{name: None if each is None else each[:rows] for name, each in fewer.items()})
+
     @contextmanager
     def computing(self) -> Iterator[None]:
         """Around what is timed without a job: products rounded as asked, and nothing left to do at the end."""
