@@ -12,7 +12,7 @@ import argparse
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -178,7 +178,8 @@ def adaptive_table(nets: Sequence[Net]) -> Table:
             known = calibrate(SecantField(scorer, block.take(some)), first, cautious)
             rule = SecantRule(rtol, 1024, known.cells, share=known.share)
             field = SecantField(scorer, block)
-            rows.append(judged(net, "secant, calibrated on 16 rows", rtol, integrate_secants(field, path, rule)))
+            calibrated = integrate_secants(replace(field, watching=known.watching), path, rule)
+            rows.append(judged(net, "secant, calibrated on 16 rows", rtol, calibrated))
             rows.append(judged(net, "secant, cautious", rtol, integrate_secants(field, path, cautious)))
             gradients = AdaptiveRule(rtol, 1024, 6, 2.0)
             found = integrate(scorer.field(block), path, gradients, smooth=net.smooth)

@@ -114,7 +114,7 @@ def by_cells(scorer: Scorer, rows: Rows, path: StraightPath, rtol: float) -> Pat
     cells = SecantRule(rtol, MAX_NODES, FIRST_INTERVALS, WARP)
     known = calibrate(SecantField(scorer, rows.take(some)), first, cells)
     rule = SecantRule(rtol, MAX_NODES, known.cells, WARP, known.share)
-    return integrate_secants(SecantField(scorer, rows), path, rule)
+    return integrate_secants(SecantField(scorer, rows, watching=known.watching), path, rule)
 
 
 if __name__ == "__main__":
