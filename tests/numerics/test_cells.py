@@ -364,3 +364,31 @@ def test_calibration_does_not_take_the_word_of_a_single_cell():
 
     rule = SecantRule(rtol=1e-3, max_nodes=1024, cells=6)
     assert calibrate(Credulous(), path, rule).cells > 1
+
+
+@pytest.mark.parametrize(
+    ("pool", "shape"),
+    [(nn.MaxPool1d(2), (1, 24)), (nn.MaxPool2d(2), (1, 4, 6)), (nn.MaxPool2d((2, 1)), (1, 5, 6)),
+     (nn.MaxPool3d((1, 2, 2)), (1, 2, 4, 3)), (nn.MaxPool2d(2, return_indices=True), (1, 4, 6))],
+)  # fmt: skip
+def test_a_pool_behind_a_convolution_is_integrated_by_one_cell(pool, shape):
+    """Whatever wins a window in between; not where the positions of the winners are asked for."""
+    axes, features = len(shape) - 1, torch.Size(shape).numel()
+    convolution = getattr(nn, f"Conv{axes}d")(1, 3, 3, padding=1)
+
+    class Network(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.convolution, self.last = convolution, nn.LazyLinear(3)
+
+        def forward(self, x):
+            pooled = pool(self.convolution(x.unflatten(1, shape)))
+            return self.last((pooled[0] if pool.return_indices else pooled).flatten(1))
+
+    network = Network().double()
+    network(torch.zeros(1, features, dtype=torch.float64))
+    sums, error = cells_of(network, 0, 1, rows=12, features=features)
+    if pool.return_indices:
+        assert not sums.exact.any() and error.max() > 1e-2
+    else:
+        assert sums.exact.all() and error.max() < 1e-9

@@ -1,4 +1,4 @@
-"""Functions that choose between values: max-pooling, maxima, `where`. What two winners share of a difference."""
+"""Functions that choose between values: max-pooling, `where`. What two winners share of a difference."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["Choice", "Largest"]
 
 
 class Largest(torch.autograd.Function):
-    """y = x[argmax] or x[argmin] of every window, whose gradient the winners at both ends share.
+    """y = x[argmax] of every window, whose gradient the winners at both ends share.
 
     With winner i at the left end a and j at the right end b, i gets d_a / (d_a + d_b) of the gradient and j the
     rest, where d_a = x_i(a) − x_j(a) and d_b = x_j(b) − x_i(b): then the difference of y is exactly accounted for.
@@ -46,7 +46,7 @@ class Largest(torch.autograd.Function):
             felt = weight != 0
             pairs.bend(felt)
             pairs.bend((where_a != where_b) & felt)
-        both = lead_b.add_(lead_a)  # negative of minima, and 0 where one wins at both ends
+        both = lead_b.add_(lead_a)  # 0 where one wins at both ends
         first = lead_a.div_(both.masked_fill_(both == 0, 1)).mul_(weight)
         found = torch.zeros_like(flat)
         pairs.cells(found).scatter_add_(-1, where_a, first).scatter_add_(-1, where_b, weight - first)

@@ -95,10 +95,51 @@ def _pool(axes: int, name: str, pairing: Pairing, writes: bool, x: Any, *args: A
     pairs = pairing.of(x)
     if pairs is None or pairs.axis >= x.ndim - axes:
         return NotImplemented
+    kernel = _kernel_of_windows(axes, *args, **kwargs) if name.startswith("max") else None
+    if kernel is not None and not _bends_alone(x):
+        return Envelope.apply(_windows(x, kernel), 1, pairs).squeeze(-1)
     pool = getattr(functional, name.removesuffix("_with_indices"))
     value, index = _winners(x.detach(), partial(pool, **{**kwargs, "return_indices": True}), args)
     found = Largest.apply(x, value, index, axes, pairs)
     return (found, index) if name.endswith("_with_indices") else found
+
+
+def _bends_alone(x: Tensor) -> bool:
+    """Whether each number of a tensor bends for itself, as behind a ReLU: then no third winner is looked for.
+
+    Its way is no line, so the envelope of lines says little: on a ReLU CNN it saved no cell and took half as long
+    again. Where pools follow a convolution, it saves a tenth to nine tenths of them.
+    """
+    return type(x.grad_fn).__name__ == f"{Elementwise.__name__}Backward"
+
+
+def _kernel_of_windows(
+    axes: int, kernel: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1, *further: Any, **named: Any
+) -> tuple[int, ...] | None:
+    """Sizes of windows that lie side by side; None of others, or if anybody asks for their indices."""
+    if any(further) or any(named.values()):
+        return None
+    sizes = [(each,) * axes if isinstance(each, int) else tuple(each) for each in (kernel, padding, dilation)]
+    steps = sizes[0] if stride in (None, []) else (stride,) * axes if isinstance(stride, int) else tuple(stride)
+    side_by_side = steps == sizes[0] and not any(sizes[1]) and set(sizes[2]) == {1}
+    return sizes[0] if side_by_side else None
+
+
+def _windows(x: Tensor, kernel: Sequence[int]) -> Tensor:
+    """(…, *windows, k) of (…, *plane), what does not fill a window left out.
+
+    Example:
+        >>> _windows(torch.arange(10.0).view(1, 2, 5), (1, 2)).tolist()
+        [[[[0.0, 1.0], [2.0, 3.0]], [[5.0, 6.0], [7.0, 8.0]]]]
+    """
+    lead, axes = x.ndim - len(kernel), range(len(kernel))
+    counts = [x.shape[lead + axis] // kernel[axis] for axis in axes]
+    for axis in axes:
+        x = x.narrow(lead + axis, 0, counts[axis] * kernel[axis])
+    pairs = [size for both in zip(counts, kernel, strict=True) for size in both]
+    x = x.reshape(*x.shape[:lead], *pairs)
+    order = [*range(lead), *(lead + 2 * axis for axis in axes), *(lead + 2 * axis + 1 for axis in axes)]
+    return x.permute(order).flatten(-len(kernel))
 
 
 def _winners(x: Tensor, pool: Callable[..., tuple[Tensor, Tensor]], args: Sequence[Any]) -> tuple[Tensor, Tensor]:
