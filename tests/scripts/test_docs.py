@@ -18,6 +18,7 @@ from xattr_cli.cli import main
 from xattr_cli.job.config import Compute, Explain, Output
 from xattr_cli.job.stability import Stability
 from xattr_cli.registry import REGISTRIES
+from xattr_cli.samples import Status
 
 
 def test_the_site_builds_without_a_warning(tmp_path):
@@ -50,7 +51,10 @@ def test_every_cell_of_a_notebook_runs(name, tmp_path, monkeypatch):
         if cell.cell_type == "code":
             shell.run_cell(cell.source, silent=True).raise_error()
     with shell.user_ns["results"] as results:
-        assert all(rows.status.max() in (0, 4) for rows in results.engines.values())
+        for rows in results.engines.values():
+            assert set(rows.status.tolist()) <= {Status.CONVERGED, Status.NOT_CONVERGED, Status.NOT_JUDGED}
+            # the network is trained here, on each machine to other weights: a steep row may stay open, and says so
+            assert (rows.status == Status.NOT_CONVERGED).mean() <= 0.2
 
 
 def test_a_page_of_a_notebook_has_its_text_and_its_code():

@@ -11,9 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from .choices import Choice, Largest
+from .choices import Choice, Envelope, Largest
 from .elementwise import RULES, Elementwise
-from .envelopes import Envelope
 from .follows import is_followed
 from .normalising import LogSumExp, Softmax
 from .pairs import Pairing
