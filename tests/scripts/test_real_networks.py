@@ -116,7 +116,7 @@ def test_small_networks(ready, name):
     with Results.open(job.output.path) as results:
         assert len(results.rows) == 12
         for engine in results.engines.values():
-            # trained on each machine to other weights: a steep recurrent row may need more gradients than there are
+            # trained on each machine to other weights: a steep row may need more gradients than it may take
             is_open = engine.status == Status.NOT_CONVERGED
             assert is_open.mean() <= 0.25 and (engine.status[~is_open] == Status.CONVERGED).all()
             assert (engine.relative_error[is_open] > 0.05).all()
