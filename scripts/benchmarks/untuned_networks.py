@@ -130,7 +130,7 @@ OTHERS = {
     "Maxout": "wine", "SELU": "breast_cancer", "deep narrow ReLU": "friedman1", "sigmoid(200 z)": "wine",
     "unscaled features": "breast_cancer", "quantise, dequantise": "wine", "graph network": "wine",
     "log-probability": "digits", "least likely class": "digits", "sample as baseline": "breast_cancer",
-    "GELU": "digits", "tanh": "breast_cancer",
+    "pool behind convolution": "digits", "GELU": "digits", "tanh": "breast_cancer",
 }  # fmt: skip
 KINDS = (*(f"ReLU MLP, {name}" for name in HIDDEN), *OTHERS)
 
@@ -153,7 +153,7 @@ def drawn(kind: str, seed: int) -> Untuned:
     out = network(rows)
     target = out.argmin(dim=1) if kind == "least likely class" else out.argmax(dim=1)
     return Untuned(
-        kind, network, rows, others if kind == "sample as baseline" else torch.zeros_like(rows), target,
+        kind, network, rows, others if kind in FROM_SAMPLES else torch.zeros_like(rows), target,
         score="log_probability" if kind == "log-probability" else "raw" if outputs == 1 else "logit",
         piecewise=kind not in OTHERS or kind in PIECEWISE,
         smooth=kind in ("GELU", "tanh", "sigmoid(200 z)"),
@@ -166,7 +166,9 @@ def background_of(kind: str, seed: int, count: int) -> Tensor:
     return torch.from_numpy(x[np.random.default_rng(seed).permutation(len(x))[:count]]).float()
 
 
-SEARCHED_KINDS = ("Maxout", "quantise, dequantise", "graph network")
+FROM_SAMPLES = ("sample as baseline", "pool behind convolution")
+"""Kinds whose baselines are rows: at zero, all numbers of a window are equal, and one wins for good."""
+SEARCHED_KINDS = ("Maxout", "quantise, dequantise", "graph network", "pool behind convolution")
 PIECEWISE = ("deep narrow ReLU", "unscaled features", "least likely class", "sample as baseline", *SEARCHED_KINDS)
 
 
@@ -182,6 +184,9 @@ def _network(kind: str, data: str, features: int, outputs: int) -> nn.Module:
         return nn.Sequential(nn.Linear(features, 16), Rounded(), nn.ReLU(), nn.Linear(16, outputs))
     if kind == "graph network":
         return GraphNetwork(features, outputs)
+    if kind == "pool behind convolution":
+        layers = nn.Conv2d(1, 8, 3, padding=1), nn.MaxPool2d(2), nn.ReLU(), nn.Flatten(), nn.Linear(128, outputs)
+        return nn.Sequential(nn.Unflatten(1, (1, 8, 8)), *layers)
     activation = {"SELU": nn.SELU, "GELU": nn.GELU, "tanh": nn.Tanh}.get(kind, nn.ReLU)
     return mlp([features, *hidden, outputs], activation)
 
