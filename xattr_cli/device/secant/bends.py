@@ -43,6 +43,11 @@ class Bends:
         """Whether many functions bend in every cell: there is nothing left to see."""
         return self._settled
 
+    @property
+    def seen(self) -> bool:
+        """Whether any function that may bend lies between here and the score."""
+        return self._functions > 0
+
     def add(self, bent: Tensor, functions: int = 1) -> None:
         """A function bends in some cells, (cells,) bool; or several do, one after another."""
         bent = bent.to(torch.int8) * functions

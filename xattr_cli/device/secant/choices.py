@@ -93,12 +93,15 @@ class Envelope(torch.autograd.Function):
         shares, crowded = _shares(ctx.sign * x_a[turns], ctx.sign * x_b[turns], first[turns], last[turns])
         into = pairs.cells(found).scatter_(-1, first, weight)
         into[turns] = shares * weight[turns]
-        if pairs.watched:  # even one winner may have been passed by another where functions before bend
-            felt = (weight != 0).squeeze(-1)
-            pairs.bend(felt)
-            many = torch.zeros_like(turns)
-            many[turns] = crowded
+        if pairs.watched and pairs.bends is not None:
+            felt, many = (weight != 0).squeeze(-1), turns
+            if not pairs.bends.seen:
+                many = torch.zeros_like(turns)
+                many[turns] = crowded
+            # where one turns, what follows may pass a kink and come back; and even one winner may have been passed
+            # by another where functions before bend
             pairs.bend(many & felt)
+            pairs.bend(felt)
         return found, None, None
 
 
