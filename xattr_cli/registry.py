@@ -5,8 +5,10 @@ from __future__ import annotations
 import importlib
 import inspect
 import re
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from importlib.metadata import EntryPoint, entry_points
+from functools import cache
+from importlib.metadata import EntryPoint, EntryPoints, entry_points
 from typing import Any, ClassVar, Generic, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_serializer, model_validator
@@ -199,7 +201,7 @@ class Registry(Generic[PluginType]):
 
     def _offers(self) -> dict[str, list[EntryPoint]]:
         offers: dict[str, list[EntryPoint]] = {}
-        for offer in entry_points(group=self.group):
+        for offer in _offered_to(self.group, tuple(sys.path)):
             offers.setdefault(offer.name, []).append(offer)
         return offers
 
@@ -228,6 +230,12 @@ class Registry(Generic[PluginType]):
         cls.tag = self.tag
         self._members[name] = cls
         return cls
+
+
+@cache
+def _offered_to(group: str, places: tuple[str, ...]) -> EntryPoints:
+    """What the packages in `places` offer: to read what all of them say takes 30 ms, and every name asks."""
+    return entry_points(group=group)
 
 
 def _spelled_plainly(name: str) -> str:
