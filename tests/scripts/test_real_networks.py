@@ -118,7 +118,10 @@ def test_small_networks(ready, name):
         for engine in results.engines.values():
             # trained on each machine to other weights: a steep row may need more gradients than it may take
             is_open = engine.status == Status.NOT_CONVERGED
-            assert is_open.mean() <= 0.25 and (engine.status[~is_open] == Status.CONVERGED).all()
+            assert (
+                is_open.mean() <= (0.25 if name == "vowels" else 0)
+                and (engine.status[~is_open] == Status.CONVERGED).all()
+            )
             assert (engine.relative_error[is_open] > 0.05).all()
         if name == "vowels":
             lengths = np.load(folder / "vowels" / "test.npz")["lengths"][:12]
