@@ -9,7 +9,7 @@ from helpers.blocks import block_of
 from torch import nn
 
 from xattr_cli.device.secant import SecantField
-from xattr_cli.numerics.cells.calibration import calibrate
+from xattr_cli.numerics.cells.calibration import calibrate, rehearse
 from xattr_cli.numerics.cells.chains import PathCells, PathChains
 from xattr_cli.numerics.cells.secants import SecantRule, integrate_secants
 from xattr_cli.numerics.cells.sums import sum_cells
@@ -348,6 +348,40 @@ def test_rows_whose_gap_no_cells_can_close_stop_soon_and_do_not_converge():
     found, _, _ = found_by(Masked(), x, 0.01)
     assert (found.status == Status.NOT_CONVERGED).all() and (found.relative_error > 0.1).all()
     assert (found.evaluations <= 130).all()  # of 4,096
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_where_rows_are_alike_they_begin_with_what_they_need(seed):
+    """Points near each other: what one of them needs, all do, and no first pass is thrown away."""
+    torch.manual_seed(seed)
+    x = torch.randn(1, 40, dtype=torch.float64) + 0.05 * torch.randn(30, 40, dtype=torch.float64)
+    found, field, path = found_by(relu_mlp(40, 100, 100, 100, 3), x, 0.05, cells=6)
+    rule = SecantRule(rtol=0.05, max_nodes=1024)
+    known = rehearse(field, StraightPath(path.baseline[:2], path.input[:2]), rule)
+    assert known.rows == 0 and known.cells > rule.cells and known.cost == known.cells + 1
+    at_once = integrate_secants(field, path, replace(rule, cells=known.cells))
+    assert (at_once.status == Status.CONVERGED).all()
+    assert at_once.evaluations.double().mean() < 0.9 * found.evaluations.double().mean()
+
+
+def test_rows_of_which_many_cells_are_exact_begin_with_a_few():
+    """There, the second pass makes only the others again, which is cheaper than to begin with many."""
+    torch.manual_seed(0)
+    _, field, path = found_by(relu_mlp(6, 20, 20, 3), torch.randn(2, 6, dtype=torch.float64), 1e-3)
+    known = rehearse(field, path, SecantRule(rtol=1e-3, max_nodes=1024))
+    assert (known.cells, known.rows) == (6, 0)
+    found = integrate_secants(field, path, SecantRule(rtol=1e-3, max_nodes=1024))
+    assert known.cost == found.evaluations.double().mean()
+
+
+def test_calibration_stops_where_cells_are_dearer_than_allowed():
+    torch.manual_seed(0)
+    _, field, path = found_by(relu_mlp(6, 30, 30, 3), torch.randn(8, 6, dtype=torch.float64), 1e-3)
+    rule = SecantRule(rtol=1e-3, max_nodes=1024)
+    whole = calibrate(field, path, rule)
+    limited = calibrate(field, path, rule, most=9)
+    assert limited.evaluations < whole.evaluations / 2 and limited.cost > 9
+    assert calibrate(field, path, rule, most=4).cost == float("inf")
 
 
 def test_calibration_does_not_take_the_word_of_a_single_cell():

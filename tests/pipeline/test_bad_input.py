@@ -577,7 +577,7 @@ def test_rows_are_the_same_without_the_bad_one(folder):
 
 
 def test_strict_tells_rows_that_are_quarantined_or_did_not_converge(folder):
-    capped = {"integrated_gradients": {"rtol": 1e-6, "max_nodes": 9}}
+    capped = {"integrated_gradients": {"rtol": 1e-6, "max_nodes": 9, "rule": "gradient"}}
     job = write_job(folder, engines=capped)
     assert "--strict" not in run(job).stderr
     assert (datasets(folder / "out.h5")["engines/integrated_gradients/status"] == NOT_CONVERGED).all()

@@ -365,7 +365,9 @@ def test_plan_foretells_the_run(tmp_path, target):
 
 
 def test_plan_in_words(tmp_path):
-    job = digits_job(tmp_path, 30, engines={"integrated_gradients": {"rtol": 1e-4, "max_nodes": 9}})
+    job = digits_job(
+        tmp_path, 30, engines={"integrated_gradients": {"rtol": 1e-4, "max_nodes": 9, "rule": "gradient"}}
+    )
     text = invoke("plan", job).stdout
     for line in ("rows         30 in 1 parts", "device       cpu", "network      kinks: ", "time         about ",
                  "memory       about ", "disk         about "):  # fmt: skip

@@ -17,12 +17,11 @@ from ..engines.alternatives import path_requests
 from ..engines.base import Engine
 from ..engines.sweeps import SweepRequest, sweep_key
 from ..errors import JobError, RunError
-from ..numerics.cells.calibration import Calibration, calibrate
-from ..numerics.cells.secants import SecantRule, integrate_secants
+from ..numerics.cells.calibration import Calibration, calibrate, rehearse
+from ..numerics.cells.secants import SecantRule
 from ..numerics.paths.integrate import integrate
 from ..numerics.paths.quadrature import AdaptiveRule
 from ..numerics.paths.straight import StraightPath
-from ..numerics.paths.sweep import PathIntegral
 from ..samples import Status
 from .execution import plan_execution
 from .session import Session
@@ -37,6 +36,8 @@ FEWEST_TRIED = 6
 """Of a job in which another rule than that of gradients is tried."""
 GAIN = 0.9
 """Cells must cost less than this share of what gradients do: a coin flip is not worth another rule."""
+CHEAP = 1.5
+"""Gradients: cells that are worth no more are likely to win."""
 
 
 @dataclass(frozen=True)
@@ -114,32 +115,62 @@ def _tried(
 ) -> _Choice:
     """Try both rules on the sample: how many evaluations each takes.
 
-    Nothing is timed: two runs of a job must not make two choices, as their maps would differ.
+    What is likely to win is tried first, and the other one as far as it may win. Nothing is timed: two runs of a
+    job must not make two choices, as their maps would differ.
     """
-    path, field = StraightPath(sample.baselines, sample.rows.inputs), SecantField(session.scorer, sample.rows)
-    cells = Calibration()
-    secant = SecantRule(rule.rtol, rule.max_nodes, cells.cells, rule.warp)
-    if len(sample.rows) >= FEWEST_MEASURED:
-        cells = calibrate(field, path, secant)
+    trial = _Trial(session, rule, sample)
     if request.by == "secant":
-        return _Choice(cells, "secant cells")
-    if not cells.rows:
-        first = integrate_secants(field, path, secant)
-        settled = bool((first.status == Status.CONVERGED).all())
-        cells = replace(cells, cost=_evaluations(first) if settled else math.inf)
-    worth = f"{cells.cost:.1f} evaluations a row, each worth {probe.cost:g} gradients"
-    if cells.cost * probe.cost < GAIN * min(rule.intervals, rule.max_nodes):
-        return _Choice(cells, f"secant cells: {worth}, against {rule.intervals} gradients at least")
-    by_gradients = integrate(session.scorer.field(sample.rows), path, rule, smooth=not session.probe.kinks)
-    gradients = _evaluations(by_gradients)
-    words = f"{worth}, against {gradients:.1f} gradients"
+        return _Choice(trial.cells(), "secant cells")
+    if probe.cost > CHEAP:
+        gradients = trial.gradients(rule.max_nodes)
+        cells = trial.cells(most=GAIN * gradients / probe.cost)
+    else:
+        cells = trial.cells()
+        even = cells.cost * probe.cost / GAIN
+        if even < min(rule.intervals, rule.max_nodes):
+            return _Choice(
+                cells, f"secant cells: {_worth(cells, probe)}, against {rule.intervals} gradients at least"
+            )
+        gradients = trial.gradients(max(2 * rule.intervals, math.ceil(min(even, rule.max_nodes) / 2)))
+    against = f"against {gradients:.1f} gradients"
     if cells.cost * probe.cost < GAIN * gradients and cells.cost <= rule.max_nodes:
-        return _Choice(cells, f"secant cells: {words}")
-    return _Choice(None, f"gradients: secant cells would take {words}")
+        return _Choice(cells, f"secant cells: {_worth(cells, probe)}, {against}")
+    return _Choice(None, f"gradients: secant cells would take {_worth(cells, probe)}, {against}")
 
 
-def _evaluations(integral: PathIntegral) -> float:
-    return float(integral.evaluations.double().mean())
+def _worth(cells: Calibration, probe: SecantProbe) -> str:
+    taken = "more evaluations a row" if cells.cost == math.inf else f"{cells.cost:.1f} evaluations a row"
+    return f"{taken}, each worth {probe.cost:g} gradients"
+
+
+@dataclass(frozen=True)
+class _Trial:
+    """Both rules on some rows."""
+
+    session: Session
+    rule: AdaptiveRule
+    sample: _Sample
+
+    @property
+    def _path(self) -> StraightPath:
+        return StraightPath(self.sample.baselines, self.sample.rows.inputs)
+
+    def cells(self, most: float = math.inf) -> Calibration:
+        """What cells take, and what is known of their error; not if it is more than `most` evaluations a row."""
+        field = SecantField(self.session.scorer, self.sample.rows)
+        secant = SecantRule(self.rule.rtol, self.rule.max_nodes, warp=self.rule.warp)
+        if len(self.sample.rows) < FEWEST_MEASURED:
+            return rehearse(field, self._path, secant)
+        return calibrate(field, self._path, secant, most)
+
+    def gradients(self, most: int) -> float:
+        """Evaluations a row; extrapolated where that is more than `most`, as errors of kinks fall like 1 / n."""
+        rule = replace(self.rule, max_nodes=min(most, self.rule.max_nodes))
+        field, smooth = self.session.scorer.field(self.sample.rows), not self.session.probe.kinks
+        integral = integrate(field, self._path, rule, smooth=smooth)
+        beyond = (integral.relative_error / rule.rtol).nan_to_num(nan=1.0).clamp(min=1)
+        open_rows = integral.status != Status.CONVERGED
+        return float((integral.evaluations * torch.where(open_rows, beyond, 1.0)).mean())
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,16 @@ from .error_share import CAUTIOUS, ErrorShare, secant_error
 from .evidence import CellEvidence, evidence_after, evidence_of
 from .sums import GAP_ROUNDING, CellSums, sum_cells
 
-__all__ = ["MOST_TIMES", "CellMaps", "SecantCells", "SecantRule", "cell_maps", "integrate_secants", "times_for"]
+__all__ = [
+    "MOST_TIMES",
+    "SPARE",
+    "CellMaps",
+    "SecantCells",
+    "SecantRule",
+    "cell_maps",
+    "integrate_secants",
+    "times_for",
+]
 
 SPARE = 1.1
 """Of the error expected of a pass: one that misses by a little has to be made again as a whole."""
@@ -47,7 +56,7 @@ class SecantRule:
 
     rtol: float
     max_nodes: int
-    cells: int
+    cells: int = 6
     warp: float = 2.0
     share: ErrorShare = CAUTIOUS
 
