@@ -132,10 +132,10 @@ def _tried(
                 cells, f"secant cells: {_worth(cells, probe)}, against {rule.intervals} gradients at least"
             )
         gradients = trial.gradients(max(2 * rule.intervals, math.ceil(min(even, rule.max_nodes) / 2)))
-    against = f"against {gradients:.1f} gradients"
+    words = f"{_worth(cells, probe)}, against {gradients:.1f} gradients"
     if cells.cost * probe.cost < GAIN * gradients and cells.cost <= rule.max_nodes:
-        return _Choice(cells, f"secant cells: {_worth(cells, probe)}, {against}")
-    return _Choice(None, f"gradients: secant cells would take {_worth(cells, probe)}, {against}")
+        return _Choice(cells, f"secant cells: {words}")
+    return _Choice(None, f"gradients: secant cells would take {words}")
 
 
 def _worth(cells: Calibration, probe: SecantProbe) -> str:
@@ -157,6 +157,8 @@ class _Trial:
 
     def cells(self, most: float = math.inf) -> Calibration:
         """What cells take, and what is known of their error; not if it is more than `most` evaluations a row."""
+        if self.session.parts.rows < FEWEST_TRIED:
+            return Calibration()
         field = SecantField(self.session.scorer, self.sample.rows)
         secant = SecantRule(self.rule.rtol, self.rule.max_nodes, warp=self.rule.warp)
         if len(self.sample.rows) < FEWEST_MEASURED:
