@@ -96,6 +96,28 @@ def test_smooth_networks_are_recognised(module):
     assert kinks(module.eval()) == []
 
 
+class Packed(nn.Module):
+    """Sequences of several lengths through an LSTM: the sizes of its batches are whole numbers."""
+
+    def __init__(self):
+        super().__init__()
+        self.lstm = nn.LSTM(2, 4, batch_first=True)
+
+    def forward(self, x):
+        lengths = torch.tensor([3, 1, 2, 3])
+        packed = nn.utils.rnn.pack_padded_sequence(
+            x.view(4, 3, 2), lengths, batch_first=True, enforce_sorted=False
+        )
+        return nn.utils.rnn.pad_packed_sequence(self.lstm(packed)[0], batch_first=True)[0]
+
+
+def test_packed_sequences_are_smooth_and_numbers_made_of_the_input_are_not():
+    module, leaf = Packed().eval(), INPUT.clone().requires_grad_()
+    assert kinked_operations(lambda: module(leaf), leaf) == []
+    assert kinked_operations(lambda: module(leaf)[torch.arange(4), leaf.argmax(dim=1) // 2], leaf) == ["argmax"]
+    assert kinked_operations(lambda: leaf * leaf.detach().sum().item(), leaf) == ["_local_scalar_dense"]
+
+
 def test_a_transformer_with_relu_is_not_hidden_by_its_fused_kernel():
     layer = nn.TransformerEncoderLayer(6, 2, 8, activation="relu", batch_first=True).eval()
     assert kinks(lambda x: layer(x[:, None])) == ["relu"]

@@ -36,7 +36,7 @@ def integrated_gradients(name, rows=slice(0, ROWS)):
 def expected_gradients(name, rows=slice(0, EXPECTED_ROWS)):
     """(rows, 64), the mean over all of the background of accurate path integrals."""
     network, images, targets = rows_of(name, rows)
-    engine = IntegratedGradients(rtol=0.002, max_nodes=257)
+    engine = IntegratedGradients(rtol=1e-9, max_nodes=257)
     maps = [
         explain(engine, network, images, target=targets, baseline=one.expand_as(images), rows=512).attribution
         for one in digits()[0][:BACKGROUND]

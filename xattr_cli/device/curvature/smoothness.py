@@ -16,18 +16,25 @@ __all__ = ["SMOOTH_OPERATIONS", "is_smooth", "kinked_operations"]
 SMOOTH_OPERATIONS = frozenset(
     """
     _adaptive_avg_pool2d _cudnn_rnn _log_softmax _native_batch_norm_legit_no_training
-    _native_multi_head_attention _scaled_dot_product_cudnn_attention _scaled_dot_product_efficient_attention
+    _native_multi_head_attention _pack_padded_sequence _pad_packed_sequence _reshape_alias _safe_softmax
+    _scaled_dot_product_cudnn_attention _scaled_dot_product_efficient_attention
     _scaled_dot_product_flash_attention _scaled_dot_product_flash_attention_for_cpu _softmax
-    _thnn_fused_gru_cell _thnn_fused_lstm_cell _unsafe_view add addbmm addcdiv addcmul addmm alias arange
-    as_strided avg_pool1d avg_pool2d avg_pool3d baddbmm bmm cat chunk clone constant_pad_nd contiguous
-    convolution cos cosh cumsum detach dot embedding empty empty_like erf exp expand expm1 fill_ flatten
-    flip full full_like gather gelu glu gru imag index index_select lift_fresh linear log log1p
-    log_sigmoid log_sigmoid_forward logsumexp lstm masked_fill matmul mean mish mkldnn_convolution
-    mkldnn_rnn_layer mm movedim mul mv narrow native_batch_norm native_group_norm native_layer_norm neg
-    new_empty new_zeros ones ones_like permute pixel_shuffle real reciprocal repeat reshape rsqrt rsub
-    scalar_tensor select sigmoid silu sin sinh size slice softmax split split_with_sizes square squeeze
-    stack sub sum t tan tanh transpose tril triu unbind unflatten unsafe_chunk unsafe_split unsqueeze var
-    var_mean view where zero_ zeros zeros_like
+    _thnn_fused_gru_cell _thnn_fused_lstm_cell _unsafe_view _weight_norm_interface add addbmm addcdiv
+    addcmul addmm alias arange as_strided avg_pool1d avg_pool2d avg_pool3d baddbmm batch_norm bilinear
+    block_diag bmm cat channel_shuffle chunk clone col2im constant_pad_nd contiguous convolution cos cosh
+    cumprod cumsum detach diag_embed diagonal dot einsum embedding empty empty_like erf erfc exp expand
+    expm1 fill_ flatten flip full full_like gather gelu glu gru im2col imag index index_add index_copy
+    index_put index_put_impl index_select lerp lift_fresh linear log log1p log_sigmoid log_sigmoid_forward
+    logaddexp logcumsumexp logsumexp lstm masked_fill matmul mean mish mkldnn_convolution mkldnn_rnn_layer
+    mm movedim mul mv narrow native_batch_norm native_group_norm native_layer_norm neg new_empty new_full
+    new_ones new_zeros ones ones_like outer permute pixel_shuffle pixel_unshuffle prod real reciprocal
+    reflection_pad1d reflection_pad2d reflection_pad3d repeat repeat_interleave replication_pad1d
+    replication_pad2d replication_pad3d reshape rms_norm roll rot90 rsqrt rsub scalar_tensor scatter
+    scatter_add select select_scatter sigmoid silu sin sinh size slice slice_scatter softmax split
+    split_with_sizes square squeeze stack sub sum swapaxes t tan tanh trace transpose tril triu true_divide
+    unbind unflatten unfold unsafe_chunk unsafe_split unsqueeze upsample_bicubic2d upsample_bilinear2d
+    upsample_linear1d upsample_nearest1d upsample_nearest2d upsample_nearest3d upsample_trilinear3d var
+    var_mean view view_as where zero_ zeros zeros_like
     """.split()
 )
 """Operations without kinks, by their name in ATen; everything that is not listed counts as kinked.
@@ -61,7 +68,9 @@ class _Recorder(OperationWatch):  # type: ignore[no-untyped-call]
         return result
 
     def _note(self, tensor: Tensor) -> None:
-        if tensor.layout == torch.strided:
+        # whole numbers have no slope: where they are made of others, that is found; and the sizes of batches,
+        # beside packed sequences, depend on lengths alone
+        if tensor.layout == torch.strided and (tensor.is_floating_point() or tensor.is_complex()):
             storage = tensor.untyped_storage()
             self._dependent[storage._cdata] = storage
 

@@ -96,9 +96,9 @@ def adaptive_error(
     The squared error of N equal jumps has a 95th percentile of 1 + 1.47 / √N times its mean, and never more
     than 3 times (a jump at the end of its cell); N follows from how unequal the cells are, and is itself
     uncertain where cells are few. A completeness gap that such jumps would hardly cause tells of others,
-    between nodes, and the error is never less than what it shows. Of a network without kinks whose integrand is
-    seen to be smooth, the second differences overstate the error, which falls faster than they do. `make
-    bench-error-bars` compares this with the formulas that were not adopted.
+    between nodes, and the error is never less than what it shows. Of a network without kinks, the smoother its
+    integrand is seen to be, the more the second differences overstate the error, which falls faster than they do.
+    `make bench-error-bars` compares this with the formulas that were not adopted.
 
     Arguments:
         errors: from the nodes.
@@ -125,11 +125,17 @@ def adaptive_error(
     tail = (1 + FEW_JUMPS / _jumps(errors).sqrt()).clamp(max=LONGEST_TAIL).sqrt()
     gap = completeness_gap(errors, score_difference, rounding)
     suspicion = (gap / errors.sum_spread.clamp(min=1e-300) / UNLIKELY_GAP).clamp(max=MOST_SUSPICION)
-    seen_smooth = smooth & (errors.roughness < SEEN_SMOOTH)
-    spread = squares.sqrt() * torch.where(seen_smooth, SMOOTH, 1.0)
+    jumps = _jumpiness(errors) if smooth else torch.ones_like(gap)
+    spread = squares.sqrt() * (SMOOTH + (1 - SMOOTH) * jumps)
+    tail = torch.where(jumps > 0, tail, 1.0)  # the places of jumps are chance, curves are none
     length = torch.hypot(spread * torch.maximum(tail, suspicion), CURVATURE * errors.curvature)
     length = torch.maximum(length, gap)
     return _with_rounding(ratio(length, torch.linalg.vector_norm(attribution, dim=1)), dtype)
+
+
+def _jumpiness(errors: NodeErrors) -> Tensor:
+    """(open,) 0 where an integrand is seen to be smooth, 1 where it might as well jump."""
+    return ((errors.roughness - SEEN_SMOOTH) / (1 - SEEN_SMOOTH)).clamp(0, 1)
 
 
 def _jumps(errors: NodeErrors) -> Tensor:
