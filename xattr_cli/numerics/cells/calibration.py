@@ -13,6 +13,7 @@ from torch import Tensor
 from ...samples import Status
 from ..paths.field import CellField
 from ..paths.straight import PowerWarp, StraightPath
+from ..paths.sweep import PathIntegral
 from .error_share import (
     CAUTIOUS,
     FEWEST,
@@ -38,8 +39,9 @@ LEAST_ORDER = 0.8
 """Of the error in the number of cells."""
 WORTH_WATCHING = 0.1
 """Of the cells of a first pass that are exact: of fewer, nobody needs to know."""
-MOST_REHEARSED = 64
-"""Cells of a first pass that may do where nothing is known of the network."""
+SURE, MOST_REHEARSED = 32, 64
+"""Cells of a first pass that may do where nothing is known of the network. If none of a few is exact, two passes
+seldom take less than so many; if some are, those are not made again, and that has to be tried."""
 FALLS = 1.2
 """Roughness times its cautious share falls like n^-1.4 in the end, on photographs at first like n^-1.1."""
 ROOM = 1.25
@@ -96,19 +98,26 @@ def rehearse(field: CellField, path: StraightPath, rule: SecantRule) -> Calibrat
         >>> known.cells, known.cost, known.rows
         (21, 22.0, 0)
     """
-    refined, passes = integrate_secants(field, path, rule), CellPasses(field, path, PowerWarp(rule.warp))
-    spent = float(refined.evaluations.double().mean())
-    cost = spent if bool((refined.status == Status.CONVERGED).all()) else math.inf
-    cells = rule.cells
+    passes, cells, cost = CellPasses(field, path, PowerWarp(rule.warp)), rule.cells, math.inf
     while cells < min(MOST_REHEARSED, rule.max_nodes, cost - 1):
         passes.kept[cells] = passes.made(cells)[0]
         beyond = float((ROOM * passes.errors(rule.share) / rule.rtol).max())
+        known = _begins_with(cells, cells + 1.0, passes, rule.share)
         if beyond <= 1:
-            return replace(_begins_with(cells, cells + 1.0, passes, rule.share), rows=0)
+            return replace(known, rows=0)
         if beyond == math.inf:
             break
         cells = max(cells + 1, math.ceil(cells * (SPARE * beyond) ** (1 / FALLS)))
+        if cost == math.inf and (known.watching or cells > SURE):
+            cost = _cost_of(integrate_secants(field, path, rule))
+    cost = _cost_of(integrate_secants(field, path, rule)) if cost == math.inf else cost
     return Calibration(cost=cost, cells=rule.cells)
+
+
+def _cost_of(integral: PathIntegral) -> float:
+    """Evaluations a row; infinite if some have not converged."""
+    converged = bool((integral.status == Status.CONVERGED).all())
+    return float(integral.evaluations.double().mean()) if converged else math.inf
 
 
 def calibrate(field: CellField, path: StraightPath, rule: SecantRule, most: float = math.inf) -> Calibration:
