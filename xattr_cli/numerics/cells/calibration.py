@@ -176,7 +176,7 @@ def _is_exact(passes: CellPasses, one: CellSums, few: CellSums) -> bool:
 
 def _good_enough(passes: CellPasses, share: ErrorShare, rtol: float) -> bool:
     """Whether most rows would stop at the latest pass."""
-    return bool((passes.errors(share) <= rtol).double().mean() >= 0.75)
+    return bool((passes.errors(share) <= rtol).double().mean() >= 0.9)
 
 
 def _measured_share(passes: CellPasses, reference: Tensor) -> ErrorShare:
