@@ -98,8 +98,8 @@ def rehearse(field: CellField, path: StraightPath, rule: SecantRule) -> Calibrat
         >>> known.cells, known.cost, known.rows
         (21, 22.0, 0)
     """
-    passes, cells, cost = CellPasses(field, path, PowerWarp(rule.warp)), rule.cells, math.inf
-    while cells < min(MOST_REHEARSED, rule.max_nodes, cost - 1):
+    passes, cells, refining = CellPasses(field, path, PowerWarp(rule.warp)), rule.cells, None
+    while cells < min(MOST_REHEARSED, rule.max_nodes, math.inf if refining is None else refining - 1):
         passes.kept[cells] = passes.made(cells)[0]
         beyond = float((ROOM * passes.errors(rule.share) / rule.rtol).max())
         known = _begins_with(cells, cells + 1.0, passes, rule.share)
@@ -108,10 +108,11 @@ def rehearse(field: CellField, path: StraightPath, rule: SecantRule) -> Calibrat
         if beyond == math.inf:
             break
         cells = max(cells + 1, math.ceil(cells * (SPARE * beyond) ** (1 / FALLS)))
-        if cost == math.inf and (known.watching or cells > SURE):
-            cost = _cost_of(integrate_secants(field, path, rule))
-    cost = _cost_of(integrate_secants(field, path, rule)) if cost == math.inf else cost
-    return Calibration(cost=cost, cells=rule.cells)
+        if refining is None and (known.watching or cells > SURE):
+            refining = _cost_of(integrate_secants(field, path, rule))
+    if refining is None:
+        refining = _cost_of(integrate_secants(field, path, rule))
+    return Calibration(cost=refining, cells=rule.cells)
 
 
 def _cost_of(integral: PathIntegral) -> float:
