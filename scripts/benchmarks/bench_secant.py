@@ -9,7 +9,6 @@ small ReLU networks, and else the midpoint rule with 4096 nodes; in float64, and
 from __future__ import annotations
 
 import argparse
-import copy
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -23,7 +22,7 @@ from torch import Tensor, nn
 
 from scripts.benchmarks.bench_cases import trapezoid
 from scripts.benchmarks.benchlib import ROOT, Table, publish, versions
-from scripts.benchmarks.untuned_networks import breakpoints
+from scripts.benchmarks.untuned_networks import Untuned, exact_map
 from xattr_cli.device import Rows
 from xattr_cli.device.secant import SecantField, probe_secants, secants_of_call
 from xattr_cli.models.zoo import mlp
@@ -78,22 +77,13 @@ class Net:
         """(rows, D) maps in float64."""
         rows, path = self.rows(torch.float64), self.path(torch.float64)
         if isinstance(self.module, nn.Sequential) and {*map(type, self.module)} <= STRAIGHT:
-            return self._exact(rows, path)
+            self.module.float()
+            case = Untuned(self.name, self.module, path.input, path.baseline, rows.target, piecewise=True)
+            return exact_map(case)
         scorer = scorer_of(self.module, self.inputs.double(), rows=ROWS_PER_CALL)
         found = integrate_fixed(scorer.field(rows), path, fixed_rule("midpoint", TRUTH_NODES))
         self.module.float()
         return found.mean_gradient * path.delta
-
-    def _exact(self, rows: Rows, path: StraightPath) -> Tensor:
-        """Of a stack of linear layers and ReLUs, whose gradient is constant between breakpoints."""
-        network, maps = copy.deepcopy(self.module).double(), []
-        self.module.float()
-        for start, stop, target in zip(path.baseline, path.input, rows.target.tolist(), strict=True):
-            edges = breakpoints(network, start, stop)
-            points = (start + (edges[1:, None] + edges[:-1, None]) / 2 * (stop - start)).requires_grad_()
-            (gradients,) = torch.autograd.grad(network(points)[:, target].sum(), points)
-            maps.append(torch.diff(edges) @ gradients * (stop - start))
-        return torch.stack(maps)
 
     def error(self, mean_gradient: Tensor, rows: slice = slice(None)) -> Tensor:
         """(rows,) relative L2 errors of maps."""

@@ -12,7 +12,7 @@ import torch
 from sklearn import datasets
 from torch import Tensor, nn
 
-__all__ = ["KINDS", "Untuned", "background_of", "breakpoints", "drawn", "exact_map"]
+__all__ = ["KINDS", "Untuned", "background_of", "drawn", "exact_map"]
 
 ROWS = 40
 STEPS = 300

@@ -30,29 +30,21 @@ from ...models.surgery.constants import READS_NO_VALUES, tensors_in
 from ...models.surgery.smoothing import SmoothedModule
 from ...models.surgery.table import KINKED
 from ...models.watching import OperationWatch, python_functions
-from .smoothness import is_smooth
+from .smoothness import is_real, is_smooth
 
 __all__ = ["Kink", "LayerTracker", "check_curved", "locate_kinks"]
 
 _CURVED = frozenset(
     """
     _conj _efficientzerotensor _embedding_bag _fft_c2c _fft_c2r _fft_r2c _fused_rms_norm
-    _pack_padded_sequence _pad_packed_sequence _reshape_alias _safe_softmax
-    _scaled_dot_product_cudnn_attention _scaled_dot_product_fused_attention_overrideable _to_copy
-    _unsafe_index _weight_norm_interface acos acosh
-    affine_grid_generator argmax argmin asin asinh atan atan2 atanh batch_norm bernoulli bilinear block_diag
-    channel_shuffle col2im complex concat conj_physical convolution_overrideable copy cross cumprod diag_embed
-    diagonal digamma dist dot einsum erfc erfinv eye gather grid_sampler_2d grid_sampler_3d hypot i0 im2col
-    index_add index_copy index_fill index_put index_put_impl is_nonzero isfinite isinf isnan lerp lgamma
-    linalg_cross linalg_inv_ex linalg_solve_ex log10 log2 logaddexp logaddexp2 logcumsumexp logdet logit
-    masked_scatter masked_select miopen_rnn mvlgamma nan_to_num native_dropout new_full new_ones nonzero
-    outer pixel_unshuffle polar pow prod rand rand_like randn randn_like reflection_pad1d reflection_pad2d
-    reflection_pad3d repeat_interleave replication_pad1d replication_pad2d replication_pad3d rms_norm roll
-    rot90 scatter scatter_add select_scatter slice_scatter sinc slogdet special_erfcx special_expm1 special_i0e
-    special_i1 special_log_ndtr special_ndtr special_ndtri special_xlog1py sqrt std std_mean swapaxes take
-    trace triangular_solve true_divide unfold upsample_bicubic2d upsample_bilinear2d upsample_linear1d
-    upsample_nearest1d upsample_nearest2d upsample_nearest3d upsample_trilinear3d view_as view_as_complex
-    view_as_real where xlogy _log_softmax_backward_data
+    _log_softmax_backward_data _scaled_dot_product_fused_attention_overrideable _to_copy _unsafe_index acos
+    acosh affine_grid_generator argmax argmin asin asinh atan atan2 atanh bernoulli complex concat
+    conj_physical convolution_overrideable copy cross digamma dist erfinv eye grid_sampler_2d
+    grid_sampler_3d hypot i0 index_fill is_nonzero isfinite isinf isnan lgamma linalg_cross linalg_inv_ex
+    linalg_solve_ex log10 log2 logaddexp2 logdet logit masked_scatter masked_select miopen_rnn mvlgamma
+    nan_to_num native_dropout nonzero polar pow rand rand_like randn randn_like sinc slogdet special_erfcx
+    special_expm1 special_i0e special_i1 special_log_ndtr special_ndtr special_ndtri special_xlog1py sqrt
+    std std_mean take triangular_solve view_as_complex view_as_real xlogy
     """.split()
 )
 """Operations that are curved, or linear, almost everywhere, beside `smoothness.SMOOTH_OPERATIONS`."""
@@ -154,7 +146,7 @@ class _Watch(OperationWatch):  # type: ignore[no-untyped-call]
         name = func.overloadpacket.__name__
         if name in _BRANCHES:
             self._add(_BRANCHES[name], "a number taken out of a tensor, which depends on the input")
-        elif any(_is_real(tensor) for tensor in tensors_in((output,))):
+        elif any(is_real(tensor) for tensor in tensors_in((output,))):
             if not _is_curved(func, args, kwargs):
                 self._add(_plain(name))
             elif is_mixed:
@@ -198,10 +190,6 @@ _DEPENDING_ON_ARGUMENTS: dict[str, Callable[[dict[str, Any]], bool]] = {
 
 def _plain(name: str) -> str:
     return name.rstrip("_") or name
-
-
-def _is_real(tensor: Tensor) -> bool:
-    return tensor.is_floating_point() or tensor.is_complex()
 
 
 def _kinks_in_programs(network: nn.Module) -> Iterator[Kink]:

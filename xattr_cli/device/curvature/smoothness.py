@@ -11,7 +11,7 @@ from torch.utils._pytree import tree_leaves
 
 from ...models.watching import OperationWatch, python_functions
 
-__all__ = ["SMOOTH_OPERATIONS", "is_smooth", "kinked_operations"]
+__all__ = ["SMOOTH_OPERATIONS", "is_real", "is_smooth", "kinked_operations"]
 
 SMOOTH_OPERATIONS = frozenset(
     """
@@ -70,7 +70,7 @@ class _Recorder(OperationWatch):  # type: ignore[no-untyped-call]
     def _note(self, tensor: Tensor) -> None:
         # whole numbers have no slope: where they are made of others, that is found; and the sizes of batches,
         # beside packed sequences, depend on lengths alone
-        if tensor.layout == torch.strided and (tensor.is_floating_point() or tensor.is_complex()):
+        if tensor.layout == torch.strided and is_real(tensor):
             storage = tensor.untyped_storage()
             self._dependent[storage._cdata] = storage
 
@@ -80,6 +80,11 @@ class _Recorder(OperationWatch):  # type: ignore[no-untyped-call]
 
 def _tensors(tree: object) -> list[Tensor]:
     return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor)]
+
+
+def is_real(tensor: Tensor) -> bool:
+    """Whether its numbers may have slopes: whole ones and truth values have none."""
+    return tensor.is_floating_point() or tensor.is_complex()
 
 
 def kinked_operations(forward: Callable[[], object], source: Tensor | None = None) -> list[str]:

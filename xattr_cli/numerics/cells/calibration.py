@@ -66,8 +66,8 @@ class Calibration:
         6
     """
 
-    share: ErrorShare = CAUTIOUS
-    cells: int = 6
+    share: ErrorShare = SecantRule.share
+    cells: int = SecantRule.cells
     cost: float = 0.0
     rows: int = 0
     evaluations: int = 0

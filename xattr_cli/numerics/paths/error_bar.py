@@ -125,7 +125,7 @@ def adaptive_error(
     tail = (1 + FEW_JUMPS / _jumps(errors).sqrt()).clamp(max=LONGEST_TAIL).sqrt()
     gap = completeness_gap(errors, score_difference, rounding)
     suspicion = (gap / errors.sum_spread.clamp(min=1e-300) / UNLIKELY_GAP).clamp(max=MOST_SUSPICION)
-    jumps = _jumpiness(errors) if smooth else torch.ones_like(gap)
+    jumps = _jumpiness(errors, smooth=smooth)
     spread = squares.sqrt() * (SMOOTH + (1 - SMOOTH) * jumps)
     tail = torch.where(jumps > 0, tail, 1.0)  # the places of jumps are chance, curves are none
     length = torch.hypot(spread * torch.maximum(tail, suspicion), CURVATURE * errors.curvature)
@@ -133,8 +133,10 @@ def adaptive_error(
     return _with_rounding(ratio(length, torch.linalg.vector_norm(attribution, dim=1)), dtype)
 
 
-def _jumpiness(errors: NodeErrors) -> Tensor:
-    """(open,) 0 where an integrand is seen to be smooth, 1 where it might as well jump."""
+def _jumpiness(errors: NodeErrors, *, smooth: bool) -> Tensor:
+    """(open,) 0 where the integrand of a network without kinks is seen to be smooth, 1 where it might jump."""
+    if not smooth:
+        return torch.ones_like(errors.roughness)
     return ((errors.roughness - SEEN_SMOOTH) / (1 - SEEN_SMOOTH)).clamp(0, 1)
 
 
@@ -166,7 +168,7 @@ def doubt(errors: NodeErrors, looks: int, *, smooth: bool) -> Tensor:
         [1.2000000476837158, 1.100000023841858]
     """
     few = 1 + DOUBT * (1 - 1 / looks) / _jumps(errors).clamp(min=1).sqrt()
-    return torch.where(smooth & (errors.roughness < SEEN_SMOOTH), 1.0, few)
+    return torch.where(_jumpiness(errors, smooth=smooth) > 0, few, 1.0)
 
 
 def completeness_gap(errors: NodeErrors, score_difference: Tensor, rounding: Tensor) -> Tensor:
