@@ -7,6 +7,9 @@ import numpy as np
 import pytest
 from helpers.cli import digits_job, invoke
 
+from xattr_cli.device import Execution, Measured
+from xattr_cli.pipeline.execution import as_cells_run
+
 ROWS = 260  # so many that cells are judged by finer ones on some of them
 
 
@@ -66,6 +69,66 @@ def test_a_network_without_secants_takes_gradients_or_is_refused(tmp_path):
     outcome = invoke("run", job, "--overwrite", "--set", "engines.integrated_gradients.rule=secant")
     assert outcome.exit_code == 2
     assert "rule: secant: " in outcome.stderr and "median" in outcome.stderr
+
+
+def test_where_the_job_file_asks_for_fewer_bits_there_are_no_cells_and_the_reason_is_that(tmp_path):
+    fewer = ["--set", "compute.arithmetic=bfloat16"]
+    job = digits_job(tmp_path, ROWS, engines={"integrated_gradients": {}})
+    assert invoke("run", job, *fewer).exit_code == 0
+    with h5py.File(tmp_path / "out.h5") as file:
+        assert file["engines/integrated_gradients"].attrs["rule"] == "gradient"
+        assert file.attrs["integration"] == (
+            "gradients: cells add up in float32 alone, and compute.arithmetic is bfloat16"
+        )
+    outcome = invoke("run", job, *fewer, "--overwrite", "--set", "engines.integrated_gradients.rule=secant")
+    assert outcome.exit_code == 2
+    assert "rule: secant: cells add up in float32 alone, and compute.arithmetic is bfloat16" in outcome.stderr
+
+
+def timed_as(monkeypatch, *seconds):
+    """What this processor is not fast at: bfloat16, measured to take so many seconds, and float32 after it."""
+    measured = [
+        Measured(Execution(arithmetic="bfloat16"), seconds[0], 1e-3, "chosen"),
+        Measured(Execution(), seconds[1], 0.0, "slower"),
+    ]
+    monkeypatch.setattr("xattr_cli.pipeline.integration.measured_executions", lambda session: measured)
+
+
+def test_faster_arithmetic_of_fewer_bits_is_weighed_against_cells_in_float32(tmp_path, monkeypatch):
+    job = digits_job(tmp_path, ROWS, engines={"integrated_gradients": {"rtol": 0.002}})
+    timed_as(monkeypatch, 1e-5, 1.1e-5)
+    assert invoke("run", job).exit_code == 0
+    with h5py.File(tmp_path / "out.h5") as file:
+        assert file["engines/integrated_gradients"].attrs["rule"] == "secant"
+        assert file.attrs["execution"] == "float32 (drift 0.0e+00); bfloat16: slower than secant cells"
+    timed_as(monkeypatch, 1e-5, 1e-3)  # a cell is worth 90 gradients
+    assert invoke("run", job, "--overwrite").exit_code == 0
+    with h5py.File(tmp_path / "out.h5") as file:
+        assert file["engines/integrated_gradients"].attrs["rule"] == "gradient"
+        assert file.attrs["execution"] == "bfloat16 (drift 1.0e-03); float32: slower"
+    outcome = invoke("run", job, "--overwrite", "--set", "engines.integrated_gradients.rule=secant")
+    assert outcome.exit_code == 0, outcome.stderr
+    with h5py.File(tmp_path / "out.h5") as file:
+        assert file.attrs["execution"].startswith("float32")
+
+
+def ways(*how_and_verdicts):
+    return [Measured(how, seconds, 0.0, verdict) for seconds, (how, verdict) in enumerate(how_and_verdicts, 1)]
+
+
+def test_cells_are_computed_in_the_fastest_way_that_rounds_and_compiles_nothing():
+    plain, last, low = Execution(), Execution(channels_last=True), Execution(arithmetic="tf32")
+    compiled, folded = Execution(compiled=True), Execution(folded=True)
+    found = as_cells_run(ways((low, "chosen"), (folded, "drifts"), (last, "slower"), (plain, "slower")))
+    assert [one.how for one in found] == [last, low, folded, plain]
+    assert [one.verdict for one in found] == ["chosen", "slower than secant cells", "drifts", "slower"]
+    found = as_cells_run(ways((compiled, "chosen"), (plain, "slower")))
+    assert [one.how for one in found] == [plain, compiled]
+    kept = ways((last, "chosen"), (plain, "slower"))
+    assert as_cells_run(kept) == kept
+    pinned = ways((compiled, "chosen"))
+    assert as_cells_run(pinned) == pinned
+    assert as_cells_run(ways((low, "chosen"))) == []
 
 
 @pytest.mark.parametrize("batch_rows", [16, 64])

@@ -8,7 +8,7 @@ from .activations import (
     settled_sites,
     site_activations,
 )
-from .autotune.executions import Measured, Pinned, chosen_text, measure_executions
+from .autotune.executions import Measured, Pinned, bookkeeping, chosen_text, measure_executions
 from .autotune.workload import Workload
 from .curvature.smoothness import kinked_operations
 from .execution.runner import Execution, Runner
@@ -34,6 +34,7 @@ __all__ = [
     "Scorer",
     "Workload",
     "bears_shortening",
+    "bookkeeping",
     "choose_targets",
     "chosen_text",
     "device_name",

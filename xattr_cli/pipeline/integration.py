@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -10,9 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..device import Rows
+from ..device import Execution, Measured, Rows, bookkeeping
 from ..device.packing import give_back_memory, is_out_of_memory
-from ..device.secant import SecantField, SecantProbe, probe_secants
+from ..device.secant import SecantField, probe_secants
 from ..engines.alternatives import path_requests
 from ..engines.base import Engine
 from ..engines.sweeps import SweepRequest, sweep_key
@@ -23,7 +24,7 @@ from ..numerics.paths.integrate import integrate
 from ..numerics.paths.quadrature import AdaptiveRule
 from ..numerics.paths.straight import StraightPath
 from ..samples import Status
-from .execution import plan_execution
+from .execution import as_cells_run, measured_executions, recorded, workload_of
 from .session import Session
 
 __all__ = ["rule_of", "settled_plan"]
@@ -42,30 +43,77 @@ CHEAP = 1.5
 
 @dataclass(frozen=True)
 class _Choice:
-    """For one sweep: what is known of its cells, None if gradients are integrated; and why."""
+    """For one sweep.
+
+    Attributes:
+        cells: what is known of them, None if gradients are integrated.
+        reason: why.
+        gradients: what the rule of gradients takes a row, roughly.
+        worth: what cells take, in gradients of the fastest way to run the network.
+    """
 
     cells: Calibration | None
     reason: str
+    gradients: float = 0.0
+    worth: float = 0.0
+
+    @classmethod
+    def of_gradients(cls, reason: str, taken: float = 0.0) -> _Choice:
+        """Secant cells are not taken."""
+        return cls(None, reason, taken)
+
+    def given_up(self, how: Execution) -> _Choice:
+        """Gradients after all, as the network is faster in a way in which there are no cells."""
+        if self.cells is None:
+            return self
+        return self.of_gradients(f"gradients: in {how} faster than {self.reason}", self.gradients)
 
 
 def settled_plan(session: Session) -> dict[str, Any]:
-    """Settle how the network is run, and then by which rule every sweep of the job is made.
+    """Settle how the network is run, and by which rule every sweep of the job is made.
 
     Returns:
-        For the plan of a job: what `plan_execution` gives; "integration", for each sweep what is known of its
-        secant cells, None if it is made of gradients; and "integration_text", the same for a person.
+        For the plan of a job: what `recorded` gives; "integration", for each sweep what is known of its secant
+        cells, None if it is made of gradients; and "integration_text", the same for a person.
 
     Raises:
         JobError: the job file asks for what this network cannot do.
     """
-    execution = plan_execution(session)
-    running = session.following({**session.settled, **execution})
-    choices = [_choice(running, request) for request in session.sweeps.values()]
+    measured = measured_executions(session)
+    serving = as_cells_run(measured)
+    slower = _slower(serving, measured, bookkeeping(session.scorer.device))
+    running = session.following({**session.settled, **recorded(serving or measured)})
+    choices = [_choice(running, request, slower) for request in session.sweeps.values()]
+    if _pays(session, choices, slower):
+        measured = serving
+    else:
+        choices = [choice.given_up(measured[0].how) for choice in choices]
     return {
-        **execution,
+        **recorded(measured),
         "integration": [None if choice.cells is None else asdict(choice.cells) for choice in choices],
         "integration_text": "; ".join(dict.fromkeys(choice.reason for choice in choices)),
     }
+
+
+def _slower(serving: Sequence[Measured], measured: Sequence[Measured], beside: float) -> float:
+    """How many times as long a gradient takes if the network is run so that cells add up; ∞ if it may not be."""
+    if not serving:
+        return math.inf
+    if serving[0].how == measured[0].how:
+        return 1.0
+    return (serving[0].seconds + beside) / (measured[0].seconds + beside)
+
+
+def _pays(session: Session, choices: Sequence[_Choice], slower: float) -> bool:
+    """Whether cells save more than it costs that the whole job is run as they need it."""
+    if not any(choice.cells for choice in choices):
+        return False
+    if slower == 1 or any(request.by == "secant" for request in session.sweeps.values()):
+        return True
+    others = workload_of(session).known + sum(choice.gradients for choice in choices if not choice.cells)
+    cells = [choice for choice in choices if choice.cells]
+    by_gradients = others + sum(choice.gradients for choice in cells)
+    return slower * others + sum(choice.worth for choice in cells) < GAIN * by_gradients
 
 
 def rule_of(session: Session, engine: Engine) -> str:
@@ -78,69 +126,89 @@ def rule_of(session: Session, engine: Engine) -> str:
     return "secant" if request.may_be_secant and sweep_key(request) in session.cells else "gradient"
 
 
-def _choice(session: Session, request: SweepRequest) -> _Choice:
+def _choice(session: Session, request: SweepRequest, slower: float) -> _Choice:
+    """For one sweep.
+
+    Arguments:
+        slower: see `_slower`.
+    """
     rule = request.rule
     if not isinstance(rule, AdaptiveRule):
-        return _Choice(None, f"{rule.name} rule, {rule.nodes} nodes")
+        return _Choice.of_gradients(f"{rule.name} rule, {rule.nodes} nodes", rule.nodes)
     if not request.may_be_secant:
-        return _Choice(None, "gradients")
+        return _Choice.of_gradients("gradients", rule.intervals)
+    if slower == math.inf:
+        arithmetic = session.scorer.execution.arithmetic
+        return _refused(request, f"cells add up in float32 alone, and compute.arithmetic is {arithmetic}")
     if session.contradictions:
-        return _Choice(None, "gradients, which are not the derivative of the score: cells would be of the score")
+        return _Choice.of_gradients(
+            "gradients, which are not the derivative of the score: cells would be of the score"
+        )
     packing, rows = session.scorer.packing, session.scorer.packing.rows
     try:
-        return _by_sample(session, request, rule)
+        return _by_sample(session, request, rule, slower)
     except (RuntimeError, MemoryError, RunError) as error:
         if not is_out_of_memory(error) or request.by == "secant":
             raise
     packing.recover(rows)
     give_back_memory()
-    return _Choice(None, "gradients: too little memory to try another rule")
+    return _Choice.of_gradients("gradients: too little memory to try another rule")
 
 
-def _by_sample(session: Session, request: SweepRequest, rule: AdaptiveRule) -> _Choice:
+def _refused(request: SweepRequest, reason: str) -> _Choice:
+    """No cells, for a reason.
+
+    Raises:
+        JobError: the job file asks for them.
+    """
+    if request.by == "secant":
+        raise JobError(f"rule: secant: {reason}. Use rule: auto, or rule: gradient.")
+    return _Choice.of_gradients(f"gradients: {reason}")
+
+
+def _by_sample(session: Session, request: SweepRequest, rule: AdaptiveRule, slower: float) -> _Choice:
     """What some rows of the job tell."""
     sample = _Sample.of(session, request)
     if not len(sample.rows):
-        return _Choice(None, "gradients: too few rows to try another rule")
+        return _Choice.of_gradients("gradients: too few rows to try another rule")
     probe = probe_secants(session.scorer, *sample.first(PROBE_ROWS))
     if not probe.serves:
-        if request.by == "secant":
-            raise JobError(f"rule: secant: {probe.reason}. Use rule: auto, or rule: gradient.")
-        return _Choice(None, f"gradients: {probe.reason}")
-    return _tried(session, request, rule, sample, probe)
+        return _refused(request, probe.reason)
+    return _tried(_Trial(session, rule, sample), probe.cost * slower, wanted=request.by == "secant")
 
 
-def _tried(
-    session: Session, request: SweepRequest, rule: AdaptiveRule, sample: _Sample, probe: SecantProbe
-) -> _Choice:
+def _tried(trial: _Trial, price: float, *, wanted: bool) -> _Choice:
     """Try both rules on the sample: how many evaluations each takes.
 
-    What is likely to win is tried first, and the other one as far as it may win. Nothing is timed: two runs of a
-    job must not make two choices, as their maps would differ.
+    What is likely to win is tried first, and the other one as far as it may win. Nothing is timed here: two runs
+    of a job should not make two choices, as their maps would differ.
+
+    Arguments:
+        price: of a cell, in gradients.
+        wanted: cells, whatever they cost.
     """
-    trial = _Trial(session, rule, sample)
-    if request.by == "secant":
+    rule = trial.rule
+    if wanted:
         return _Choice(trial.cells(), "secant cells")
-    if probe.cost > CHEAP:
+    if price > CHEAP:
         gradients = trial.gradients(rule.max_nodes)
-        cells = trial.cells(most=GAIN * gradients / probe.cost)
+        cells = trial.cells(most=GAIN * gradients / price)
     else:
         cells = trial.cells()
-        even = cells.cost * probe.cost / GAIN
+        even = cells.cost * price / GAIN
         if even < min(rule.intervals, rule.max_nodes):
-            return _Choice(
-                cells, f"secant cells: {_worth(cells, probe)}, against {rule.intervals} gradients at least"
-            )
+            words = f"secant cells: {_worth(cells, price)}, against {rule.intervals} gradients at least"
+            return _Choice(cells, words, rule.intervals, cells.cost * price)
         gradients = trial.gradients(max(2 * rule.intervals, math.ceil(min(even, rule.max_nodes) / 2)))
-    words = f"{_worth(cells, probe)}, against {gradients:.1f} gradients"
-    if cells.cost * probe.cost < GAIN * gradients and cells.cost <= rule.max_nodes:
-        return _Choice(cells, f"secant cells: {words}")
-    return _Choice(None, f"gradients: secant cells would take {words}")
+    words, worth = f"{_worth(cells, price)}, against {gradients:.1f} gradients", cells.cost * price
+    if worth < GAIN * gradients and cells.cost <= rule.max_nodes:
+        return _Choice(cells, f"secant cells: {words}", gradients, worth)
+    return _Choice.of_gradients(f"gradients: secant cells would take {words}", gradients)
 
 
-def _worth(cells: Calibration, probe: SecantProbe) -> str:
+def _worth(cells: Calibration, price: float) -> str:
     taken = "more evaluations a row" if cells.cost == math.inf else f"{cells.cost:.1f} evaluations a row"
-    return f"{taken}, each worth {probe.cost:g} gradients"
+    return f"{taken}, each worth {price:.3g} gradients"
 
 
 @dataclass(frozen=True)
