@@ -11,6 +11,7 @@ from .activations import (
 from .autotune.executions import Measured, Pinned, bookkeeping, chosen_text, measure_executions
 from .autotune.workload import Workload
 from .curvature.smoothness import kinked_operations
+from .execution.heap import freed_memory_kept
 from .execution.runner import Execution, Runner
 from .packing import Packing
 from .padding import real_key
@@ -42,6 +43,7 @@ __all__ = [
     "find_kinks",
     "find_layer",
     "find_nested",
+    "freed_memory_kept",
     "kinked_operations",
     "layer_activations",
     "measure_executions",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..baselines import Baseline
 from ..datasets import Samples, open_dataset
-from ..device import Packing, Scorer, select_device, select_dtype, stored_dtype
+from ..device import Packing, Scorer, freed_memory_kept, select_device, select_dtype, stored_dtype
 from ..engines.alternatives import alternatives, path_requests
 from ..engines.base import LocalEngine, PopulationEngine
 from ..engines.block import Block
@@ -52,6 +52,7 @@ def open_session(job: Job, *, interrupt: Callable[[], None] = lambda: None) -> I
         check_stability(job)
         stack.enter_context(_threads(job.compute.threads))
         device = select_device(job.compute.device)
+        stack.enter_context(freed_memory_kept() if device.type == "cpu" else nullcontext())
         with reported(f"dataset kind {job.dataset.registered_name!r} cannot be opened", DataError):
             samples = open_dataset(job.dataset.beside(job.model))
         stack.callback(samples.close)
