@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from scripts.benchmarks.bench_cases import share_covered, trapezoid
-from scripts.benchmarks.bench_untuned import by_cells, by_gradients
+from scripts.benchmarks.bench_untuned import MEASURED, by_cells, by_gradients
 from scripts.benchmarks.benchlib import Table, publish, versions
 from scripts.benchmarks.node_paths import CASES, Paths
 from xattr_cli.numerics.paths.quadrature import FixedRule, fixed_rule
@@ -87,7 +87,7 @@ def outcomes_of(paths: Paths) -> dict[str, Outcome]:
     outcomes = {name: outcome for name, outcome in smallest.items() if outcome is not None}
     outcomes[GRADIENTS] = judged(by_gradients(paths.field, paths.path, RTOL, smooth=paths.smooth), paths)
     if paths.network is not None:
-        integral = by_cells(paths.network.scorer, paths.network.rows, paths.path, RTOL)
+        integral = by_cells(paths.network.scorer, paths.network.rows, paths.path, RTOL, MEASURED)
         outcomes |= {} if integral is None else {CELLS: judged(integral, paths)}
     print(f"{paths.name}: {time.perf_counter() - began:.0f} s", file=sys.stderr)
     return outcomes

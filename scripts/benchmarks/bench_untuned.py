@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from scripts.benchmarks.benchlib import RESULTS, Table, publish, versions
-from scripts.benchmarks.untuned_networks import KINDS, Untuned, drawn, exact_map
+from scripts.benchmarks.untuned_networks import KINDS, ROWS, Untuned, drawn, exact_map
 from xattr_cli.device import Packing, Rows, Scorer
 from xattr_cli.device.secant import SecantField, probe_secants
 from xattr_cli.engines.path.integrated_gradients import FIRST_INTERVALS, IntegratedGradients
@@ -33,6 +33,7 @@ from xattr_cli.samples import InputSpec, Layout, Status
 RTOLS = (0.05, 0.01, 0.001)
 RULES = ("gradient", "secant")
 MEASURED = 16
+"""Rows on which a job of a thousand judges its cells; what is reported is judged on others."""
 MAX_NODES = 4096
 ROUNDING = 2e-6
 """Of maps in float32: errors below it are none."""
@@ -43,20 +44,39 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seed", type=int, default=0, help="of the first network of each kind")
     parser.add_argument("--networks", type=int, default=5, help="of each kind (default: 5)")
+    parser.add_argument(
+        "--rows", type=int, default=ROWS, help=f"of each network, that are judged (default: {ROWS})"
+    )
+    parser.add_argument(
+        "--measured",
+        type=int,
+        default=MEASURED,
+        help=f"of each network, before those that are judged (default: {MEASURED}, as of a job of 1,000)",
+    )
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS)
     parser.add_argument("--rules", nargs="+", choices=RULES, default=RULES)
     parser.add_argument("--quick", action="store_true", help="print only")
     options = parser.parse_args()
     torch.set_num_threads(1)
     lines = [
-        line for kind in options.kinds for line in lines_of(kind, options.seed, options.networks, options.rules)
+        line
+        for kind in options.kinds
+        for line in lines_of(
+            [
+                drawn(kind, options.seed + number, options.measured + options.rows)
+                for number in range(options.networks)
+            ],
+            options.measured,
+            options.rules,
+        )
     ]
     columns = {"network": "", "rule": "", "rtol": ".1%", "rows": "", "true ≤ 1.25 × reported": ".1%",
                "reported / true, median": ".2f", "converged": ".1%", "of them beyond rtol": ".1%",
                "evaluations a row": ".1f"}  # fmt: skip
     note = (
         f"Networks drawn and trained by seeds {options.seed} to {options.seed + options.networks - 1}; references "
-        "are exact between all breakpoints of piecewise linear ones, else Gauss's rule on 16,384 panels."
+        "are exact between all breakpoints of piecewise linear ones, else Gauss's rule on 16,384 panels. Cells "
+        f"are measured on {options.measured} other rows."
     )
     if options.quick:
         print(Table("Networks that nobody tuned for", columns, lines, note).markdown())
@@ -75,13 +95,15 @@ def _kept(seed: int, kinds: Sequence[str]) -> list[Any]:
     return [line for line in published["tables"][0]["rows"] if line[0] not in kinds]
 
 
-def lines_of(kind: str, seed: int, networks: int, rules: Sequence[str]) -> Iterator[list[object]]:
-    """One line for each rule and tolerance."""
-    cases = [drawn(kind, seed + number) for number in range(networks)]
+def lines_of(cases: Sequence[Untuned], measured: int, rules: Sequence[str]) -> Iterator[list[object]]:
+    """One line for each rule and tolerance; of networks of one kind."""
+    kind = cases[0].name
     truths = [exact_map(case) for case in cases]
     for rule in rules:
         for rtol in RTOLS:
-            outcomes = [outcome(case, truth, rule, rtol) for case, truth in zip(cases, truths, strict=True)]
+            outcomes = [
+                outcome(case, truth, rule, rtol, measured) for case, truth in zip(cases, truths, strict=True)
+            ]
             reported, true, converged, evaluations = (torch.cat(each) for each in zip(*outcomes, strict=True))
             times = reported / true.clamp(min=ROUNDING)
             beyond = (true > rtol)[converged].double().mean() if converged.any() else torch.tensor(0.0)
@@ -90,15 +112,19 @@ def lines_of(kind: str, seed: int, networks: int, rules: Sequence[str]) -> Itera
                    float(evaluations.double().mean())]  # fmt: skip
 
 
-def outcome(case: Untuned, truth: Tensor, rule: str, rtol: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """(rows,) reported and true errors, whether converged, and evaluations."""
-    found = integrated(case, rule, rtol)
+def outcome(
+    case: Untuned, truth: Tensor, rule: str, rtol: float, measured: int
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """(judged,) reported and true errors, whether converged, and evaluations, of rows that were not measured."""
+    found = integrated(case, rule, rtol, measured)
     attribution = (found.mean_gradient * (case.inputs - case.baselines)).double()
     true = ratio(torch.linalg.vector_norm(attribution - truth, dim=1), torch.linalg.vector_norm(truth, dim=1))
-    return found.relative_error, true, found.status == Status.CONVERGED, found.evaluations
+    told = found.relative_error, true, found.status == Status.CONVERGED, found.evaluations
+    reported, true, converged, evaluations = (each[measured:] for each in told)
+    return reported, true, converged, evaluations
 
 
-def integrated(case: Untuned, rule: str, rtol: float) -> PathIntegral:
+def integrated(case: Untuned, rule: str, rtol: float, measured: int) -> PathIntegral:
     """By one of the rules, as a job does it."""
     spec = InputSpec("X", tuple(case.inputs.shape[1:]), np.dtype("float32"))
     scorer = Scorer(module=case.network, inputs=(spec,), layout=Layout((spec,)), score=SCORES.get(case.score)(),
@@ -106,7 +132,7 @@ def integrated(case: Untuned, rule: str, rtol: float) -> PathIntegral:
     rows = Rows(case.inputs, {}, case.target, torch.arange(len(case.inputs)))
     path = StraightPath(case.baselines, case.inputs)
     with scorer.exact_arithmetic():
-        cells = by_cells(scorer, rows, path, rtol) if rule == "secant" else None
+        cells = by_cells(scorer, rows, path, rtol, measured) if rule == "secant" else None
         if cells is not None:
             return cells
         return by_gradients(scorer.field(rows), path, rtol, smooth=case.smooth)
@@ -117,11 +143,11 @@ def by_gradients(field: Field, path: StraightPath, rtol: float, *, smooth: bool)
     return integrate(field, path, AdaptiveRule(rtol, MAX_NODES, FIRST_INTERVALS, WARP), smooth=smooth)
 
 
-def by_cells(scorer: Scorer, rows: Rows, path: StraightPath, rtol: float) -> PathIntegral | None:
+def by_cells(scorer: Scorer, rows: Rows, path: StraightPath, rtol: float, measured: int) -> PathIntegral | None:
     """Secant cells, measured on the first rows as a job does it; None where a job falls back on gradients."""
     if not probe_secants(scorer, rows.take(slice(0, 2)), path.baseline[:2]).serves:
         return None
-    some = slice(0, MEASURED)
+    some = slice(0, measured)
     first = StraightPath(path.baseline[some], path.input[some])
     cells = SecantRule(rtol, MAX_NODES, FIRST_INTERVALS, WARP)
     known = calibrate(SecantField(scorer, rows.take(some)), first, cells)

@@ -135,8 +135,8 @@ OTHERS = {
 KINDS = (*(f"ReLU MLP, {name}" for name in HIDDEN), *OTHERS)
 
 
-def drawn(kind: str, seed: int) -> Untuned:
-    """A network of one of `KINDS`, its first weights and rows drawn by a seed."""
+def drawn(kind: str, seed: int, count: int = ROWS) -> Untuned:
+    """A network of one of `KINDS`, its first weights and `count` rows drawn by a seed."""
     torch.manual_seed(seed)
     data = OTHERS.get(kind, kind.removeprefix("ReLU MLP, "))
     x, y, outputs = table(data, seed)
@@ -148,8 +148,8 @@ def drawn(kind: str, seed: int) -> Untuned:
         first = network[0]
         first.weight.data /= torch.from_numpy(scale).float()
         inputs = torch.from_numpy(x * scale).float()
-    chosen = torch.randperm(len(inputs))[: 2 * ROWS]
-    rows, others = inputs[chosen[:ROWS]], inputs[chosen[-ROWS:]]
+    chosen = torch.randperm(len(inputs))[: 2 * count]
+    rows, others = inputs[chosen[:count]], inputs[chosen[-count:]]
     out = network(rows)
     target = out.argmin(dim=1) if kind == "least likely class" else out.argmax(dim=1)
     return Untuned(

@@ -30,9 +30,11 @@ from .session import Session
 __all__ = ["rule_of", "settled_plan"]
 
 PROBE_ROWS = 2
-ROWS_PER_MEASURED_ROW = 60
-FEWEST_MEASURED, MOST_MEASURED = 4, 16
-"""Rows on which cells are judged by finer ones, in jobs of so many times as many; else the bar is cautious."""
+FEWEST_MEASURED, ENOUGH_MEASURED, MOST_MEASURED = 4, 16, 64
+ROWS_PER_MEASURED_ROW, ROWS_PER_FURTHER_ROW = 60, 300
+"""Rows on which cells are judged by finer ones, in jobs of so many times as many; of fewer the bar is cautious."""
+MEASURED_NUMBERS = 2**21
+"""Of the maps of those beyond enough, of which several passes are kept."""
 FEWEST_TRIED = 6
 """Of a job in which another rule than that of gradients is tried."""
 GAIN = 0.9
@@ -253,7 +255,7 @@ class _Sample:
     @classmethod
     def of(cls, session: Session, request: SweepRequest) -> _Sample:
         """As many as the job is worth, finite ones."""
-        count = min(MOST_MEASURED, session.parts.rows // ROWS_PER_MEASURED_ROW)
+        count = _measured_rows(session.parts.rows, session.scorer.layout.size)
         if count < FEWEST_MEASURED:
             few = session.parts.rows < FEWEST_TRIED and request.by != "secant"
             count = 0 if few else min(PROBE_ROWS, max(1, count))
@@ -272,6 +274,12 @@ class _Sample:
     def first(self, count: int) -> tuple[Rows, Tensor]:
         """Some of them."""
         return self.rows.take(slice(0, count)), self.baselines[:count]
+
+
+def _measured_rows(rows: int, features: int) -> int:
+    """How many of so many rows are measured."""
+    enough = min(ENOUGH_MEASURED, rows // ROWS_PER_MEASURED_ROW)
+    return max(enough, min(MOST_MEASURED, rows // ROWS_PER_FURTHER_ROW, MEASURED_NUMBERS // features))
 
 
 def _together(rows: list[Rows]) -> Rows:

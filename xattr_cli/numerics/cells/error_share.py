@@ -142,8 +142,8 @@ COVERED = 0.95
 MARGIN = 1.08
 UNCERTAIN, WIDEST = 0.5, 1.2
 """... that grows with the distance of this percentile from the median, in logarithms: what 16 rows tell of it is
-uncertain by half the spread of rows. With .4, two of 120 lines of networks that nobody tuned for had 94.5 %.
-Exact rows are as far from others as rounding is.
+uncertain by half the spread of rows, what 64 tell by a quarter. With .4, two of 120 lines of networks that nobody
+tuned for had 94.5 %. Exact rows are as far from others as rounding is.
 """
 SIXTEEN, FEWER = 16, 0.25
 """The largest of k log-normal values, spread as rows are, falls like (k / 16)^0.4 where k is smaller; several
@@ -213,7 +213,8 @@ def _upper(shares: Tensor) -> tuple[float, float]:
     upper = float(logarithms.quantile(COVERED))
     spread = upper - float(logarithms.median())
     margin = MARGIN * (SIXTEEN / min(rows, SIXTEEN)) ** FEWER
-    return margin * math.exp(upper + UNCERTAIN * min(spread, WIDEST)), spread
+    uncertain = UNCERTAIN * (SIXTEEN / max(rows, SIXTEEN)) ** 0.5
+    return margin * math.exp(upper + uncertain * min(spread, WIDEST)), spread
 
 
 def power_of_cells(cells: Tensor, values: Tensor, unknown: float) -> float:
