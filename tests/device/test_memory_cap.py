@@ -50,6 +50,22 @@ def wide_job(folder, rows, features, name="job.yaml", **sections):
 
 
 @pytest.mark.parametrize(
+    ("memory", "binding", "rows", "of_cells"),
+    [
+        (10_000, False, 4, 16),  # as many as it takes for a path to be cut seldom
+        (10_000, False, 64, 64),  # are there already
+        (850, False, 4, 8),  # 16 would take more than may be held
+        (100, False, 4, 4),
+        (10_000, True, 4, 16),
+        (850, True, 4, 4),  # half of it is for rows that are worked on
+    ],
+)
+def test_calls_of_cells_have_sixteen_rows_where_memory_allows(memory, binding, rows, of_cells):
+    working = WorkingMemory(Footprint(part=0, call=100, row=1), memory, binding=binding)
+    assert working.rows_of_cells(rows) == of_cells
+
+
+@pytest.mark.parametrize(
     ("memory", "rows_per_call", "rows_at_once"),
     [
         (10_000, 64, 88),  # 10,000 - 1,000 - 64 · 10 are left for rows of 94

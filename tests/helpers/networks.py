@@ -133,6 +133,15 @@ def fails_above_90():
 # --- several inputs -----------------------------------------------------------------------------
 
 
+def large_activations():
+    """Of 4 MiB a row, made of digits: few rows make a full device call on a CPU."""
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Upsample(scale_factor=16), nn.Conv2d(1, 32, 3, padding=1), nn.ReLU(),
+        nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(512, 10),
+    )  # fmt: skip
+
+
 def two_inputs():
     """f(a, b) = net(a ⊙ b): every gradient by a needs the right row of b."""
     return Formula(lambda net, a, b: net(a * b))

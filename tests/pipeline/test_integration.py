@@ -112,6 +112,20 @@ def test_faster_arithmetic_of_fewer_bits_is_weighed_against_cells_in_float32(tmp
         assert file.attrs["execution"].startswith("float32")
 
 
+def test_calls_of_cells_are_so_large_that_few_nodes_are_computed_twice(tmp_path):
+    model = {"factory": "helpers.networks:large_activations", "checkpoint": None}
+    taken = {}
+    for rule, compute in [("secant", {}), ("gradient", {}), ("secant", {"batch_rows": 4})]:
+        engines = {"integrated_gradients": {"rule": rule, "rtol": 0.3}}
+        job = digits_job(tmp_path, 6, engines=engines, model=model, compute=compute)
+        found, _ = only(maps(tmp_path, job))
+        with h5py.File(tmp_path / "out.h5") as file:
+            taken[(rule, *compute)] = int(file.attrs["batch_rows"])
+        (tmp_path / "out.h5").unlink()
+        assert found[0] == rule
+    assert taken == {("secant",): 16, ("gradient",): 4, ("secant", "batch_rows"): 4}
+
+
 def ways(*how_and_verdicts):
     return [Measured(how, seconds, 0.0, verdict) for seconds, (how, verdict) in enumerate(how_and_verdicts, 1)]
 

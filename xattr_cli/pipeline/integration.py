@@ -75,8 +75,9 @@ def settled_plan(session: Session) -> dict[str, Any]:
     """Settle how the network is run, and by which rule every sweep of the job is made.
 
     Returns:
-        For the plan of a job: what `recorded` gives; "integration", for each sweep what is known of its secant
-        cells, None if it is made of gradients; and "integration_text", the same for a person.
+        For the plan of a job: what `recorded` gives; "batch_rows", of a device call; "integration", for each sweep
+        what is known of its secant cells, None if it is made of gradients; and "integration_text", the same for a
+        person.
 
     Raises:
         JobError: the job file asks for what this network cannot do.
@@ -84,17 +85,28 @@ def settled_plan(session: Session) -> dict[str, Any]:
     measured = measured_executions(session)
     serving = as_cells_run(measured)
     slower = _slower(serving, measured, bookkeeping(session.scorer.device))
-    running = session.following({**session.settled, **recorded(serving or measured)})
+    rows = _rows_of_cells(session)
+    running = session.following({**session.settled, **recorded(serving or measured), "batch_rows": rows})
     choices = [_choice(running, request, slower) for request in session.sweeps.values()]
     if _pays(session, choices, slower):
         measured = serving
     else:
+        rows = session.scorer.packing.rows
         choices = [choice.given_up(measured[0].how) for choice in choices]
     return {
         **recorded(measured),
+        "batch_rows": rows,
         "integration": [None if choice.cells is None else asdict(choice.cells) for choice in choices],
         "integration_text": "; ".join(dict.fromkeys(choice.reason for choice in choices)),
     }
+
+
+def _rows_of_cells(session: Session) -> int:
+    """Of a device call, unless the job file or the network says how many."""
+    rows = session.scorer.packing.rows
+    if session.scorer.packing.fixed or session.job.compute.batch_rows != "auto":
+        return rows
+    return session.settings.working.rows_of_cells(rows)
 
 
 def _slower(serving: Sequence[Measured], measured: Sequence[Measured], beside: float) -> float:

@@ -32,6 +32,12 @@ BLOCK_COPIES = 4  # input, baseline, Δ and map
 JUDGED_COPIES = 3  # float64, of an integral whose error is found
 SAMPLED_COPIES = 6  # float64, mean, squares and estimates of a sampled map, and the new ones beside them
 NODE_BYTES = 200  # position, weights and sums of a node, and its order while nodes are sorted
+CELL_ROWS = 16
+"""Rows that a device call of secant cells has at least, as far as memory allows.
+
+A path that a call cuts goes on at the node where it was cut, which is computed twice. A cell of efficientnet-lite0
+(78 MiB a row), in gradients of a call of 4 rows: 2.1 in calls of 4, 1.6 of 8, 1.35 of 16.
+"""
 SECOND_ORDER = 4  # times the activations of a gradient that a Hessian-vector product holds
 
 
@@ -73,6 +79,13 @@ class WorkingMemory:
         while self.binding and rows // 2 >= FEWEST_ROWS and self.footprint.call * rows > share:
             rows //= 2
         return rows
+
+    def rows_of_cells(self, rows: int) -> int:
+        """Rows of a device call of secant cells, where one of gradients takes `rows`."""
+        more = rows
+        while more < CELL_ROWS and 2 * more * self.footprint.call <= self.memory:
+            more *= 2
+        return self.rows_per_call(more) if more > rows else rows
 
     def rows_at_once(self, rows_per_call: int) -> int:
         """How many rows can be worked on beside a device call, at least one; settled when first asked for."""

@@ -337,7 +337,8 @@ def _execution(session: Session, asked: Manifest) -> dict[str, Any]:
         return settled_plan(session)
     if stored.changes(asked) or "execution" not in stored.plan:
         return settled_plan(session)
-    return {key: value for key, value in stored.plan.items() if key.startswith(("execution", "integration"))}
+    settled = ("batch_rows", "execution", "integration")
+    return {key: value for key, value in stored.plan.items() if key.startswith(settled)}
 
 
 def _merge(parts: PartSet, *, keep_parts: bool) -> None:
