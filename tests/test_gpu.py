@@ -16,7 +16,7 @@ from helpers.cli import digits_job, samples, write_data, write_job
 from sklearn.datasets import load_sample_images
 from torch import nn
 
-import xattr_cli.pipeline.execution as executing
+import xattr_cli.pipeline.settling.execution as executing
 from xattr_cli.device import Packing, Pinned, Workload, measure_executions, page_locked
 from xattr_cli.engines.path.integrated_gradients import IntegratedGradients
 from xattr_cli.errors import Interrupted

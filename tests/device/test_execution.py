@@ -12,7 +12,7 @@ from sklearn.datasets import load_sample_images
 from torch import nn
 from torchvision.models import resnet18
 
-import xattr_cli.pipeline.execution as executing
+import xattr_cli.pipeline.settling.execution as executing
 from xattr_cli.device import Execution, Pinned, Runner, Workload, measure_executions
 from xattr_cli.device.autotune.workload import NODES, bend_of
 from xattr_cli.errors import Interrupted

@@ -142,6 +142,12 @@ def large_activations():
     )  # fmt: skip
 
 
+def half():
+    """Weights in bfloat16."""
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10)).to(torch.bfloat16)
+
+
 def two_inputs():
     """f(a, b) = net(a ⊙ b): every gradient by a needs the right row of b."""
     return Formula(lambda net, a, b: net(a * b))

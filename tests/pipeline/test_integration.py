@@ -8,7 +8,7 @@ import pytest
 from helpers.cli import digits_job, invoke
 
 from xattr_cli.device import Execution, Measured
-from xattr_cli.pipeline.execution import as_cells_run
+from xattr_cli.pipeline.settling.execution import as_cells_run
 
 ROWS = 260  # so many that cells are judged by finer ones on some of them
 
@@ -85,13 +85,26 @@ def test_where_the_job_file_asks_for_fewer_bits_there_are_no_cells_and_the_reaso
     assert "rule: secant: cells add up in float32 alone, and compute.arithmetic is bfloat16" in outcome.stderr
 
 
+def test_weights_of_half_precision_are_the_reason_where_they_are_used_as_they_are(tmp_path):
+    half = {"factory": "helpers.networks:half", "checkpoint": None}
+    job = digits_job(
+        tmp_path, 12, engines={"integrated_gradients": {"rule": "secant"}}, model=half,
+        compute={"precision": "as_stored"},
+    )  # fmt: skip
+    outcome = invoke("run", job)
+    assert outcome.exit_code == 2
+    assert "weights are used as they are stored, and bfloat16 rounds by as much" in outcome.stderr
+    as_float32 = invoke("run", job, "--set", "compute.precision=auto")
+    assert as_float32.exit_code == 0, as_float32.stderr
+
+
 def timed_as(monkeypatch, *seconds):
     """What this processor is not fast at: bfloat16, measured to take so many seconds, and float32 after it."""
     measured = [
         Measured(Execution(arithmetic="bfloat16"), seconds[0], 1e-3, "chosen"),
         Measured(Execution(), seconds[1], 0.0, "slower"),
     ]
-    monkeypatch.setattr("xattr_cli.pipeline.integration.measured_executions", lambda session: measured)
+    monkeypatch.setattr("xattr_cli.pipeline.settling.plan.measured_executions", lambda session: measured)
 
 
 def test_faster_arithmetic_of_fewer_bits_is_weighed_against_cells_in_float32(tmp_path, monkeypatch):

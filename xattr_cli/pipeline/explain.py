@@ -20,9 +20,9 @@ from ..store import ResultColumn
 from .checks.consistency import with_consistency
 from .checks.stability import stability_columns
 from .columns import ColumnBuffer, engine_attributes, engine_columns, input_columns, map_attributes, row_columns
-from .integration import rule_of
 from .parts import row_engines
 from .session import RowTable, Session
+from .settling.rules import rule_of
 
 __all__ = ["explain_rows"]
 

@@ -19,10 +19,10 @@ from ..job.identity import identity
 from ..store import ResultColumn, check_writable
 from ..store.results.agreement import agreement_text
 from .explain import explain_rows
-from .integration import settled_plan
 from .opening import open_session
 from .parts import population_engines, row_engines
 from .session import Session
+from .settling.plan import settled_plan
 
 __all__ = ["Plan", "plan_job", "plan_text"]
 

@@ -34,7 +34,6 @@ from ..store import (
 from ..store.folder import MANIFEST
 from ..store.results.reader import Results
 from .explain import explain_rows
-from .integration import settled_plan
 from .opening import open_session
 from .parts import row_engines
 from .prefetch import Writer, read_ahead
@@ -42,6 +41,7 @@ from .provenance.code import code_of
 from .provenance.inputs import CheckedMemo, WatchedInputs, stamps_of
 from .reuse import Reuse, explain_part, taken_over
 from .session import Session
+from .settling.plan import settled_plan
 from .study import study_dataset
 
 __all__ = ["Progress", "RunReport", "merge_job", "run_job"]

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..device import Execution, Measured, Pinned, Workload, chosen_text, measure_executions
-from ..engines.base import LocalEngine
-from ..errors import JobError
-from ..job.config import Job
-from ..numerics.paths.quadrature import AdaptiveRule
-from .parts import row_engines
-from .session import Session
+from ...device import Execution, Measured, Pinned, Workload, chosen_text, measure_executions
+from ...engines.base import LocalEngine
+from ...errors import JobError
+from ...job.config import Job
+from ...numerics.paths.quadrature import AdaptiveRule
+from ..parts import row_engines
+from ..session import Session
 
 __all__ = ["as_cells_run", "measured_executions", "recorded", "workload_of"]
 

@@ -1,0 +1,1 @@
+"""How a job is run: what its file leaves open is measured on some of its rows, once."""
