@@ -139,9 +139,9 @@ def log_normal(rows, spread, generator):
     return torch.exp(spread * torch.randn(rows, len(CELLS), generator=generator, dtype=torch.float64))
 
 
-@pytest.mark.parametrize("rows", [4, 8, 16])
+@pytest.mark.parametrize(("rows", "most"), [(4, 9), (8, 9), (16, 9), (64, 6)])
 @pytest.mark.parametrize("exact", [0.0, 0.5], ids=["all alike", "half of them exact"])
-def test_a_share_fitted_on_some_rows_covers_others(rows, exact):
+def test_a_share_fitted_on_some_rows_covers_others(rows, most, exact):
     """Shares log-normal about a power of the number of cells, in part 0; mean coverage over many networks."""
     generator = torch.Generator().manual_seed(rows)
     covered, times = [], []
@@ -156,8 +156,8 @@ def test_a_share_fitted_on_some_rows_covers_others(rows, exact):
         covered.append(((errors[rows:] <= 1.25 * share) | errors[rows:].isnan()).double().mean())
         times.append(share[:, 2].median() / 0.05)
     assert torch.stack(covered).mean() >= 0.95
-    # a log-normal's 95th percentile is three times its median; no more than three times as cautious as that
-    assert torch.stack(times).median() <= 9
+    # a log-normal's 95th percentile is three times its median; few rows are up to three times as cautious as that
+    assert torch.stack(times).median() <= most
 
 
 @pytest.mark.parametrize("power", [0.0, 0.5, 1.0])

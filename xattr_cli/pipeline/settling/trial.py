@@ -96,7 +96,14 @@ class RuleTrial:
 
 
 def _measured_rows(rows: int, features: int) -> int:
-    """How many of so many rows are measured."""
+    """How many of so many rows are measured.
+
+    Example:
+        >>> [_measured_rows(rows, features=64) for rows in (100, 1_000, 20_000)]
+        [1, 16, 64]
+        >>> _measured_rows(20_000, features=3 * 224 * 224)
+        16
+    """
     enough = min(ENOUGH_MEASURED, rows // ROWS_PER_MEASURED_ROW)
     return max(enough, min(MOST_MEASURED, rows // ROWS_PER_FURTHER_ROW, MEASURED_NUMBERS // features))
 
