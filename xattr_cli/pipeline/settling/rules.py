@@ -138,9 +138,10 @@ def _tried(trial: RuleTrial, price: float, *, wanted: bool) -> Choice:
     else:
         cells = trial.cells()
         even = cells.cost * price / GAIN
-        if even < min(rule.intervals, rule.max_nodes):
-            words = f"secant cells: {_worth(cells, price)}, against {rule.intervals} gradients at least"
-            return Choice(cells, words, rule.intervals, cells.cost * price)
+        fewest = min(rule.intervals, rule.max_nodes) + 1  # the score of the baseline is counted, too
+        if even < fewest:
+            words = f"secant cells: {_worth(cells, price)}, against {fewest} gradients at least"
+            return Choice(cells, words, fewest, cells.cost * price)
         gradients = trial.gradients(max(2 * rule.intervals, math.ceil(min(even, rule.max_nodes) / 2)))
     words, worth = f"{_worth(cells, price)}, against {gradients:.1f} gradients", cells.cost * price
     if worth < GAIN * gradients and cells.cost <= rule.max_nodes:
