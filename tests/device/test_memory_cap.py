@@ -65,6 +65,13 @@ def test_calls_of_cells_have_sixteen_rows_where_memory_allows(memory, binding, r
     assert working.rows_of_cells(rows) == of_cells
 
 
+def test_calls_of_cells_leave_room_for_a_row():
+    working = WorkingMemory(Footprint(part=0, call=3, row=60), 100, binding=True)
+    assert working.missing(4) is None
+    assert working.rows_of_cells(4) == 8 and working.missing(8) is None
+    assert working.missing(16) == 108
+
+
 @pytest.mark.parametrize(
     ("memory", "rows_per_call", "rows_at_once"),
     [

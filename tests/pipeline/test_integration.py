@@ -8,7 +8,10 @@ import pytest
 from helpers.cli import digits_job, invoke
 
 from xattr_cli.device import Execution, Measured
+from xattr_cli.numerics.cells.calibration import Calibration
 from xattr_cli.pipeline.settling.execution import as_cells_run
+from xattr_cli.pipeline.settling.plan import pays
+from xattr_cli.pipeline.settling.rules import Choice
 
 ROWS = 260  # so many that cells are judged by finer ones on some of them
 
@@ -113,7 +116,7 @@ def test_faster_arithmetic_of_fewer_bits_is_weighed_against_cells_in_float32(tmp
     assert invoke("run", job).exit_code == 0
     with h5py.File(tmp_path / "out.h5") as file:
         assert file["engines/integrated_gradients"].attrs["rule"] == "secant"
-        assert file.attrs["execution"] == "float32 (drift 0.0e+00); bfloat16: slower than secant cells"
+        assert file.attrs["execution"] == "float32 (drift 0.0e+00); bfloat16: without secant cells"
     timed_as(monkeypatch, 1e-5, 1e-3)  # a cell is worth 90 gradients
     assert invoke("run", job, "--overwrite").exit_code == 0
     with h5py.File(tmp_path / "out.h5") as file:
@@ -143,16 +146,44 @@ def ways(*how_and_verdicts):
     return [Measured(how, seconds, 0.0, verdict) for seconds, (how, verdict) in enumerate(how_and_verdicts, 1)]
 
 
+ADAPTIVE = Choice(Calibration(cost=20.0), "secant cells", gradients=60.0, worth=30.0)
+
+
+@pytest.mark.parametrize(
+    ("choices", "slower", "known", "wanted", "pay"),
+    [
+        ([ADAPTIVE], 1.5, 0, False, True),  # 30 in place of 60: what they cost in the slower way is in their worth
+        ([ADAPTIVE], 1.05, 100, False, True),  # 135 in place of 160
+        ([ADAPTIVE], 1.3, 100, False, False),  # 160 in place of 160
+        ([ADAPTIVE, Choice.of_gradients("gradients", 100)], 1.3, 0, False, False),
+        (
+            [ADAPTIVE, Choice.of_gradients("midpoint rule", 0)],
+            1.05,
+            100,
+            False,
+            True,
+        ),  # its nodes are known already
+        ([ADAPTIVE], 9.0, 1000, True, True),  # asked for
+        ([Choice.of_gradients("gradients", 60)], 1.0, 0, True, False),  # nobody takes cells
+    ],
+)
+def test_cells_pay_if_the_whole_job_is_done_sooner(choices, slower, known, wanted, pay):
+    assert pays(choices, slower, known, wanted=wanted) == pay
+
+
 def test_cells_are_computed_in_the_fastest_way_that_rounds_and_compiles_nothing():
     plain, last, low = Execution(), Execution(channels_last=True), Execution(arithmetic="tf32")
     compiled, folded = Execution(compiled=True), Execution(folded=True)
     found = as_cells_run(ways((low, "chosen"), (folded, "drifts"), (last, "slower"), (plain, "slower")))
     assert [one.how for one in found] == [last, low, folded, plain]
-    assert [one.verdict for one in found] == ["chosen", "slower than secant cells", "drifts", "slower"]
+    assert [one.verdict for one in found] == ["chosen", "without secant cells", "drifts", "slower"]
     found = as_cells_run(ways((compiled, "chosen"), (plain, "slower")))
     assert [one.how for one in found] == [plain, compiled]
     kept = ways((last, "chosen"), (plain, "slower"))
     assert as_cells_run(kept) == kept
+    near = [Measured(one, seconds, 0.0, "slower") for one, seconds in ((plain, 1.0), (last, 0.97))]
+    found = as_cells_run([Measured(low, 0.5, 0.0, "chosen"), *near])
+    assert found[0].how == plain  # a coin flip is not worth another layout
     pinned = ways((compiled, "chosen"))
     assert as_cells_run(pinned) == pinned
     assert as_cells_run(ways((low, "chosen"))) == []

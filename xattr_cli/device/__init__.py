@@ -8,7 +8,7 @@ from .activations import (
     settled_sites,
     site_activations,
 )
-from .autotune.executions import Measured, Pinned, bookkeeping, chosen_text, measure_executions
+from .autotune.executions import Measured, Pinned, bookkeeping, chosen_text, measure_executions, preferred
 from .autotune.workload import Workload
 from .curvature.smoothness import kinked_operations
 from .execution.heap import freed_memory_kept
@@ -49,6 +49,7 @@ __all__ = [
     "measure_executions",
     "page_locked",
     "predictions",
+    "preferred",
     "real_key",
     "row_activations",
     "rows_per_call",

@@ -53,6 +53,18 @@ class Rows:
         sample = self.sample[part.cpu() if isinstance(part, Tensor) else part]
         return Rows(self.inputs[part], context, self.target[part], sample)
 
+    @classmethod
+    def joined(cls, pieces: Sequence[Rows]) -> Rows:
+        """Several blocks as one."""
+        if len(pieces) == 1:
+            return pieces[0]
+        return cls(
+            inputs=torch.cat([piece.inputs for piece in pieces]),
+            context={name: torch.cat([piece.context[name] for piece in pieces]) for name in pieces[0].context},
+            target=torch.cat([piece.target for piece in pieces]),
+            sample=torch.cat([piece.sample for piece in pieces]),
+        )
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Scorer:

@@ -101,7 +101,7 @@ class Reader:
         runs = np.split(np.arange(len(numbers)), np.flatnonzero(np.diff(numbers) != 1) + 1)
         tables = [self._table(positions[run], numbers[run]) for run in runs]
         blocks = [self.session.block(table) for table in tables]
-        rows = _joined([block.rows for block in blocks])
+        rows = Rows.joined([block.rows for block in blocks])
         return EvaluatedBlock(
             positions=positions,
             samples=np.concatenate([table.sample for table in tables]),
@@ -184,14 +184,3 @@ class _JoinedBaselines:
 
     def background_scores(self, baseline: object) -> Tensor:
         return self.session.baselines.background(cast(Baseline, baseline))[1]
-
-
-def _joined(pieces: list[Rows]) -> Rows:
-    if len(pieces) == 1:
-        return pieces[0]
-    return Rows(
-        inputs=torch.cat([piece.inputs for piece in pieces]),
-        context={name: torch.cat([piece.context[name] for piece in pieces]) for name in pieces[0].context},
-        target=torch.cat([piece.target for piece in pieces]),
-        sample=torch.cat([piece.sample for piece in pieces]),
-    )

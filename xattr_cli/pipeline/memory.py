@@ -83,7 +83,7 @@ class WorkingMemory:
     def rows_of_cells(self, rows: int) -> int:
         """Rows of a device call of secant cells, where one of gradients takes `rows`."""
         more = rows
-        while more < CELL_ROWS and 2 * more * self.footprint.call <= self.memory:
+        while more < CELL_ROWS and 2 * more * self.footprint.call <= self.memory and not self.missing(2 * more):
             more *= 2
         return self.rows_per_call(more) if more > rows else rows
 

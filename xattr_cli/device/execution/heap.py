@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -11,7 +12,9 @@ __all__ = ["freed_memory_kept"]
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3
 KEPT = 2**30
 USUAL = {MMAP_THRESHOLD: 2**25, TRIM_THRESHOLD: 2**26}
-"""To which glibc raises them by itself as large blocks are freed, see mallopt(3)."""
+"""To which glibc raises them by itself as large blocks are freed, see mallopt(3); before 2.35 it takes no more."""
+SETTINGS = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "GLIBC_TUNABLES")
+"""Variables of the environment by which a user has set the same."""
 
 
 @contextmanager
@@ -24,11 +27,12 @@ def freed_memory_kept() -> Iterator[None]:
     nothing changes. At the end, what is free goes back.
     """
     libc = _glibc()
-    if libc is None:
+    if libc is None or any(name in os.environ for name in SETTINGS):
         yield
         return
-    for threshold in USUAL:
-        libc.mallopt(threshold, KEPT)
+    for threshold, usual in USUAL.items():
+        if not libc.mallopt(threshold, KEPT):
+            libc.mallopt(threshold, usual)
     try:
         yield
     finally:

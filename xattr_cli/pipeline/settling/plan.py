@@ -12,7 +12,7 @@ from ..session import Session
 from .execution import as_cells_run, measured_executions, recorded, workload_of
 from .rules import GAIN, Choice, chosen_rule
 
-__all__ = ["settled_plan"]
+__all__ = ["pays", "settled_plan"]
 
 
 def settled_plan(session: Session) -> dict[str, Any]:
@@ -27,12 +27,14 @@ def settled_plan(session: Session) -> dict[str, Any]:
         JobError: the job file asks for what this network cannot do.
     """
     measured = measured_executions(session)
-    serving = as_cells_run(measured)
-    slower = _slower(serving, measured, bookkeeping(session.scorer.device))
+    beside = bookkeeping(session.scorer.device)
+    serving = as_cells_run(measured, beside)
+    slower = _slower(serving, measured, beside)
     rows = _rows_of_cells(session)
     running = session.following({**session.settled, **recorded(serving or measured), "batch_rows": rows})
     choices = [chosen_rule(running, request, slower) for request in session.sweeps.values()]
-    if _pays(session, choices, slower):
+    wanted = any(request.by == "secant" for request in session.sweeps.values())
+    if pays(choices, slower, workload_of(session).known, wanted=wanted):
         measured = serving
     else:
         rows = session.scorer.packing.rows
@@ -46,11 +48,11 @@ def settled_plan(session: Session) -> dict[str, Any]:
 
 
 def _rows_of_cells(session: Session) -> int:
-    """Of a device call, unless the job file or the network says how many."""
-    rows = session.scorer.packing.rows
-    if session.scorer.packing.fixed or session.job.compute.batch_rows != "auto":
+    """Of a device call, unless the job file or the network says how many, or memory ran out with more."""
+    rows, settings = session.scorer.packing.rows, session.settings
+    if session.scorer.packing.fixed or session.job.compute.batch_rows != "auto" or rows < settings.rows_per_call:
         return rows
-    return session.settings.working.rows_of_cells(rows)
+    return settings.working.rows_of_cells(rows)
 
 
 def _slower(serving: Sequence[Measured], measured: Sequence[Measured], beside: float) -> float:
@@ -62,13 +64,18 @@ def _slower(serving: Sequence[Measured], measured: Sequence[Measured], beside: f
     return (serving[0].seconds + beside) / (measured[0].seconds + beside)
 
 
-def _pays(session: Session, choices: Sequence[Choice], slower: float) -> bool:
-    """Whether cells save more than it costs that the whole job is run as they need it."""
-    if not any(choice.cells for choice in choices):
-        return False
-    if slower == 1 or any(request.by == "secant" for request in session.sweeps.values()):
-        return True
-    others = workload_of(session).known + sum(choice.gradients for choice in choices if not choice.cells)
+def pays(choices: Sequence[Choice], slower: float, known: float, *, wanted: bool) -> bool:
+    """Whether cells save more than it costs that the whole job is run as they need it.
+
+    Arguments:
+        choices: for all sweeps.
+        slower: how many times as long a gradient takes then.
+        known: gradients a row that are no part of adaptive sweeps.
+        wanted: cells, whatever they cost.
+    """
     cells = [choice for choice in choices if choice.cells]
+    if not cells or wanted or slower == 1:
+        return bool(cells)
+    others = known + sum(choice.gradients for choice in choices if not choice.cells)
     by_gradients = others + sum(choice.gradients for choice in cells)
     return slower * others + sum(choice.worth for choice in cells) < GAIN * by_gradients

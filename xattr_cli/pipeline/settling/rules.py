@@ -32,7 +32,7 @@ class Choice:
     Attributes:
         cells: what is known of them, None if gradients are integrated.
         reason: why.
-        gradients: what the rule of gradients takes a row, roughly.
+        gradients: what the adaptive rule takes a row, roughly; 0 of fixed rules, which every job knows.
         worth: what cells take, in gradients of the fastest way to run the network.
     """
 
@@ -42,7 +42,7 @@ class Choice:
     worth: float = 0.0
 
     @classmethod
-    def of_gradients(cls, reason: str, taken: float = 0.0) -> Choice:
+    def of_gradients(cls, reason: str, taken: float) -> Choice:
         """Secant cells are not taken."""
         return cls(None, reason, taken)
 
@@ -76,15 +76,15 @@ def chosen_rule(session: Session, request: SweepRequest, slower: float) -> Choic
     """
     rule = request.rule
     if not isinstance(rule, AdaptiveRule):
-        return Choice.of_gradients(f"{rule.name} rule, {rule.nodes} nodes", rule.nodes)
+        return Choice.of_gradients(f"{rule.name} rule, {rule.nodes} nodes", 0)
     if not request.may_be_secant:
         return Choice.of_gradients("gradients", rule.intervals)
     if slower == math.inf:
         arithmetic = session.scorer.execution.arithmetic
-        return _refused(request, f"cells add up in float32 alone, and compute.arithmetic is {arithmetic}")
+        return _refused(request, rule, f"cells add up in float32 alone, and compute.arithmetic is {arithmetic}")
     if session.contradictions:
         return Choice.of_gradients(
-            "gradients, which are not the derivative of the score: cells would be of the score"
+            "gradients, which are not the derivative of the score: cells would be of the score", rule.intervals
         )
     packing, rows = session.scorer.packing, session.scorer.packing.rows
     try:
@@ -94,10 +94,10 @@ def chosen_rule(session: Session, request: SweepRequest, slower: float) -> Choic
             raise
     packing.recover(rows)
     give_back_memory()
-    return Choice.of_gradients("gradients: too little memory to try another rule")
+    return Choice.of_gradients("gradients: too little memory to try another rule", rule.intervals)
 
 
-def _refused(request: SweepRequest, reason: str) -> Choice:
+def _refused(request: SweepRequest, rule: AdaptiveRule, reason: str) -> Choice:
     """No cells, for a reason.
 
     Raises:
@@ -105,25 +105,25 @@ def _refused(request: SweepRequest, reason: str) -> Choice:
     """
     if request.by == "secant":
         raise JobError(f"rule: secant: {reason}. Use rule: auto, or rule: gradient.")
-    return Choice.of_gradients(f"gradients: {reason}")
+    return Choice.of_gradients(f"gradients: {reason}", rule.intervals)
 
 
 def _by_sample(session: Session, request: SweepRequest, rule: AdaptiveRule, slower: float) -> Choice:
     """What some rows of the job tell."""
     sample = RowSample.of(session, request)
     if not len(sample.rows):
-        return Choice.of_gradients("gradients: too few rows to try another rule")
+        return Choice.of_gradients("gradients: too few rows to try another rule", rule.intervals)
     probe = probe_secants(session.scorer, *sample.first(PROBE_ROWS))
     if not probe.serves:
-        return _refused(request, probe.reason)
+        return _refused(request, rule, probe.reason)
     return _tried(RuleTrial(session, rule, sample), probe.cost * slower, wanted=request.by == "secant")
 
 
 def _tried(trial: RuleTrial, price: float, *, wanted: bool) -> Choice:
     """Try both rules on the sample: how many evaluations each takes.
 
-    What is likely to win is tried first, and the other one as far as it may win. Nothing is timed here: two runs
-    of a job should not make two choices, as their maps would differ.
+    What is likely to win is tried first, and the other one as far as it may win. No rule is timed: two runs of a
+    job should not make two choices, as their maps would differ. What was timed is arithmetic of fewer bits.
 
     Arguments:
         price: of a cell, in gradients.

@@ -56,7 +56,7 @@ class RowSample:
         if not rows:
             block = session.block(session.read_rows(slice(0, 1)))
             return cls(block.rows.take(slice(0, 0)), block.inputs[:0])
-        return cls(_together(rows), torch.cat(baselines))
+        return cls(Rows.joined(rows), torch.cat(baselines))
 
     def first(self, count: int) -> tuple[Rows, Tensor]:
         """Some of them."""
@@ -106,12 +106,3 @@ def _measured_rows(rows: int, features: int) -> int:
     """
     enough = min(ENOUGH_MEASURED, rows // ROWS_PER_MEASURED_ROW)
     return max(enough, min(MOST_MEASURED, rows // ROWS_PER_FURTHER_ROW, MEASURED_NUMBERS // features))
-
-
-def _together(rows: list[Rows]) -> Rows:
-    return Rows(
-        inputs=torch.cat([some.inputs for some in rows]),
-        context={name: torch.cat([some.context[name] for some in rows]) for name in rows[0].context},
-        target=torch.cat([some.target for some in rows]),
-        sample=torch.cat([some.sample for some in rows]),
-    )
