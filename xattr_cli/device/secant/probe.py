@@ -12,7 +12,6 @@ from ...errors import Interrupted
 from ...numerics.paths.field import Part
 from ..packing import is_out_of_memory
 from ..scorer import Rows, Scorer
-from ..select import stored_dtype
 from .field import SecantField
 from .recurrent import RECURRENT
 
@@ -62,8 +61,7 @@ def probe_secants(scorer: Scorer, rows: Rows, baselines: Tensor) -> SecantProbe:
         return SecantProbe(False, float("nan"), f"{type(error).__name__}: {str(error).splitlines()[0][:200]}")
     gap = max(gaps)
     serves = gap <= ROUNDINGS * torch.finfo(scorer.dtype).eps
-    stored = scorer.dtype if scorer.feed is None else stored_dtype(scorer.module)
-    reason = "" if serves else _reason(gap, sorted(field.left), stored)
+    reason = "" if serves else _reason(gap, sorted(field.left), scorer.feed or scorer.dtype)
     return SecantProbe(serves, gap, reason, cost_of(field.replaced))
 
 
@@ -87,10 +85,10 @@ PIECEWISE = frozenset(
 )
 
 
-def _reason(gap: float, left: Sequence[str], stored: torch.dtype) -> str:
+def _reason(gap: float, left: Sequence[str], given: torch.dtype) -> str:
     sums = f"the cells miss the difference of the scores by {gap:.1e}"
-    if torch.finfo(stored).bits < 32 and gap <= ROUNDINGS * torch.finfo(stored).eps:
-        name = str(stored).removeprefix("torch.")
+    if torch.finfo(given).bits < 32 and gap <= ROUNDINGS * torch.finfo(given).eps:
+        name = str(given).removeprefix("torch.")
         return f"{sums}: weights are used as they are stored, and {name} rounds by as much"
     if left:
         return f"{sums}: no secant is known of {', '.join(left)}"
